@@ -1,0 +1,213 @@
+//! The bio's way: `verity_map`, where an I/O begins or is refused, and `verity_end_io`, where its
+//! data device completed it.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use aya_log_ebpf::warn;
+use verity_trace_ebpf::counters::Hook;
+use verity_trace_ebpf::in_flight::{Begin, InFlight};
+use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::settings::OTHER_SLOT;
+
+use crate::account::{self, Copy};
+use crate::maps::{DEVICES, FREE_SLOTS, IN_FLIGHT, MAPPING, setting};
+use crate::memory::{Memory, Typed, Untyped, scalar_arg};
+
+/// include/linux/device-mapper.h
+const DM_MAPIO_SUBMITTED: i32 = 0;
+const DM_MAPIO_KILL: i32 = 4;
+
+const EBUSY: i32 = 16;
+const EEXIST: i32 = 17;
+
+#[fentry(function = "verity_map")]
+fn verity_map(ctx: FEntryContext) -> i32 {
+    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Copy::First);
+    0
+}
+
+#[fentry(function = "verity_map")]
+fn verity_map_again(ctx: FEntryContext) -> i32 {
+    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Copy::Second);
+    0
+}
+
+#[fexit(function = "verity_map")]
+fn verity_map_exit(ctx: FExitContext) -> i32 {
+    let returned: i32 = ctx.arg(2);
+    if returned != DM_MAPIO_SUBMITTED {
+        if returned != DM_MAPIO_KILL {
+            warn!(&ctx, "verity_map returned {}, which no known kernel does", returned);
+        }
+        reject(io_of_bio::<Typed>(ctx.arg(0), scalar_arg(&ctx, 1)));
+    }
+    0
+}
+
+#[kprobe]
+fn verity_map_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(target), Some(bio)) = (ctx.arg(0), ctx.arg(1)) {
+        begin::<Untyped>(target, bio, bio, Copy::First);
+        let io = io_of_bio::<Untyped>(target, bio);
+        // A full table leaves a refused map in flight until its memory is used again; that is then
+        // counted as a start without finish.
+        let _ = MAPPING.insert(&bpf_get_current_pid_tgid(), &io, BPF_ANY.into());
+    }
+    0
+}
+
+#[kretprobe]
+fn verity_map_kretprobe(ctx: RetProbeContext) -> u32 {
+    let task = bpf_get_current_pid_tgid();
+    // SAFETY: the value is copied at once, and only this task writes it.
+    let io = unsafe { MAPPING.get(&task) }.copied();
+    let _ = MAPPING.remove(&task);
+    if let Some(io) = io
+        && ctx.ret::<i32>() != DM_MAPIO_SUBMITTED
+    {
+        reject(io);
+    }
+    0
+}
+
+#[fentry(function = "verity_end_io")]
+fn verity_end_io(ctx: FEntryContext) -> i32 {
+    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Copy::First);
+    0
+}
+
+#[fentry(function = "verity_end_io")]
+fn verity_end_io_again(ctx: FEntryContext) -> i32 {
+    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Copy::Second);
+    0
+}
+
+#[kprobe]
+fn verity_end_io_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(bio) = ctx.arg(0) {
+        complete::<Untyped>(bio, bio, Copy::First);
+    }
+    0
+}
+
+/// An I/O begins. `address` is the same as `bio`, as a number that may be calculated with.
+#[inline(always)]
+fn begin<M: Memory>(target: u64, bio: u64, address: u64, copy: Copy) {
+    let Some(counters) = account::this_cpu() else {
+        return;
+    };
+    if !account::is_my_turn(counters, Hook::Map, address, copy) {
+        return;
+    }
+    let io = io_of_bio::<M>(target, address);
+    if copy == Copy::Second
+        && let Some(state) = IN_FLIGHT.get_ptr_mut(&io)
+        // SAFETY: the events of one I/O come one after the other.
+        && unsafe { (*state).is_fresh() }
+    {
+        return;
+    }
+    let cpu = account::cpu();
+    // Each copy has a counter of its own: one may interrupt the other.
+    let seq = match copy {
+        Copy::First => {
+            counters.mapped += 1;
+            counters.mapped
+        }
+        Copy::Second => {
+            account::took_over(counters, Hook::Map, copy);
+            1 << 47 | counters.taken_over[Hook::Map as usize]
+        }
+    };
+    let bdev: u64 = M::read(bio, setting!(bio_bdev));
+    let device: u32 = M::read(bdev, setting!(bdev_dev));
+    let opf: u32 = M::read(bio, setting!(bio_opf));
+    let device_slot = slot_of(device);
+    let begin = Begin {
+        seq: u64::from(cpu) << 48 | seq,
+        device,
+        device_slot,
+        sector: M::read(bio, setting!(bio_sector)),
+        bytes: M::read(bio, setting!(bio_size)),
+        ioprio: M::read(bio, setting!(bio_ioprio)),
+        read_ahead: u64::from(opf) & setting!(read_ahead_mask) != 0,
+        submitter: (bpf_get_current_pid_tgid() >> 32) as u32,
+        cpu,
+    };
+    account::mapped(device_slot);
+    // SAFETY: the helper has no preconditions.
+    let state = InFlight::begin(unsafe { bpf_ktime_get_ns() }, &begin);
+    match IN_FLIGHT.insert(&io, &state, BPF_NOEXIST.into()) {
+        Ok(()) => {}
+        Err(error) if error == -EEXIST => {
+            account::lose(Loss::StartWithoutFinish);
+            if IN_FLIGHT.insert(&io, &state, BPF_ANY.into()).is_err() {
+                account::lose(Loss::MapBusy);
+            }
+        }
+        Err(error) if error == -EBUSY => account::lose(Loss::MapBusy),
+        Err(_) => account::lose(Loss::TableFull),
+    }
+}
+
+/// The target refused the map: it is not an I/O.
+#[inline(always)]
+fn reject(io: u64) {
+    // SAFETY: the value is copied at once, and nothing else knows a refused I/O.
+    if let Some(device_slot) = unsafe { IN_FLIGHT.get(&io) }.map(InFlight::device_slot) {
+        account::rejected(device_slot);
+        if IN_FLIGHT.remove(&io).is_err() {
+            account::lose(Loss::MapBusy);
+        }
+    }
+}
+
+/// The data device completed an I/O. `address` is the same as `bio`, as a number.
+#[inline(always)]
+fn complete<M: Memory>(bio: u64, address: u64, copy: Copy) {
+    let Some(cpu) = account::this_cpu() else {
+        return;
+    };
+    if !account::is_my_turn(cpu, Hook::EndIo, address, copy) {
+        return;
+    }
+    let io: u64 = M::read(bio, setting!(bio_private));
+    // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+    let is_news = IN_FLIGHT.get_ptr_mut(&io).is_none_or(|state| unsafe {
+        (*state).complete(bpf_ktime_get_ns(), account::cpu())
+    });
+    if is_news {
+        account::took_over(cpu, Hook::EndIo, copy);
+    }
+}
+
+/// The `dm_verity_io` of a bio that device-mapper hands to the target: it lies in front of the
+/// bio's `dm_io` (`dm_per_bio_data`, drivers/md/dm.c).
+#[inline(always)]
+fn io_of_bio<M: Memory>(target: u64, bio_address: u64) -> u64 {
+    let size: u32 = M::read(target, setting!(target_per_io_data_size));
+    bio_address
+        .wrapping_sub(setting!(dm_io_to_bio))
+        .wrapping_sub(u64::from(size))
+}
+
+/// The slot of a device; a new one takes a free slot.
+#[inline(always)]
+fn slot_of(device: u32) -> u32 {
+    // SAFETY: a slot is written once, before anybody can find it.
+    if let Some(slot) = unsafe { DEVICES.get(&device) } {
+        return *slot;
+    }
+    let Ok(Some(slot)) = FREE_SLOTS.pop() else {
+        return OTHER_SLOT;
+    };
+    if DEVICES.insert(&device, &slot, BPF_NOEXIST.into()).is_ok() {
+        return slot;
+    }
+    // Another CPU was first, or its bucket is locked: this slot goes back.
+    let _ = FREE_SLOTS.push(slot, 0);
+    // SAFETY: as above.
+    unsafe { DEVICES.get(&device) }.copied().unwrap_or(OTHER_SLOT)
+}

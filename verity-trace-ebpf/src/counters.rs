@@ -1,0 +1,92 @@
+//! The values of the counter maps: plain 64-bit numbers, each added to atomically.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::placement::{PAIRS, Placement};
+use crate::slot::SLOTS;
+
+/// How often each slot was hit, for one device, one pair of placement and stage, and one shard.
+pub type Slots = [u64; SLOTS];
+
+/// The counters of one device in one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct DeviceCounters {
+    /// Calls of `verity_map`; those that the target did not refuse are I/Os.
+    pub mapped: u64,
+    /// Maps that the target refused; these are not I/Os.
+    pub rejected: u64,
+    /// Finished I/Os of which some event was not seen.
+    pub incomplete: u64,
+    /// Fallbacks whose attempt ran inline; the others ran on the BH workqueue.
+    pub inline_attempts: u64,
+    /// I/Os finished, by placement.
+    pub finished: [u64; Placement::COUNT],
+    /// Bytes of the I/Os finished, by placement.
+    pub bytes: [u64; Placement::COUNT],
+    /// I/Os that finished with an error status, by placement.
+    pub failed: [u64; Placement::COUNT],
+    /// Nanoseconds, by pair of placement and stage.
+    pub sum_ns: [u64; PAIRS],
+}
+
+/// How many softirq vectors Linux has (`NR_SOFTIRQS`, include/linux/interrupt.h).
+pub const SOFTIRQ_VECTORS: usize = 10;
+
+/// A function of dm-verity that is watched by two copies of one program.
+///
+/// The kernel does not run a tracing program that is already running on its CPU, and a BH
+/// verification that interrupts one of kverityd would go unseen. The second copy runs right after
+/// the first and takes over what the first was not run for; both would have to be interrupted at
+/// once for an event to be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hook {
+    /// `verity_map`.
+    Map = 0,
+    /// `verity_end_io`.
+    EndIo = 1,
+    /// `verity_verify_io`.
+    VerifyIo = 2,
+    /// `verity_finish_io`.
+    FinishIo = 3,
+}
+
+impl Hook {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+}
+
+/// What one CPU did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CpuCounters {
+    /// Calls of `verity_map` that the first copy of its program saw: the lower part of every [`crate::record::Record::seq`].
+    pub mapped: u64,
+    /// Nanoseconds in each softirq vector.
+    pub softirq_ns: [u64; SOFTIRQ_VECTORS],
+    /// Nanoseconds of verification in softirq, attempts that gave up included.
+    pub softirq_verify_ns: u64,
+    /// Verifications that began on `kverityd`.
+    pub kverityd_verifications: u64,
+    /// Verifications that began on the BH workqueue or in a tasklet, attempts included.
+    pub bh_verifications: u64,
+    /// Verifications that began inline, attempts included.
+    pub inline_verifications: u64,
+    /// Events by [`Hook`] that the second copy of a program took over from the first.
+    pub taken_over: [u64; Hook::COUNT],
+    /// What this CPU is doing now.
+    pub now: CpuState,
+}
+
+/// What one CPU is doing; 0 stands for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CpuState {
+    /// When the softirq that runs now was entered.
+    pub softirq_entered_at: u64,
+    /// The address of the BH work of dm-verity that runs now.
+    pub bh_work: u64,
+    /// By [`Hook`]: what the first copy of a program has handled and the second not yet seen.
+    pub handled: [u64; Hook::COUNT],
+}

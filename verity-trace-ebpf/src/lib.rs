@@ -1,0 +1,14 @@
+//! What the kernel programs and user space share: the vocabulary, the state of an I/O in flight,
+//! the record it becomes, the histogram slots and the load-time settings.
+//!
+//! Architecture invariant: nothing here calls a BPF helper, reads a clock or allocates, so that
+//! every part runs, and is tested, on the host.
+#![no_std]
+
+pub mod counters;
+pub mod in_flight;
+pub mod loss;
+pub mod placement;
+pub mod record;
+pub mod settings;
+pub mod slot;

@@ -1,0 +1,67 @@
+//! Every map, and the load-time settings. All are bounded; user space sets the sizes that depend on
+//! the machine before it loads the programs.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
+use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, Slots};
+use verity_trace_ebpf::in_flight::InFlight;
+use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::settings::{MAX_IN_FLIGHT, RING_BYTES, Settings};
+
+/// I/Os in flight, by the address of their `dm_verity_io`. An I/O that finds it full is not traced
+/// and counted as `table-full`.
+#[map]
+pub static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(MAX_IN_FLIGHT, 0);
+
+/// The slot of each device, by `dev_t`. A device that finds no free slot shares the slot `other`.
+#[map]
+pub static DEVICES: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+
+/// The slots that no device has yet; user space fills it.
+#[map]
+pub static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(64, 0);
+
+/// Counters by device slot and shard.
+#[map]
+pub static COUNTERS: Array<DeviceCounters> = Array::with_max_entries(1, 0);
+
+/// Histograms by device slot, pair of placement and stage, and shard.
+#[map]
+pub static HISTOGRAMS: Array<Slots> = Array::with_max_entries(1, 0);
+
+/// What each CPU did.
+#[map]
+pub static CPUS: PerCpuArray<CpuCounters> = PerCpuArray::with_max_entries(1, 0);
+
+/// What was not seen, by kind.
+#[map]
+pub static LOSSES: Array<u64> = Array::with_max_entries(Loss::COUNT as u32, 0);
+
+/// Records of finished I/Os, written only when somebody asked for them. A record that finds it full
+/// is counted as `ring-full`.
+#[map]
+pub static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// For the kprobe rung alone: the I/O that each task is mapping, since a return probe cannot see the
+/// arguments. A task that finds it full cannot have its refused map told apart.
+#[map]
+pub static MAPPING: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
+
+/// Load-time settings; user space replaces the zeroes.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::ZERO;
+
+/// Reads one load-time setting; to the verifier it is a constant.
+macro_rules! setting {
+    ($field:ident) => {
+        // SAFETY: the settings are a map that user space froze before the program was loaded; the
+        // volatile read keeps the compiler from taking the zeroes that stand here.
+        unsafe { core::ptr::read_volatile(&raw const (*$crate::maps::settings()).$field) }
+    };
+}
+pub(crate) use setting;
+
+#[inline(always)]
+pub fn settings() -> *const Settings {
+    &raw const SETTINGS
+}

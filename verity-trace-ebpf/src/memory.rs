@@ -1,0 +1,45 @@
+//! Reading kernel memory at offsets that user space found in BTF.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_func_arg};
+
+/// How memory behind a pointer is read.
+pub trait Memory {
+    /// The value at `base + offset`; what cannot be read is 0.
+    fn read<T: Copy + Default>(base: u64, offset: u64) -> T;
+}
+
+/// Behind a pointer whose type the verifier knows from BTF: an argument of a tp_btf, fentry or fexit
+/// program, or a pointer loaded from one. The load is a single instruction; the kernel turns a fault
+/// into 0.
+pub struct Typed;
+
+/// Behind any other address, through a helper.
+pub struct Untyped;
+
+impl Memory for Typed {
+    #[inline(always)]
+    fn read<T: Copy + Default>(base: u64, offset: u64) -> T {
+        // SAFETY: the verifier accepts the program only when this is a field of a known type, and
+        // the kernel handles the fault of a stale pointer.
+        unsafe { core::ptr::read_volatile(base.wrapping_add(offset) as *const T) }
+    }
+}
+
+impl Memory for Untyped {
+    #[inline(always)]
+    fn read<T: Copy + Default>(base: u64, offset: u64) -> T {
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel(base.wrapping_add(offset) as *const T) }.unwrap_or_default()
+    }
+}
+
+/// An argument of an fentry or fexit program as a plain number: the verifier lets nobody calculate
+/// with a typed pointer as freely as `io_of_bio` has to.
+#[inline(always)]
+pub fn scalar_arg(ctx: &impl EbpfContext, index: u32) -> u64 {
+    let mut value = 0;
+    // SAFETY: the helper writes one value, and fails only for an argument that does not exist.
+    unsafe { bpf_get_func_arg(ctx.as_ptr(), index, &raw mut value) };
+    value
+}

@@ -1,0 +1,64 @@
+//! What user space finds out about the running kernel and hands to the programs before they are
+//! loaded. The verifier sees every value as a constant and removes the branches it rules out.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Most I/Os that can be in flight at once; one more is counted as `table-full` and not traced.
+pub const MAX_IN_FLIGHT: u32 = 16_384;
+
+/// Most shards that the counters are split into.
+pub const MAX_SHARDS: u32 = 8;
+
+/// Bytes of the ring buffer that records travel through when somebody asks for them.
+pub const RING_BYTES: u32 = 4 << 20;
+
+/// The device slot of every device that found no slot of its own.
+pub const OTHER_SLOT: u32 = 0;
+
+impl Settings {
+    /// What stands in the object file until user space replaces it.
+    // SAFETY: every field is a number, for which all zeroes are valid.
+    pub const ZERO: Self = unsafe { core::mem::zeroed() };
+}
+
+/// Load-time settings. Offsets are in bytes, from the running kernel's BTF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Settings {
+    /// `bio.bi_bdev`.
+    pub bio_bdev: u64,
+    /// `bio.bi_private`.
+    pub bio_private: u64,
+    /// `bio.bi_opf`.
+    pub bio_opf: u64,
+    /// `bio.bi_ioprio`.
+    pub bio_ioprio: u64,
+    /// `bio.bi_iter.bi_sector`.
+    pub bio_sector: u64,
+    /// `bio.bi_iter.bi_size`.
+    pub bio_size: u64,
+    /// `block_device.bd_dev`.
+    pub bdev_dev: u64,
+    /// `dm_target.per_io_data_size`.
+    pub target_per_io_data_size: u64,
+    /// From device-mapper's `dm_io` to the bio in it (`DM_IO_BIO_OFFSET`, drivers/md/dm.c).
+    pub dm_io_to_bio: u64,
+    /// `dm_verity_io.in_bh`, on older kernels `in_tasklet`.
+    pub io_in_bh: u64,
+    /// `dm_verity_io.work`.
+    pub io_work: u64,
+    /// The work that goes to the BH workqueue: `dm_verity_io.bh_work`, since 7.0 the same `work`.
+    pub io_bh_work: u64,
+    /// `work_struct.func`.
+    pub work_func: u64,
+    /// Address of `verity_work`; 0 when unknown.
+    pub verity_work: u64,
+    /// Address of `verity_bh_work`; 0 on kernels without it.
+    pub verity_bh_work: u64,
+    /// The bit of `REQ_RAHEAD` in `bi_opf`, as a mask.
+    pub read_ahead_mask: u64,
+    /// How many shards the counters have: a power of two, at most [`MAX_SHARDS`].
+    pub shards: u64,
+    /// 1 when every I/O's record is wanted, else 0.
+    pub records: u64,
+}

@@ -1,0 +1,75 @@
+//! The workqueue's tracepoints, filtered to dm-verity's work functions: other subsystems have works
+//! of the same name, and kverityd runs prefetches too. What is told apart here must not be missed,
+//! so those two have a second copy too (see `Hook`).
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::account;
+use crate::maps::{IN_FLIGHT, setting};
+use crate::memory::{Memory as _, Typed};
+
+#[btf_tracepoint(function = "workqueue_queue_work")]
+fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
+    queue(ctx.arg(2));
+    0
+}
+
+#[btf_tracepoint(function = "workqueue_queue_work")]
+fn workqueue_queue_work_again(ctx: BtfTracePointContext) -> i32 {
+    queue(ctx.arg(2));
+    0
+}
+
+#[btf_tracepoint(function = "workqueue_execute_start")]
+fn workqueue_execute_start(ctx: BtfTracePointContext) -> i32 {
+    start(ctx.arg(0));
+    0
+}
+
+#[btf_tracepoint(function = "workqueue_execute_start")]
+fn workqueue_execute_start_again(ctx: BtfTracePointContext) -> i32 {
+    start(ctx.arg(0));
+    0
+}
+
+#[btf_tracepoint(function = "workqueue_execute_end")]
+fn workqueue_execute_end(ctx: BtfTracePointContext) -> i32 {
+    // The work itself may be another I/O's by now: only its address is looked at.
+    let work: u64 = ctx.arg(0);
+    if let Some(cpu) = account::this_cpu()
+        && cpu.now.bh_work == work
+    {
+        cpu.now.bh_work = 0;
+    }
+    0
+}
+
+/// A work is queued; on kverityd it may be one whose softirq attempt gave up.
+#[inline(always)]
+fn queue(work: u64) {
+    if setting!(verity_bh_work) != 0 && is(work, setting!(verity_work)) {
+        let io = work.wrapping_sub(setting!(io_work));
+        if let Some(state) = IN_FLIGHT.get_ptr_mut(&io) {
+            // SAFETY: the events of one I/O come one after the other.
+            unsafe { (*state).queue_regular(bpf_ktime_get_ns()) };
+        }
+    }
+}
+
+/// A work starts; on the BH workqueue it keeps its CPU until it ends.
+#[inline(always)]
+fn start(work: u64) {
+    if is(work, setting!(verity_bh_work))
+        && let Some(cpu) = account::this_cpu()
+    {
+        cpu.now.bh_work = work;
+    }
+}
+
+/// Whether a work runs this function; an unknown function is nobody's.
+#[inline(always)]
+fn is(work: u64, function: u64) -> bool {
+    function != 0 && Typed::read::<u64>(work, setting!(work_func)) == function
+}
