@@ -3,7 +3,9 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, Hook};
+use verity_trace_ebpf::counters::{
+    CpuCounters, DeviceCounters, Hook, counters_index, histogram_index,
+};
 use verity_trace_ebpf::in_flight::Verification;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
@@ -23,7 +25,8 @@ pub fn cpu() -> u16 {
 #[inline(always)]
 pub fn this_cpu() -> Option<&'static mut CpuCounters> {
     // SAFETY: the map holds one valid value for each CPU, and no two programs write the same field.
-    CPUS.get_ptr_mut(0).map(|counters| unsafe { &mut *counters })
+    CPUS.get_ptr_mut(0)
+        .map(|counters| unsafe { &mut *counters })
 }
 
 /// Which of the two copies of a program runs.
@@ -180,8 +183,7 @@ fn count_softirq(record: &Record) {
 
 #[inline(always)]
 fn count_duration(device_slot: u32, pair: usize, ns: u64) {
-    let shards = setting!(shards) as u32;
-    let index = (device_slot * PAIRS as u32 + pair as u32) * shards + shard();
+    let index = histogram_index(device_slot, pair, shard(), setting!(shards) as u32);
     if let Some(slots) = HISTOGRAMS.get_ptr_mut(index) {
         let slot = slot::slot(ns);
         if slot < slot::SLOTS {
@@ -193,7 +195,8 @@ fn count_duration(device_slot: u32, pair: usize, ns: u64) {
 
 #[inline(always)]
 fn device(device_slot: u32) -> Option<*mut DeviceCounters> {
-    COUNTERS.get_ptr_mut(device_slot * setting!(shards) as u32 + shard())
+    let index = counters_index(device_slot, shard(), setting!(shards) as u32);
+    COUNTERS.get_ptr_mut(index)
 }
 
 /// The shard of this CPU: a few CPUs share each copy of the counters, with atomic additions.

@@ -39,7 +39,10 @@ fn verity_map_exit(ctx: FExitContext) -> i32 {
     let returned: i32 = ctx.arg(2);
     if returned != DM_MAPIO_SUBMITTED {
         if returned != DM_MAPIO_KILL {
-            warn!(&ctx, "verity_map returned {}, which no known kernel does", returned);
+            warn!(
+                &ctx,
+                "verity_map returned {}, which no known kernel does", returned
+            );
         }
         reject(io_of_bio::<Typed>(ctx.arg(0), scalar_arg(&ctx, 1)));
     }
@@ -175,9 +178,9 @@ fn complete<M: Memory>(bio: u64, address: u64, copy: Copy) {
     }
     let io: u64 = M::read(bio, setting!(bio_private));
     // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
-    let is_news = IN_FLIGHT.get_ptr_mut(&io).is_none_or(|state| unsafe {
-        (*state).complete(bpf_ktime_get_ns(), account::cpu())
-    });
+    let is_news = IN_FLIGHT
+        .get_ptr_mut(&io)
+        .is_none_or(|state| unsafe { (*state).complete(bpf_ktime_get_ns(), account::cpu()) });
     if is_news {
         account::took_over(cpu, Hook::EndIo, copy);
     }
@@ -209,5 +212,7 @@ fn slot_of(device: u32) -> u32 {
     // Another CPU was first, or its bucket is locked: this slot goes back.
     let _ = FREE_SLOTS.push(slot, 0);
     // SAFETY: as above.
-    unsafe { DEVICES.get(&device) }.copied().unwrap_or(OTHER_SLOT)
+    unsafe { DEVICES.get(&device) }
+        .copied()
+        .unwrap_or(OTHER_SLOT)
 }

@@ -8,6 +8,22 @@ use crate::slot::SLOTS;
 /// How often each slot was hit, for one device, one pair of placement and stage, and one shard.
 pub type Slots = [u64; SLOTS];
 
+/// Where the counters of a device slot are in the map of counters.
+#[must_use]
+#[inline(always)]
+pub const fn counters_index(device_slot: u32, shard: u32, shards: u32) -> u32 {
+    device_slot * shards + shard
+}
+
+/// Where the histogram of a device slot and a pair of placement and stage is in the map of
+/// histograms.
+#[must_use]
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a pair is below PAIRS")]
+pub const fn histogram_index(device_slot: u32, pair: usize, shard: u32, shards: u32) -> u32 {
+    (device_slot * PAIRS as u32 + pair as u32) * shards + shard
+}
+
 /// The counters of one device in one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

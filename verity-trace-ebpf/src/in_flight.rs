@@ -6,9 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::placement::{Placement, Stage};
-use crate::record::{
-    ABSENT, CLOCK, INCOMPLETE, INLINE_ATTEMPT, IN_SOFTIRQ, READ_AHEAD, Record,
-};
+use crate::record::{ABSENT, CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, Record};
 
 /// A regular verification began.
 const REGULAR: u8 = 1 << 7;
@@ -415,7 +413,10 @@ mod tests {
         io.verify(1_270, 0, Verification::Regular, false);
         let record = io.finish(1_500, 0);
         assert_eq!(record.placement(), Some(Placement::Fallback));
-        assert_eq!(stages(&record), [Some(100), Some(50), None, None, Some(230)]);
+        assert_eq!(
+            stages(&record),
+            [Some(100), Some(50), None, None, Some(230)]
+        );
         assert!(record.has(INCOMPLETE));
     }
 

@@ -4,7 +4,29 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(internal_features, reason = "atomic addition has no other name on this target")
+    expect(
+        internal_features,
+        reason = "atomic addition has no other name on this target"
+    )
+)]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        clippy::inline_always,
+        reason = "a call between BPF functions costs the verifier what it knows about the arguments"
+    ),
+    expect(
+        clippy::needless_pass_by_value,
+        reason = "the macros ask for programs that take their context by value"
+    ),
+    expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "what is borrowed is not copied again onto a stack of 512 bytes"
+    ),
+    expect(
+        clippy::cast_possible_truncation,
+        reason = "CPU numbers, shards and thread group ids are smaller than what they come in"
+    )
 )]
 
 #[cfg(target_arch = "bpf")]

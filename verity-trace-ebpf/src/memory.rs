@@ -9,7 +9,7 @@ pub trait Memory {
     fn read<T: Copy + Default>(base: u64, offset: u64) -> T;
 }
 
-/// Behind a pointer whose type the verifier knows from BTF: an argument of a tp_btf, fentry or fexit
+/// Behind a pointer whose type the verifier knows from BTF: an argument of a `tp_btf`, `fentry` or `fexit`
 /// program, or a pointer loaded from one. The load is a single instruction; the kernel turns a fault
 /// into 0.
 pub struct Typed;

@@ -32,7 +32,7 @@ pub const fn slot(ns: u64) -> usize {
     if ns >= LIMIT_NS {
         return ABOVE;
     }
-    let bit = 63 - ns.leading_zeros();
+    let bit = ns.ilog2();
     let sub = (ns >> (bit - SUB_BITS)) & ((1 << SUB_BITS) - 1);
     1 + (((bit - LOWEST_BIT) << SUB_BITS) as usize) + sub as usize
 }
@@ -44,9 +44,10 @@ pub const fn lower_ns(slot: usize) -> u64 {
         BELOW => 0,
         ABOVE.. => LIMIT_NS,
         _ => {
-            let bit = LOWEST_BIT + ((slot - 1) as u32 >> SUB_BITS);
-            let sub = (slot - 1) as u64 & ((1 << SUB_BITS) - 1);
-            (1 << bit) + (sub << (bit - SUB_BITS))
+            let number = (slot - 1) as u64;
+            let bit = LOWEST_BIT as u64 + (number >> SUB_BITS);
+            let sub = number & ((1 << SUB_BITS) - 1);
+            (1 << bit) + (sub << (bit - SUB_BITS as u64))
         }
     }
 }
@@ -57,7 +58,7 @@ pub const fn middle_ns(slot: usize) -> u64 {
     match slot {
         BELOW => LOWEST_NS,
         ABOVE.. => LIMIT_NS,
-        _ => (lower_ns(slot) + lower_ns(slot + 1)) / 2,
+        _ => u64::midpoint(lower_ns(slot), lower_ns(slot + 1)),
     }
 }
 

@@ -1,0 +1,105 @@
+//! The built program: what it refuses, and the texts that it prints.
+
+use std::process::{Command, Output};
+
+#[test]
+fn wrong_input_is_told_once_and_ends_with_2() {
+    let cases: [(&[&str], &str); 12] = [
+        (&["nonsense"], "unrecognized subcommand 'nonsense'"),
+        (&["--nonsense"], "unexpected argument '--nonsense'"),
+        (&["--interval", "0"], "not between 100ms and 1h"),
+        (&["--interval", "0s"], "not between 100ms and 1h"),
+        (&["--interval", "abc"], "not a duration such as"),
+        (&["--interval", "10"], "not a duration such as"),
+        (&["--interval", "-1s"], "unexpected argument '-1'"),
+        (&["report", "--duration", "3d"], "not between 10ms and 1day"),
+        (&["--max-devices", "0"], "0 is not in 1..=1024"),
+        (&["--max-devices", "1025"], "1025 is not in 1..=1024"),
+        (&["export"], "--once"),
+        (
+            &["export", "--once", "--attach", "luck"],
+            "[possible values: fentry, kprobe]",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let output = run(arguments);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+        assert_eq!(message.matches("error:").count(), 1, "{message}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let output = run(&["--help"]);
+    assert!(output.status.success());
+    let help = text(&output.stdout);
+    for word in [
+        "top",
+        "report",
+        "export",
+        "completions",
+        "man",
+        "--interval",
+        "--attach",
+        "--max-devices",
+    ] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    for line in [
+        "  0       done",
+        "  1       internal error",
+        "  2       usage",
+        "  3       not permitted",
+        "  4       the kernel cannot do it",
+        "  5       no such device",
+        "  128+n   ended by signal n",
+    ] {
+        assert!(help.contains(line), "{line}: {help}");
+    }
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success(), "{shell}");
+        let script = text(&output.stdout);
+        for word in ["report", "export", "max-devices"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn the_man_page_has_every_command_and_exit_code() {
+    let output = run(&["man"]);
+    assert!(output.status.success());
+    let page = text(&output.stdout);
+    for line in [
+        ".SH NAME",
+        ".SH SYNOPSIS",
+        ".SH COMMANDS",
+        ".SS top",
+        ".SS report",
+        ".SS export",
+        ".SH \"EXIT STATUS\"",
+        "\\fB128+n\\fR",
+        "no such device",
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

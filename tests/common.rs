@@ -1,0 +1,291 @@
+//! Snapshots from scenario files. A scenario describes one moment: the machine, its devices, and
+//! groups of I/Os that were alike. `CONTRIBUTING.md` tells how to add one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use verity_trace::histogram::{Histogram, Nanos};
+use verity_trace::snapshot::{
+    Cpu, Device, DeviceNumber, Era, Kernel, Loss, Placement, Rung, Snapshot, Stage, Totals,
+    Tracing, stage_name,
+};
+
+/// A scenario file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What the case is about.
+    pub description: String,
+    watched_ms: u64,
+    interval_ms: Option<u64>,
+    kernel: Machine,
+    tracing: State,
+    #[serde(default)]
+    loss: BTreeMap<String, u64>,
+    #[serde(default)]
+    before_attach: u64,
+    /// The devices.
+    #[serde(default)]
+    pub devices: Vec<Case>,
+    #[serde(default)]
+    other: Vec<Group>,
+    #[serde(default)]
+    cpus: Vec<Work>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Machine {
+    release: String,
+    host: String,
+    cpus: usize,
+    era: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "state")]
+enum State {
+    Attached { rung: String },
+    WaitingForModule,
+    WaitingForDevice,
+    Failed { failure: String },
+}
+
+/// A device, or several that differ by name and minor number only.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    name: String,
+    #[serde(default)]
+    uuid: String,
+    minor: u32,
+    #[serde(default = "one")]
+    devices: u32,
+    option: bool,
+    #[serde(default = "sha256")]
+    algorithm: String,
+    #[serde(default)]
+    in_flight: u64,
+    #[serde(default)]
+    rejected: u64,
+    #[serde(default)]
+    incomplete: u64,
+    /// The I/Os.
+    #[serde(default)]
+    pub ios: Vec<Group>,
+}
+
+/// I/Os that were alike.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Where they were verified.
+    pub placement: String,
+    /// For a fallback, where the attempt was.
+    pub attempt: Option<String>,
+    /// How many.
+    pub count: u64,
+    /// How many of them finished in the last interval.
+    #[serde(default)]
+    pub recent: u64,
+    /// Bytes of each.
+    pub bytes: u64,
+    /// Whether they failed.
+    #[serde(default)]
+    pub failed: bool,
+    /// The stages of each, in nanoseconds.
+    pub stages: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Work {
+    number: usize,
+    #[serde(default)]
+    block_us: u64,
+    #[serde(default)]
+    tasklet_us: u64,
+    #[serde(default)]
+    softirq_us: u64,
+    #[serde(default)]
+    verify_us: u64,
+    #[serde(default)]
+    kverityd: u64,
+    #[serde(default)]
+    bh: u64,
+    #[serde(default)]
+    inline: u64,
+}
+
+/// Every scenario with its name, in the order of names.
+pub fn scenarios() -> Vec<(String, Scenario)> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder())
+        .expect("the folder of scenarios")
+        .map(|entry| entry.expect("a scenario").path())
+        .collect();
+    files.sort();
+    files
+        .into_iter()
+        .map(|file| {
+            let name = file
+                .file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            let scenario = scenario(&name);
+            (name, scenario)
+        })
+        .collect()
+}
+
+/// The scenario with this name.
+pub fn scenario(name: &str) -> Scenario {
+    let file = folder().join(format!("{name}.toml"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+    toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The placement with this word.
+pub fn placement(name: &str) -> Placement {
+    named(&Placement::ALL, Placement::name, name)
+}
+
+/// The stage with this word.
+pub fn stage(name: &str) -> Stage {
+    named(&Stage::ALL, stage_name, name)
+}
+
+impl Scenario {
+    /// The moment that it describes.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            taken_at: Duration::from_secs(1_795_000_000),
+            watched: Duration::from_millis(self.watched_ms),
+            interval: self.interval_ms.map(Duration::from_millis),
+            kernel: Kernel {
+                release: self.kernel.release.clone(),
+                host: self.kernel.host.clone(),
+                cpus: self.kernel.cpus,
+                era: self.kernel.era.as_deref().map(era),
+            },
+            tracing: match &self.tracing {
+                State::Attached { rung } => {
+                    Tracing::Attached(named(&[Rung::Fentry, Rung::Kprobe], Rung::name, rung))
+                }
+                State::WaitingForModule => Tracing::WaitingForModule,
+                State::WaitingForDevice => Tracing::WaitingForDevice,
+                State::Failed { failure } => Tracing::Failed(failure.clone()),
+            },
+            devices: self
+                .devices
+                .iter()
+                .flat_map(|case| (0..case.devices).map(|copy| self.device(case, copy)))
+                .collect(),
+            other: (!self.other.is_empty()).then(|| totals(&self.other, |group| group.count)),
+            cpus: self.cpus.iter().map(cpu).collect(),
+            loss: self
+                .loss
+                .iter()
+                .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
+                .collect(),
+            before_attach: self.before_attach,
+        }
+    }
+
+    fn device(&self, case: &Case, copy: u32) -> Device {
+        let mut all = totals(&case.ios, |group| group.count);
+        all.rejected = case.rejected;
+        all.incomplete = case.incomplete;
+        Device {
+            name: if case.devices == 1 {
+                case.name.clone()
+            } else {
+                format!("{}{copy}", case.name)
+            },
+            uuid: case.uuid.clone(),
+            number: DeviceNumber {
+                major: 253,
+                minor: case.minor + copy,
+            },
+            option: case.option,
+            algorithm: case.algorithm.clone(),
+            data_block_bytes: 4096,
+            totals: all,
+            recent: self
+                .interval_ms
+                .map(|_| totals(&case.ios, |group| group.recent)),
+            in_flight: case.in_flight,
+        }
+    }
+}
+
+fn totals(groups: &[Group], count: impl Fn(&Group) -> u64) -> Totals {
+    let mut totals = Totals::default();
+    for group in groups {
+        let count = count(group);
+        if count == 0 {
+            continue;
+        }
+        let these = totals
+            .placements
+            .entry(placement(&group.placement))
+            .or_default();
+        these.ios += count;
+        these.bytes += count * group.bytes;
+        these.failed += if group.failed { count } else { 0 };
+        let total = group.stages.values().sum();
+        let parts = group.stages.iter().map(|(name, &ns)| (stage(name), ns));
+        for (stage, ns) in parts.chain([(Stage::Total, total)]) {
+            let alike = Histogram::from_values((0..count).map(|_| Nanos(ns)));
+            these.stages.entry(stage).or_default().merge(&alike);
+        }
+        if let Some(attempt) = &group.attempt {
+            *totals.attempts.entry(placement(attempt)).or_default() += count;
+        }
+    }
+    totals
+}
+
+fn cpu(work: &Work) -> Cpu {
+    Cpu {
+        number: work.number,
+        block_softirq: Duration::from_micros(work.block_us),
+        tasklet_softirq: Duration::from_micros(work.tasklet_us),
+        softirq: Duration::from_micros(work.softirq_us),
+        softirq_verify: Duration::from_micros(work.verify_us),
+        kverityd_verifications: work.kverityd,
+        bh_verifications: work.bh,
+        inline_verifications: work.inline,
+    }
+}
+
+fn era(name: &str) -> Era {
+    let all = [
+        Era::NoOption,
+        Era::Tasklet,
+        Era::Inert,
+        Era::Bh,
+        Era::Inline,
+    ];
+    named(&all, Era::name, name)
+}
+
+fn named<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str, name: &str) -> T {
+    *all.iter()
+        .find(|&&it| word(it) == name)
+        .unwrap_or_else(|| panic!("there is no `{name}`"))
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios")
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn sha256() -> String {
+    "sha256".to_owned()
+}

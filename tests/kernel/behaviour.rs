@@ -1,0 +1,146 @@
+//! How it starts, ends and gives way: nothing is left in the kernel, the module can be removed, and
+//! what cannot be done is said in one line.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::bpf::{objects, wait_until_only};
+use crate::device::Backing;
+use crate::load::RandomReads;
+use crate::screen::Screen;
+use crate::shell::{run, succeeds, wait_until};
+use crate::tracer::Tracer;
+
+const NAME: &str = "lab";
+
+#[test]
+fn nothing_is_left_in_the_kernel() {
+    let device = Backing::virtio().open(NAME, true);
+    let before = objects();
+    let ends: [fn(Tracer); 3] = [
+        |tracer| drop(tracer.stop()),
+        |tracer| tracer.kill("-TERM"),
+        |tracer| tracer.kill("-KILL"),
+    ];
+    for end in ends {
+        let tracer = Tracer::start(&["--records", "10"]);
+        assert!(objects().len() > before.len() + 10, "probes are attached");
+        RandomReads::small(100).on(&device);
+        end(tracer);
+        wait_until_only(&before);
+    }
+}
+
+/// kprobes see what they can, and say that they are kprobes.
+#[test]
+fn kprobes_where_fentry_is_not_wanted() {
+    let device = Backing::virtio().open(NAME, false);
+    let before = objects();
+    let tracer = Tracer::start(&["--attach", "kprobe"]);
+    let ios = RandomReads::small(2_000).on(&device);
+    let document = tracer.stop();
+    wait_until_only(&before);
+    assert_eq!(document.0["tracing"]["rung"], "kprobe");
+    let seen = document.count(NAME, "ios");
+    eprintln!("kprobes saw {seen} of {ios}; loss {}", document.0["loss"]);
+    assert!(seen <= ios && seen > ios / 2, "{seen} of {ios}");
+    assert_eq!(
+        document.ios(NAME, "kverityd") + document.ios(NAME, "none"),
+        seen
+    );
+}
+
+/// The live view waits for the module and for a device, lets both go, and picks them up again.
+#[test]
+fn the_live_view_gives_way_and_comes_back() {
+    if Path::new("/sys/module/dm_verity").exists() {
+        run("modprobe", &["-r", "dm_verity"]);
+    }
+    let mut screen = Screen::start(&["top", "--interval", "200ms"]);
+    screen.wait_for("waiting for dm_verity");
+    run("modprobe", &["dm_verity"]);
+    screen.wait_for("waiting for a verity device");
+    for _ in 0..2 {
+        let device = Backing::virtio().open(NAME, true);
+        screen.wait_for("fentry");
+        RandomReads::small(100).on(&device);
+        screen.wait_for(NAME);
+        device.close();
+        screen.wait_for("waiting for a verity device");
+        wait_until("the module can be removed", || {
+            succeeds("rmmod", &["dm_verity"])
+        });
+        screen.wait_for("waiting for dm_verity");
+    }
+    screen.press("q");
+    assert_eq!(screen.exit_code(), 0);
+}
+
+/// A signal ends the live view, and the terminal is given back.
+#[test]
+fn the_live_view_ends_on_a_signal() {
+    let _device = Backing::virtio().open(NAME, true);
+    let before = objects();
+    let mut screen = Screen::start(&["top", "--interval", "200ms"]);
+    screen.wait_for(NAME);
+    run("kill", &["-TERM", &screen.pid()]);
+    assert_eq!(screen.exit_code(), 128 + 15);
+    assert!(!screen.is_alternate(), "the terminal is as before");
+    wait_until_only(&before);
+}
+
+/// One line on standard error and the documented exit code.
+fn assert_refuses(command: &mut Command, code: i32, says: &str) {
+    let output = command.output().expect("verity-trace");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(says), "{text}");
+    assert!(output.stdout.is_empty());
+}
+
+fn report() -> Command {
+    let mut command = Command::new("verity-trace");
+    command.args(["report", "--duration", "10ms"]);
+    command
+}
+
+#[test]
+fn without_a_verity_device_a_report_says_so() {
+    assert_refuses(&mut report(), 5, "no dm-verity device");
+}
+
+#[test]
+fn without_privilege_it_says_so() {
+    let _device = Backing::virtio().open(NAME, true);
+    let mut command = report();
+    command.uid(65_534).gid(65_534);
+    assert_refuses(&mut command, 3, "root");
+}
+
+#[test]
+fn without_btf_it_says_so() {
+    let _device = Backing::virtio().open(NAME, true);
+    run("mount", &["-t", "tmpfs", "none", "/sys/kernel/btf"]);
+    let hidden = report().output().expect("verity-trace");
+    run("umount", &["/sys/kernel/btf"]);
+    assert_eq!(hidden.status.code(), Some(4));
+    let text = String::from_utf8_lossy(&hidden.stderr);
+    assert!(text.contains("CONFIG_DEBUG_INFO_BTF"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+/// Hidden addresses would make a BH verification look like an inline one.
+#[test]
+fn with_hidden_addresses_it_says_so() {
+    let _device = Backing::virtio().open(NAME, true);
+    let restrict = "/proc/sys/kernel/kptr_restrict";
+    let before = std::fs::read_to_string(restrict).expect(restrict);
+    std::fs::write(restrict, "2").expect(restrict);
+    let hidden = report().output().expect("verity-trace");
+    std::fs::write(restrict, before.trim()).expect(restrict);
+    assert_eq!(hidden.status.code(), Some(4));
+    let text = String::from_utf8_lossy(&hidden.stderr);
+    assert!(text.contains("kptr_restrict"), "{text}");
+}

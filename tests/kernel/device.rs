@@ -1,0 +1,149 @@
+//! dm-verity devices on the backings that decide where the data I/O completes.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+
+use crate::shell::{run, succeeds};
+
+const DATA_BYTES: u64 = 64 << 20;
+
+/// An open dm-verity device, closed when dropped.
+pub struct Verity {
+    name: String,
+}
+
+/// Where a device's data and hashes are.
+#[derive(Clone, Debug)]
+pub struct Backing {
+    data: String,
+    hash: String,
+}
+
+impl Backing {
+    /// virtio-blk with as many queues as CPUs: completes in hardirq.
+    pub fn virtio() -> Self {
+        Self {
+            data: variable("LAB_DATA"),
+            hash: variable("LAB_HASH"),
+        }
+    }
+
+    /// A RAM disk with the same data: completes in the task that reads. A new one each time.
+    pub fn brd() -> Self {
+        let virtio = Self::virtio();
+        if succeeds("test", &["-b", "/dev/ram0"]) {
+            run("rmmod", &["brd"]);
+        }
+        let kib = format!("rd_size={}", DATA_BYTES / 1024);
+        run("modprobe", &["brd", "rd_nr=2", &kib]);
+        for (from, to) in [(&virtio.data, "/dev/ram0"), (&virtio.hash, "/dev/ram1")] {
+            let from = format!("if={from}");
+            let to = format!("of={to}");
+            run("dd", &[&from, &to, "bs=1M", "conv=fsync"]);
+        }
+        Self {
+            data: "/dev/ram0".to_owned(),
+            hash: "/dev/ram1".to_owned(),
+        }
+    }
+
+    /// The same with every read of a hash block 20 ms late, behind dm-delay.
+    pub fn with_slow_hashes(&self) -> (Self, Delayed) {
+        let sectors = run("blockdev", &["--getsz", &self.hash]);
+        let table = format!("0 {} delay {} 0 20", sectors.trim(), self.hash);
+        run("dmsetup", &["create", "slow", "--table", &table]);
+        let backing = Self {
+            data: self.data.clone(),
+            hash: "/dev/mapper/slow".to_owned(),
+        };
+        (backing, Delayed)
+    }
+
+    /// Turns the bits of one byte of a data block over.
+    pub fn corrupt(&self, block: u64) {
+        let disk = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.data)
+            .expect("the data device");
+        let mut byte = [0];
+        disk.read_exact_at(&mut byte, block * 4096).expect("a read");
+        disk.write_all_at(&[!byte[0]], block * 4096)
+            .and_then(|()| disk.sync_all())
+            .expect("a write");
+    }
+
+    /// Opens a dm-verity device on it, with the option or without, and an empty hash cache.
+    pub fn open(&self, name: &str, option: bool) -> Verity {
+        let root_hash = variable("LAB_ROOT_HASH");
+        let mut arguments = vec!["open", &self.data, name, &self.hash, &root_hash];
+        if option {
+            arguments.push("--use-tasklets");
+        }
+        run("veritysetup", &arguments);
+        Verity {
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl Verity {
+    pub fn path(&self) -> String {
+        format!("/dev/mapper/{}", self.name)
+    }
+
+    /// Reads every block once, so that every hash block is in the cache.
+    pub fn warm_up(&self) {
+        let from = format!("if={}", self.path());
+        run("dd", &[&from, "of=/dev/null", "bs=1M", "iflag=direct"]);
+    }
+
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Verity {
+    fn drop(&mut self) {
+        let closed = succeeds("veritysetup", &["close", &self.name]);
+        assert!(closed || std::thread::panicking(), "close {}", self.name);
+    }
+}
+
+/// The delayed hash device; drop it after the device that uses it.
+pub struct Delayed;
+
+impl Drop for Delayed {
+    fn drop(&mut self) {
+        let removed = succeeds("dmsetup", &["remove", "slow"]);
+        assert!(
+            removed || std::thread::panicking(),
+            "remove the slow device"
+        );
+    }
+}
+
+/// How many hash blocks a prefetch reads at once, in bytes of data blocks; the default again when
+/// dropped.
+pub struct PrefetchCluster;
+
+const PREFETCH_CLUSTER: &str = "/sys/module/dm_verity/parameters/prefetch_cluster";
+
+impl PrefetchCluster {
+    /// The smallest: a cold cache then stays cold for most of a load.
+    pub fn smallest() -> Self {
+        run("modprobe", &["dm_verity"]);
+        fs::write(PREFETCH_CLUSTER, "4096").expect("set prefetch_cluster");
+        Self
+    }
+}
+
+impl Drop for PrefetchCluster {
+    fn drop(&mut self) {
+        fs::write(PREFETCH_CLUSTER, "262144").expect("set prefetch_cluster");
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; this runs in the lab alone"))
+}

@@ -1,0 +1,132 @@
+//! Where each kernel verifies, for every load exactly as many I/Os as fio did.
+
+use crate::LabKernel::{self, Bh, Inert, Inline};
+use crate::bpf::Bpftrace;
+use crate::device::{Backing, PrefetchCluster, Verity};
+use crate::is_full;
+use crate::load::RandomReads;
+use crate::tracer::{Document, Tracer};
+
+const NAME: &str = "lab";
+
+/// Traces a load on an open device; what came out is exact.
+fn trace(device: &Verity, load: RandomReads) -> (Document, u64) {
+    let tracer = Tracer::start(&[]);
+    let ios = load.on(device);
+    let document = tracer.stop();
+    assert_eq!(ios, load.count, "fio did what was asked");
+    document.assert_exact(NAME, ios);
+    assert_eq!(document.0["kernel"]["era"], LabKernel::running().era());
+    assert_eq!(document.0["tracing"]["rung"], "fentry");
+    let bytes = ios * load.kib * 1024;
+    assert_eq!(document.count(NAME, "bytes"), bytes);
+    (document, ios)
+}
+
+#[test]
+fn option_off_every_io_is_on_kverityd() {
+    let device = Backing::virtio().open(NAME, false);
+    let (document, ios) = trace(&device, RandomReads::small(5_000));
+    assert_eq!(document.ios(NAME, "kverityd"), ios);
+    assert_eq!(document.device(NAME)["option"], false);
+    assert_eq!(document.device(NAME)["effective"], false);
+}
+
+/// Completion in hardirq: 6.12 queues every I/O on the BH workqueue; 7.3 does so for those up to
+/// `use_bh_bytes`, unless the CPU has to reschedule (`verity_end_io`).
+#[test]
+fn option_on_completing_in_hardirq() {
+    let device = Backing::virtio().open(NAME, true);
+    device.warm_up();
+    let (document, ios) = trace(&device, RandomReads::small(5_000));
+    let of = |placement| document.ios(NAME, placement);
+    match LabKernel::running() {
+        Inert => assert_eq!(of("kverityd"), ios),
+        Bh => assert_eq!(of("bh") + of("fallback"), ios),
+        Inline => {
+            assert_eq!(
+                of("bh") + of("inline") + of("fallback") + of("kverityd"),
+                ios
+            );
+            assert!(
+                of("bh") > ios / 2,
+                "{} of {ios} on the BH workqueue",
+                of("bh")
+            );
+        }
+    }
+    let is_inert = LabKernel::running() == Inert;
+    assert_eq!(document.device(NAME)["effective"], !is_inert);
+}
+
+/// Completion in the task that reads: 7.3 verifies right there.
+#[test]
+fn option_on_completing_in_task() {
+    let device = Backing::brd().open(NAME, true);
+    device.warm_up();
+    let (document, ios) = trace(&device, RandomReads::small(5_000));
+    let of = |placement| document.ios(NAME, placement);
+    match LabKernel::running() {
+        Inert => assert_eq!(of("kverityd"), ios),
+        Bh => assert_eq!(of("bh") + of("fallback"), ios),
+        Inline => {
+            assert_eq!(of("bh"), 0, "no completion in hardirq");
+            assert!(of("inline") > ios / 2, "{} of {ios} inline", of("inline"));
+        }
+    }
+}
+
+/// 64 KiB: 6.12 has no limit; 7.3 sends what is above `use_bh_bytes` to kverityd.
+#[test]
+fn option_on_large_reads() {
+    for backing in [Backing::virtio(), Backing::brd()] {
+        let device = backing.open(NAME, true);
+        device.warm_up();
+        let (document, ios) = trace(&device, RandomReads::large(500));
+        let of = |placement| document.ios(NAME, placement);
+        match LabKernel::running() {
+            Inert | Inline => assert_eq!(of("kverityd"), ios),
+            Bh => assert_eq!(of("bh") + of("fallback"), ios),
+        }
+    }
+}
+
+/// A hash block that is not in the cache makes a softirq attempt give up. bpftrace, which knows
+/// nothing of us, counts the calls of `verity_verify_io`; every one beyond the first of an I/O is a
+/// fallback's second.
+#[test]
+fn a_cold_hash_cache_falls_back_as_often_as_bpftrace_counts() {
+    let _cluster = PrefetchCluster::smallest();
+    let (backing, _delayed) = Backing::virtio().with_slow_hashes();
+    let device = backing.open(NAME, true);
+    let bpftrace = Bpftrace::start();
+    let (document, ios) = trace(&device, RandomReads::small(1_000));
+    let calls = bpftrace.stop();
+    assert_eq!(calls.finish_io, ios, "bpftrace saw every I/O: {calls:?}");
+    let fallbacks = document.ios(NAME, "fallback");
+    assert_eq!(calls.verify_io - ios, fallbacks);
+    match LabKernel::running() {
+        Inert => assert_eq!(fallbacks, 0),
+        Bh | Inline => assert!(fallbacks > 0),
+    }
+    drop(device);
+}
+
+/// The full matrix: every backing that decides the completion's context, a long storm each.
+#[test]
+fn storms_on_every_backing_are_exact() {
+    let count = if is_full() { 50_000 } else { 2_000 };
+    for (backing, option) in [
+        (Backing::virtio(), true),
+        (Backing::brd(), true),
+        (Backing::virtio(), false),
+        (Backing::brd(), false),
+    ] {
+        let device = backing.open(NAME, option);
+        let storm = RandomReads {
+            depth: 64,
+            ..RandomReads::small(count)
+        };
+        trace(&device, storm);
+    }
+}

@@ -1,0 +1,98 @@
+//! The live view on a terminal of its own.
+
+use std::io::{Read, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+use crate::shell::PATIENCE;
+
+const ROWS: u16 = 30;
+const COLUMNS: u16 = 120;
+
+/// verity-trace on a pseudo-terminal, and what stands on it.
+pub struct Screen {
+    child: Box<dyn Child + Send + Sync>,
+    output: Receiver<Vec<u8>>,
+    input: Box<dyn Write + Send>,
+    terminal: vt100::Parser,
+    _pty: Box<dyn MasterPty + Send>,
+}
+
+impl Screen {
+    pub fn start(arguments: &[&str]) -> Self {
+        let size = PtySize {
+            rows: ROWS,
+            cols: COLUMNS,
+            ..PtySize::default()
+        };
+        let pty = native_pty_system()
+            .openpty(size)
+            .expect("a pseudo-terminal");
+        let mut command = CommandBuilder::new("verity-trace");
+        command.args(arguments);
+        command.env("TERM", "xterm-256color");
+        let child = pty.slave.spawn_command(command).expect("verity-trace");
+        drop(pty.slave);
+        let mut reader = pty.master.try_clone_reader().expect("its output");
+        let (sender, output) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            output,
+            input: pty.master.take_writer().expect("its input"),
+            terminal: vt100::Parser::new(ROWS, COLUMNS, 0),
+            _pty: pty.master,
+        }
+    }
+
+    /// Returns once this text stands on the screen.
+    pub fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.terminal.screen().contents().contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.terminal.process(&bytes),
+                Err(error) => panic!(
+                    "{text:?} never came ({error}); on the screen:\n{}",
+                    self.terminal.screen().contents()
+                ),
+            }
+        }
+    }
+
+    pub fn press(&mut self, keys: &str) {
+        self.input.write_all(keys.as_bytes()).expect("a terminal");
+    }
+
+    pub fn pid(&self) -> String {
+        self.child.process_id().expect("a process").to_string()
+    }
+
+    /// Reads to the end and returns the exit code.
+    pub fn exit_code(&mut self) -> u32 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.terminal.process(&bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end"),
+            }
+        }
+        self.child.wait().expect("its exit").exit_code()
+    }
+
+    /// Whether the terminal still shows the alternate screen.
+    pub fn is_alternate(&self) -> bool {
+        self.terminal.screen().alternate_screen()
+    }
+}

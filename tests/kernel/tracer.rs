@@ -1,0 +1,105 @@
+//! verity-trace under test: started, seen to watch, stopped, its document read.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// `verity-trace export --once`, watching.
+pub struct Tracer {
+    child: Child,
+}
+
+/// The document that it printed.
+pub struct Document(pub Value);
+
+impl Tracer {
+    /// Returns once its probes are attached.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new("verity-trace")
+            .args(["export", "--once", "--duration", "1h"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("verity-trace");
+        let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        errors.read_line(&mut line).expect("a line");
+        assert!(line.contains("watching"), "verity-trace said {line:?}");
+        // What it says later goes to the suite's own output.
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+            }
+        });
+        Self { child }
+    }
+
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Asks it to end early, as Ctrl-C does, and reads its document.
+    pub fn stop(mut self) -> Document {
+        crate::shell::run("kill", &["-INT", &self.pid()]);
+        let mut text = String::new();
+        let mut out = self.child.stdout.take().expect("a pipe");
+        out.read_to_string(&mut text).expect("a document");
+        let status = self.child.wait().expect("its exit");
+        assert_eq!(status.code(), Some(130), "SIGINT is 128 + 2");
+        Document(serde_json::from_str(&text).expect("JSON"))
+    }
+
+    /// Kills it with a signal; returns when it is gone.
+    pub fn kill(mut self, signal: &str) {
+        crate::shell::run("kill", &[signal, &self.pid()]);
+        self.child.wait().expect("its exit");
+    }
+}
+
+impl Document {
+    /// The one device with this name.
+    pub fn device(&self, name: &str) -> &Value {
+        self.0["devices"]
+            .as_array()
+            .expect("devices")
+            .iter()
+            .find(|device| device["name"] == name)
+            .unwrap_or_else(|| panic!("no device {name} in {}", self.0))
+    }
+
+    /// I/Os of a placement; 0 where the placement is absent, since then there were none.
+    pub fn ios(&self, name: &str, placement: &str) -> u64 {
+        self.device(name)["placements"][placement]["ios"]
+            .as_u64()
+            .unwrap_or(0)
+    }
+
+    /// A number of the device.
+    pub fn count(&self, name: &str, field: &str) -> u64 {
+        self.device(name)[field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {field} in {}", self.device(name)))
+    }
+
+    pub fn records(&self) -> &[Value] {
+        self.0["records"].as_array().expect("records")
+    }
+
+    /// Exactly these I/Os, every event of each seen, and nothing lost or left.
+    pub fn assert_exact(&self, name: &str, ios: u64) {
+        let device = self.device(name);
+        let facts =
+            ["ios", "rejected", "incomplete", "in_flight"].map(|field| device[field].as_u64());
+        assert_eq!(
+            facts,
+            [Some(ios), Some(0), Some(0), Some(0)],
+            "{}",
+            self.0["loss"]
+        );
+        assert_eq!(self.0["lost"], 0, "{}", self.0["loss"]);
+        assert_eq!(self.0["before_attach"], 0);
+        assert!(self.0.get("other").is_none(), "{}", self.0["other"]);
+    }
+}

@@ -1,0 +1,229 @@
+//! The live view on a screen in memory.
+
+mod common;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::text::Span;
+use verity_trace::escape;
+use verity_trace::snapshot::Snapshot;
+use verity_trace::tui::{Action, App, BINDINGS, Effect, Key, Message, Styles, action, draw};
+
+#[test]
+fn screens() {
+    let cases: [(u16, u16, &str); 15] = [
+        (80, 24, "kverityd_only_option_off"),
+        (80, 24, "inert_option_on"),
+        (80, 24, "bh_always_with_fallbacks"),
+        (80, 24, "inline_and_bh_with_large_on_kverityd"),
+        (80, 24, "nothing_happened_yet"),
+        (80, 24, "waiting_for_module"),
+        (80, 24, "waiting_for_device"),
+        (80, 24, "attaching_failed"),
+        (80, 24, "losses_of_every_kind"),
+        (80, 24, "failed_ios"),
+        (80, 24, "seventy_devices"),
+        (120, 40, "bh_always_with_fallbacks"),
+        (120, 40, "inline_and_bh_with_large_on_kverityd"),
+        (120, 40, "hostile_names"),
+        (200, 60, "seventy_devices"),
+    ];
+    for (columns, rows, name) in cases {
+        let screen = screen(&app(snapshot(name), columns, rows), columns, rows);
+        insta::assert_snapshot!(format!("{columns}x{rows}_{name}"), screen);
+    }
+}
+
+#[test]
+fn the_help_is_made_from_the_table_of_keys() {
+    let mut app = app(snapshot("bh_always_with_fallbacks"), 80, 24);
+    assert_eq!(app.update(Message::Key(Key::Char('?'))), Effect::Redraw);
+    let help = screen(&app, 80, 24);
+    for binding in BINDINGS {
+        assert!(help.contains(binding.label), "{}", binding.label);
+        assert!(help.contains(binding.help), "{}", binding.help);
+    }
+    insta::assert_snapshot!("80x24_help", help);
+}
+
+#[test]
+fn before_the_first_snapshot_there_is_a_name_and_the_keys() {
+    let screen = screen(&App::new(Styles::new(true)), 40, 4);
+    assert!(screen.contains("verity-trace"));
+    assert!(screen.contains("q quit"));
+}
+
+#[test]
+fn no_scenario_panics_on_a_tiny_screen() {
+    for (_, scenario) in common::scenarios() {
+        for (columns, rows) in [(40, 12), (1, 1), (3, 60), (200, 2)] {
+            let app = app(scenario.snapshot(), columns, rows);
+            screen(&app, columns, rows);
+        }
+    }
+}
+
+#[test]
+fn no_scenario_draws_a_hidden_character() {
+    for (name, scenario) in common::scenarios() {
+        let screen = screen(&app(scenario.snapshot(), 200, 60), 200, 60);
+        let hidden = screen.replace('\n', "").contains(escape::is_hidden);
+        assert!(!hidden, "{name}: {}", scenario.description);
+    }
+}
+
+#[test]
+fn every_key_does_what_the_table_says() {
+    for binding in BINDINGS {
+        for &key in binding.keys {
+            let mut app = app(snapshot("seventy_devices"), 80, 24);
+            app.update(Message::Key(Key::Char('j')));
+            let before = screen(&app, 80, 24);
+            let effect = app.update(Message::Key(key));
+            let changed = screen(&app, 80, 24) != before;
+            match binding.action {
+                Action::Quit => assert_eq!(effect, Effect::Quit),
+                Action::CloseHelp => assert_eq!((effect, changed), (Effect::None, false)),
+                _ => assert_eq!((effect, changed), (Effect::Redraw, true), "{key:?}"),
+            }
+            assert_eq!(action(key), Some(binding.action));
+        }
+    }
+}
+
+#[test]
+fn escape_closes_the_help() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let before = screen(&app, 80, 24);
+    app.update(Message::Key(Key::Char('?')));
+    assert_eq!(app.update(Message::Key(Key::Esc)), Effect::Redraw);
+    assert_eq!(screen(&app, 80, 24), before);
+}
+
+#[test]
+fn scrolling_stops_at_the_last_device_and_turns_at_once() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    for _ in 0..200 {
+        app.update(Message::Key(Key::Down));
+    }
+    let end = screen(&app, 80, 24);
+    assert!(end.contains("image-69 "), "{end}");
+    assert!(end.contains("of 70"), "{end}");
+    app.update(Message::Key(Key::Up));
+    assert!(!screen(&app, 80, 24).contains("image-69 "));
+}
+
+#[test]
+fn fewer_devices_pull_the_table_back() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    app.update(Message::Key(Key::End));
+    app.update(Message::Snapshot(Arc::new(snapshot("failed_ios"))));
+    assert!(screen(&app, 80, 24).contains("root "));
+}
+
+#[test]
+fn a_stop_request_ends_and_an_unbound_key_changes_nothing() {
+    let mut app = app(snapshot("failed_ios"), 80, 24);
+    assert_eq!(app.update(Message::Key(Key::Char('x'))), Effect::None);
+    assert_eq!(app.update(Message::Stop), Effect::Quit);
+}
+
+#[test]
+fn without_colours_nothing_is_coloured() {
+    for (name, scenario) in common::scenarios() {
+        let app = app(scenario.snapshot(), 120, 40);
+        let terminal = terminal(&app, 120, 40);
+        let plain = terminal.backend().buffer().content().iter().all(|cell| {
+            use ratatui::style::Color::Reset;
+            (cell.fg, cell.bg) == (Reset, Reset)
+        });
+        assert!(plain, "{name}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Key(Key),
+    Size(u16, u16),
+    Scenario(usize),
+}
+
+fn step(scenarios: usize) -> impl Strategy<Value = Step> {
+    let keys: Vec<_> = BINDINGS
+        .iter()
+        .filter(|binding| binding.action != Action::Quit)
+        .flat_map(|binding| binding.keys.iter().copied())
+        .collect();
+    prop_oneof![
+        prop::sample::select(keys).prop_map(Step::Key),
+        any::<char>().prop_map(|character| Step::Key(Key::Char(character))),
+        (0u16..200, 0u16..70).prop_map(|(columns, rows)| Step::Size(columns, rows)),
+        (0..scenarios).prop_map(Step::Scenario),
+    ]
+}
+
+#[test]
+fn no_order_of_messages_panics() {
+    let snapshots: Vec<_> = common::scenarios()
+        .iter()
+        .map(|(_, scenario)| Arc::new(scenario.snapshot()))
+        .collect();
+    proptest!(ProptestConfig::with_cases(48), |(
+        steps in prop::collection::vec(step(snapshots.len()), 1..20),
+    )| {
+        let mut app = App::new(Styles::new(true));
+        let mut size = (80, 24);
+        for step in steps {
+            let message = match step {
+                Step::Key(key) => Message::Key(key),
+                Step::Scenario(at) => Message::Snapshot(Arc::clone(&snapshots[at])),
+                Step::Size(columns, rows) => {
+                    size = (columns, rows);
+                    Message::Resize { columns, rows }
+                }
+            };
+            app.update(message);
+            screen(&app, size.0, size.1);
+        }
+    });
+}
+
+fn snapshot(name: &str) -> Snapshot {
+    common::scenario(name).snapshot()
+}
+
+fn app(snapshot: Snapshot, columns: u16, rows: u16) -> App {
+    let mut app = App::new(Styles::new(false));
+    app.update(Message::Resize { columns, rows });
+    app.update(Message::Snapshot(Arc::new(snapshot)));
+    app
+}
+
+fn terminal(app: &App, columns: u16, rows: u16) -> Terminal<TestBackend> {
+    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).expect("a screen");
+    terminal.draw(|frame| draw(app, frame)).expect("drawn");
+    terminal
+}
+
+/// What the screen shows, blanks at the ends of lines left out.
+fn screen(app: &App, columns: u16, rows: u16) -> String {
+    let terminal = terminal(app, columns, rows);
+    let buffer = terminal.backend().buffer();
+    let lines: Vec<String> = (0..rows)
+        .map(|row| {
+            let mut line = String::new();
+            let mut column = 0;
+            while column < columns {
+                let symbol = buffer[(column, row)].symbol();
+                line += symbol;
+                // The cells behind a wide character are its own.
+                column += u16::try_from(Span::raw(symbol).width()).map_or(1, |it| it.max(1));
+            }
+            line.trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
+}

@@ -1,0 +1,397 @@
+//! Counters become totals, totals become a snapshot: pure, from plain data.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytemuck::Zeroable as _;
+use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters};
+use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
+
+use crate::decode::placement;
+use crate::dm::VerityDevice;
+use crate::histogram::Histogram;
+use crate::snapshot::{
+    Cpu, Device, DeviceNumber, Era, Kernel, Placement, PlacementTotals, Snapshot, Totals, Tracing,
+};
+
+/// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
+const TASKLET_SOFTIRQ: usize = 6;
+const BLOCK_SOFTIRQ: usize = 4;
+
+/// The counters of one device slot, over all shards.
+#[derive(Clone, Debug)]
+pub struct DeviceReading {
+    /// Its counters.
+    pub counters: DeviceCounters,
+    /// Its histograms, by pair of placement and stage.
+    pub histograms: [Histogram; PAIRS],
+    /// I/Os in flight.
+    pub in_flight: u64,
+}
+
+impl Default for DeviceReading {
+    fn default() -> Self {
+        Self {
+            counters: DeviceCounters::zeroed(),
+            histograms: Default::default(),
+            in_flight: 0,
+        }
+    }
+}
+
+/// Everything that the programs counted, read at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// By the kernel's `dev_t`.
+    pub devices: BTreeMap<u32, DeviceReading>,
+    /// Devices without a slot of their own.
+    pub other: DeviceReading,
+    /// By number.
+    pub cpus: Vec<CpuCounters>,
+    /// By kind.
+    pub losses: BTreeMap<Loss, u64>,
+    /// Ends of I/Os that were in flight when the probes were attached.
+    pub before_attach: u64,
+}
+
+impl DeviceReading {
+    /// Adds what was counted elsewhere: in another shard, or before the probes were attached anew.
+    pub fn add(&mut self, other: &Self) {
+        add_device_counters(&mut self.counters, &other.counters);
+        for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
+            mine.merge(theirs);
+        }
+        self.in_flight += other.in_flight;
+    }
+
+    fn totals(&self, era: Era) -> Totals {
+        let counters = &self.counters;
+        let mut totals = Totals {
+            rejected: counters.rejected,
+            incomplete: counters.incomplete,
+            ..Totals::default()
+        };
+        for kernel in KernelPlacement::ALL {
+            let ios = counters.finished[kernel.number()];
+            if ios == 0 {
+                continue;
+            }
+            let stages = Stage::ALL
+                .into_iter()
+                .filter_map(|stage| Some((stage, self.histograms[pair(kernel, stage)?].clone())))
+                .filter(|(_, histogram)| histogram.count() > 0)
+                .collect();
+            let finished = PlacementTotals {
+                ios,
+                bytes: counters.bytes[kernel.number()],
+                failed: counters.failed[kernel.number()],
+                stages,
+            };
+            totals.placements.insert(placement(kernel, era), finished);
+        }
+        let fallbacks = counters.finished[KernelPlacement::Fallback.number()];
+        let inline = counters.inline_attempts.min(fallbacks);
+        for (attempt, count) in [
+            (Placement::Inline, inline),
+            (placement(KernelPlacement::Bh, era), fallbacks - inline),
+        ] {
+            if count > 0 {
+                totals.attempts.insert(attempt, count);
+            }
+        }
+        totals
+    }
+}
+
+impl Reading {
+    /// Adds what was counted before the probes were attached anew.
+    pub fn add(&mut self, earlier: &Self) {
+        for (&device, reading) in &earlier.devices {
+            self.devices.entry(device).or_default().add(reading);
+        }
+        self.other.add(&earlier.other);
+        if self.cpus.len() < earlier.cpus.len() {
+            self.cpus.resize(earlier.cpus.len(), CpuCounters::zeroed());
+        }
+        for (mine, theirs) in self.cpus.iter_mut().zip(&earlier.cpus) {
+            add_cpu_counters(mine, theirs);
+        }
+        for (&loss, &count) in &earlier.losses {
+            *self.losses.entry(loss).or_default() += count;
+        }
+        self.before_attach += earlier.before_attach;
+    }
+
+    /// What is kept when the probes leave: I/Os that were still in flight will not be seen to finish.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        for reading in self.devices.values_mut() {
+            reading.in_flight = 0;
+        }
+        self.other.in_flight = 0;
+        self
+    }
+}
+
+/// What a snapshot is made of, beside the counters.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// Since the Unix epoch.
+    pub taken_at: Duration,
+    /// How long the source has been watched.
+    pub watched: Duration,
+    /// The machine.
+    pub kernel: Kernel,
+    /// Whether dm-verity is watched.
+    pub tracing: Tracing,
+    /// The verity devices that exist.
+    pub devices: Vec<VerityDevice>,
+}
+
+/// The picture of this moment; `previous` is what rates are computed against.
+#[must_use]
+pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) -> Snapshot {
+    let era = moment.kernel.era.unwrap_or(Era::NoOption);
+    let devices = moment
+        .devices
+        .into_iter()
+        .map(|device| {
+            let found = reading.devices.get(&encode(device.number));
+            let totals = found.map_or_else(Totals::default, |reading| reading.totals(era));
+            let before = previous.map(|snapshot| {
+                snapshot
+                    .devices
+                    .iter()
+                    .find(|earlier| {
+                        earlier.number == device.number
+                            && earlier.name == device.name
+                            && earlier.uuid == device.uuid
+                    })
+                    .map_or_else(Totals::default, |earlier| earlier.totals.clone())
+            });
+            Device {
+                name: device.name,
+                uuid: device.uuid,
+                number: device.number,
+                option: device.table.option,
+                algorithm: device.table.algorithm,
+                data_block_bytes: device.table.data_block_bytes,
+                recent: before.map(|before| since(&totals, &before)),
+                totals,
+                in_flight: found.map_or(0, |reading| reading.in_flight),
+            }
+        })
+        .collect();
+    let other = reading.other.totals(era);
+    Snapshot {
+        taken_at: moment.taken_at,
+        watched: moment.watched,
+        interval: previous.map(|snapshot| moment.watched.saturating_sub(snapshot.watched)),
+        kernel: moment.kernel,
+        tracing: moment.tracing,
+        devices,
+        other: (other != Totals::default()).then_some(other),
+        cpus: reading.cpus.iter().enumerate().map(cpu).collect(),
+        loss: reading
+            .losses
+            .iter()
+            .map(|(&loss, &count)| (loss, count))
+            .filter(|&(_, count)| count > 0)
+            .collect(),
+        before_attach: reading.before_attach,
+    }
+}
+
+/// What was counted since `earlier`, totals of the same device.
+fn since(now: &Totals, earlier: &Totals) -> Totals {
+    let placements = now
+        .placements
+        .iter()
+        .map(|(&placement, totals)| {
+            let before = earlier.placements.get(&placement);
+            let stages = totals
+                .stages
+                .iter()
+                .map(|(&stage, histogram)| {
+                    let before = before.and_then(|totals| totals.stages.get(&stage));
+                    let recent =
+                        before.map_or_else(|| histogram.clone(), |before| histogram.since(before));
+                    (stage, recent)
+                })
+                .filter(|(_, histogram)| histogram.count() > 0)
+                .collect();
+            let less = |count: fn(&PlacementTotals) -> u64| {
+                count(totals).saturating_sub(before.map_or(0, count))
+            };
+            let recent = PlacementTotals {
+                ios: less(|totals| totals.ios),
+                bytes: less(|totals| totals.bytes),
+                failed: less(|totals| totals.failed),
+                stages,
+            };
+            (placement, recent)
+        })
+        .filter(|(_, totals)| totals.ios > 0)
+        .collect();
+    let attempts = now
+        .attempts
+        .iter()
+        .map(|(&placement, &count)| {
+            let before = earlier.attempts.get(&placement).copied().unwrap_or(0);
+            (placement, count.saturating_sub(before))
+        })
+        .filter(|&(_, count)| count > 0)
+        .collect();
+    Totals {
+        placements,
+        rejected: now.rejected.saturating_sub(earlier.rejected),
+        incomplete: now.incomplete.saturating_sub(earlier.incomplete),
+        attempts,
+    }
+}
+
+fn cpu((number, counters): (usize, &CpuCounters)) -> Cpu {
+    Cpu {
+        number,
+        block_softirq: Duration::from_nanos(counters.softirq_ns[BLOCK_SOFTIRQ]),
+        tasklet_softirq: Duration::from_nanos(counters.softirq_ns[TASKLET_SOFTIRQ]),
+        softirq: Duration::from_nanos(counters.softirq_ns.iter().sum()),
+        softirq_verify: Duration::from_nanos(counters.softirq_verify_ns),
+        kverityd_verifications: counters.kverityd_verifications,
+        bh_verifications: counters.bh_verifications,
+        inline_verifications: counters.inline_verifications,
+    }
+}
+
+/// The kernel's internal `dev_t` of a device number: the reverse of [`decode::device_number`].
+const fn encode(number: DeviceNumber) -> u32 {
+    number.major << 20 | number.minor
+}
+
+/// Adds the counters of one shard to another's.
+pub fn add_device_counters(to: &mut DeviceCounters, from: &DeviceCounters) {
+    add_words(bytemuck::bytes_of_mut(to), bytemuck::bytes_of(from));
+}
+
+fn add_cpu_counters(to: &mut CpuCounters, from: &CpuCounters) {
+    let now = to.now;
+    add_words(bytemuck::bytes_of_mut(to), bytemuck::bytes_of(from));
+    to.now = now;
+}
+
+/// Both are structures of 64-bit counters alone.
+fn add_words(to: &mut [u8], from: &[u8]) {
+    let to: &mut [u64] = bytemuck::cast_slice_mut(to);
+    let from: &[u64] = bytemuck::cast_slice(from);
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = to.wrapping_add(*from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode;
+    use crate::dm::Table;
+    use crate::histogram::Nanos;
+
+    const NUMBER: DeviceNumber = DeviceNumber {
+        major: 253,
+        minor: 3,
+    };
+
+    fn moment(watched: u64) -> Moment {
+        Moment {
+            taken_at: Duration::from_secs(1_000 + watched),
+            watched: Duration::from_secs(watched),
+            kernel: Kernel {
+                release: "6.12".to_owned(),
+                host: "lab".to_owned(),
+                cpus: 2,
+                era: Some(Era::Bh),
+            },
+            tracing: Tracing::WaitingForDevice,
+            devices: vec![VerityDevice {
+                name: "root".to_owned(),
+                uuid: String::new(),
+                number: NUMBER,
+                table: Table {
+                    option: true,
+                    algorithm: "sha256".to_owned(),
+                    data_block_bytes: 4096,
+                },
+            }],
+        }
+    }
+
+    fn reading(bh: u64, fallbacks: u64) -> Reading {
+        let mut device = DeviceReading::default();
+        device.counters.finished[KernelPlacement::Bh.number()] = bh;
+        device.counters.bytes[KernelPlacement::Bh.number()] = bh * 4096;
+        device.counters.finished[KernelPlacement::Fallback.number()] = fallbacks;
+        device.counters.inline_attempts = fallbacks / 2;
+        let pair = pair(KernelPlacement::Bh, Stage::Wait).expect("a pair");
+        device.histograms[pair] = Histogram::from_values((0..bh).map(|_| Nanos(1_000)));
+        Reading {
+            devices: BTreeMap::from([(encode(NUMBER), device)]),
+            losses: BTreeMap::from([(Loss::RingFull, 0), (Loss::Clock, 2)]),
+            ..Reading::default()
+        }
+    }
+
+    #[test]
+    fn the_first_snapshot_has_totals_and_nothing_recent() {
+        let snapshot = snapshot(moment(1), &reading(10, 4), None);
+        let device = &snapshot.devices[0];
+        assert_eq!(device.totals.ios(), 14);
+        assert_eq!(device.totals.placements[&Placement::Bh].bytes, 40_960);
+        assert_eq!(
+            device.totals.attempts,
+            BTreeMap::from([(Placement::Bh, 2), (Placement::Inline, 2)])
+        );
+        assert_eq!(device.recent, None);
+        assert_eq!(snapshot.interval, None);
+        assert_eq!(snapshot.loss, BTreeMap::from([(Loss::Clock, 2)]));
+        assert_eq!(snapshot.other, None);
+    }
+
+    #[test]
+    fn recent_is_the_difference_to_the_snapshot_before() {
+        let first = snapshot(moment(1), &reading(10, 4), None);
+        let second = snapshot(moment(3), &reading(15, 4), Some(&first));
+        let recent = second.devices[0].recent.as_ref().expect("an interval");
+        assert_eq!(second.interval, Some(Duration::from_secs(2)));
+        assert_eq!(recent.ios(), 5);
+        assert_eq!(recent.stage(Stage::Wait).count(), 5);
+        assert!(!recent.placements.contains_key(&Placement::Fallback));
+    }
+
+    #[test]
+    fn a_device_that_is_new_counts_from_nothing() {
+        let mut first = snapshot(moment(1), &reading(10, 4), None);
+        first.devices.clear();
+        let second = snapshot(moment(2), &reading(15, 4), Some(&first));
+        assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(19));
+    }
+
+    #[test]
+    fn what_was_counted_before_attaching_anew_is_kept() {
+        let mut before = reading(10, 0);
+        before
+            .devices
+            .values_mut()
+            .for_each(|device| device.in_flight = 3);
+        let mut now = reading(1, 0);
+        now.add(&before.detached());
+        let device = &now.devices[&encode(NUMBER)];
+        assert_eq!(device.counters.finished[KernelPlacement::Bh.number()], 11);
+        assert_eq!(device.in_flight, 0);
+        assert_eq!(now.losses[&Loss::Clock], 4);
+    }
+
+    #[test]
+    fn device_numbers_survive_encoding() {
+        assert_eq!(decode::device_number(encode(NUMBER)), NUMBER);
+    }
+}

@@ -1,0 +1,212 @@
+//! The command line: what can be typed, and the texts made from it.
+
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+/// The exit codes of this version, and what they mean.
+const EXIT_CODES: [(&str, &str); 7] = [
+    ("0", "done"),
+    ("1", "internal error"),
+    ("2", "usage"),
+    ("3", "not permitted"),
+    ("4", "the kernel cannot do it, or built without programs"),
+    (
+        "5",
+        "no such device: a one-shot command without any verity device",
+    ),
+    ("128+n", "ended by signal n"),
+];
+
+/// Shows where dm-verity verifies each I/O, and how long each stage takes.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "verity-trace",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = exit_codes()
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    top: Top,
+}
+
+impl Cli {
+    /// The command that was typed: `top` when none was.
+    #[must_use]
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Top(self.top))
+    }
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Watch live in this terminal (the default)
+    Top(Top),
+    /// Watch for a while, then print one screen of text
+    Report(Report),
+    /// Watch for a while, then print a JSON document
+    Export(Export),
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, in roff
+    Man,
+}
+
+/// What `top` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Top {
+    /// Time between two pictures, such as 500ms, 1s or 2m
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// How to watch.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// What `report` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Report {
+    /// Time to watch, such as 500ms, 10s or 2m
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = watching)]
+    pub duration: Duration,
+    /// How to watch.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// What `export` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Export {
+    /// Print one document and end; the only way to export in this version
+    #[arg(long, required = true)]
+    pub once: bool,
+    /// Time to watch, such as 500ms, 10s or 2m
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = watching)]
+    pub duration: Duration,
+    /// Add the first N I/Os one by one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub records: Option<u32>,
+    /// How to watch.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// How to watch, whatever is made of it.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Source {
+    /// Watch by fentry or by kprobe alone [default: fentry, kprobe where that cannot be had]
+    #[arg(long, value_name = "RUNG", hide_possible_values = true)]
+    pub attach: Option<Attach>,
+    /// Devices with totals of their own; further ones share one
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=1024)
+    )]
+    pub max_devices: u32,
+}
+
+/// A rung of the attach ladder that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Attach {
+    /// fentry and fexit: exact
+    Fentry,
+    /// kprobes: on any kernel; what they miss is counted as loss
+    Kprobe,
+}
+
+/// Writes the completion script of a shell.
+pub fn completions(shell: Shell, out: &mut impl Write) -> io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        shell,
+        &mut <Cli as CommandFactory>::command(),
+        "verity-trace",
+        &mut script,
+    );
+    out.write_all(&script)
+}
+
+/// Writes the man page: every command on one page.
+pub fn man(out: &mut impl Write) -> io::Result<()> {
+    let mut command = <Cli as CommandFactory>::command().after_help(None::<&str>);
+    command.build();
+    let page = Man::new(command.clone());
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    let mut roff = Roff::new();
+    roff.control("SH", ["COMMANDS"]);
+    for subcommand in command
+        .get_subcommands()
+        .filter(|it| it.get_name() != "help")
+    {
+        command_section(subcommand, &mut roff);
+    }
+    roff.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in EXIT_CODES {
+        roff.control("TP", [])
+            .text([bold(code)])
+            .text([roman(meaning)]);
+    }
+    roff.to_writer(out)?;
+    page.render_version_section(out)
+}
+
+fn command_section(command: &clap::Command, roff: &mut Roff) {
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    roff.control("SS", [command.get_name()])
+        .text([roman(about)]);
+    for argument in command.get_arguments().filter(|it| it.get_id() != "help") {
+        let help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        roff.control("TP", [])
+            .text([bold(argument.to_string())])
+            .text([roman(help)]);
+    }
+}
+
+fn exit_codes() -> String {
+    let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:<6}  {meaning}"));
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100)..=Duration::from_hours(1))
+}
+
+fn watching(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(10)..=Duration::from_hours(24))
+}
+
+fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| "not a duration such as 500ms, 10s or 2m".to_owned())?;
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    Err(format!(
+        "not between {} and {}",
+        humantime::format_duration(*range.start()),
+        humantime::format_duration(*range.end()),
+    ))
+}

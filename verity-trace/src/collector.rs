@@ -1,0 +1,184 @@
+//! The one owner of the source: keeps the probes attached while a verity device exists, and makes
+//! snapshots. The clock is read here and nowhere further in.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use rustix::thread::CapabilitySet;
+
+use crate::aggregate::{self, Moment, Reading};
+use crate::decode::{self, Io};
+use crate::dm::{self, VerityDevice};
+use crate::error::{Error, Result};
+use crate::kernel;
+use crate::live::{self, Options, Session};
+use crate::snapshot::{Era, Kernel, Loss, Snapshot, Tracing};
+
+/// How often it is looked whether devices came or went.
+pub const TICK: Duration = Duration::from_millis(200);
+
+/// The probes leave when no verity device has existed for so long, so that the module can be
+/// removed; a table reload is shorter.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A failed attachment is tried again after so long.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Collector {
+    options: Options,
+    kernel: Kernel,
+    started: Instant,
+    session: Option<Session>,
+    earlier: Reading,
+    failed: Option<(Instant, String)>,
+    devices: Vec<VerityDevice>,
+    device_seen: Instant,
+    previous: Option<Snapshot>,
+}
+
+/// Says at once, before anything is drawn or waited for, what makes tracing impossible.
+fn preflight() -> Result<()> {
+    live::built()?;
+    let held = rustix::thread::capabilities(None)
+        .context("read this process's capabilities")?
+        .effective;
+    let enough = held.contains(CapabilitySet::SYS_ADMIN)
+        || held.contains(CapabilitySet::BPF | CapabilitySet::PERFMON);
+    if !enough {
+        return Err(Error::NotPermitted(
+            "tracing the kernel needs root, or CAP_BPF and CAP_PERFMON; run it with sudo"
+                .to_owned(),
+        ));
+    }
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err(Error::Kernel(
+            "/sys/kernel/btf/vmlinux is missing; the kernel needs CONFIG_DEBUG_INFO_BTF=y"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+impl Collector {
+    /// Attaches to the verity devices that exist. Without any, it is an error, unless the caller
+    /// waits for one.
+    pub fn start(options: Options, waits: bool) -> Result<Self> {
+        preflight()?;
+        let devices = dm::verity_devices()?;
+        if devices.is_empty() && !waits {
+            return Err(Error::NoDevice(
+                "there is no dm-verity device; open one with `veritysetup open`, or wait for one \
+                 with `verity-trace top`"
+                    .to_owned(),
+            ));
+        }
+        let now = Instant::now();
+        let mut collector = Self {
+            options,
+            kernel: kernel::machine(),
+            started: now,
+            session: None,
+            earlier: Reading::default(),
+            failed: None,
+            devices,
+            device_seen: now,
+            previous: None,
+        };
+        if !collector.devices.is_empty() {
+            collector.attach()?;
+            // Finding out about the kernel takes a while, in which nothing was watched.
+            collector.started = Instant::now();
+        }
+        Ok(collector)
+    }
+
+    /// Attaches when there is a verity device, detaches when there has been none for a while.
+    pub fn tick(&mut self) -> Result<()> {
+        self.devices = dm::verity_devices()?;
+        let now = Instant::now();
+        if !self.devices.is_empty() {
+            self.device_seen = now;
+            let tried = self
+                .failed
+                .as_ref()
+                .is_some_and(|(at, _)| now.duration_since(*at) < RETRY);
+            if self.session.is_none()
+                && !tried
+                && let Err(error) = self.attach()
+            {
+                self.failed = Some((now, error.to_string()));
+            }
+        } else if now.duration_since(self.device_seen) >= LINGER {
+            self.detach()?;
+            self.failed = None;
+        }
+        Ok(())
+    }
+
+    /// The picture now.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let mut reading = match &self.session {
+            Some(session) => session.read().context("read the counters")?,
+            None => Reading::default(),
+        };
+        reading.add(&self.earlier);
+        let moment = Moment {
+            taken_at: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+            watched: self.started.elapsed(),
+            kernel: self.kernel.clone(),
+            tracing: self.tracing(),
+            devices: self.devices.clone(),
+        };
+        let snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
+        self.previous = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// Hands over every record that is waiting. What does not decode is counted as a loss.
+    pub fn drain(&mut self, mut record: impl FnMut(Io)) {
+        let era = self.kernel.era.unwrap_or(Era::NoOption);
+        let mut undecoded = 0;
+        if let Some(session) = &mut self.session {
+            session.drain(|bytes| match decode::io(bytes, era) {
+                Ok(io) => record(io),
+                Err(_) => undecoded += 1,
+            });
+        }
+        if undecoded > 0 {
+            *self.earlier.losses.entry(Loss::Decode).or_default() += undecoded;
+        }
+    }
+
+    /// Things that the kernel programs saw and no known kernel does.
+    pub fn faults(&mut self) -> Vec<String> {
+        self.session.as_mut().map_or_else(Vec::new, Session::faults)
+    }
+
+    fn attach(&mut self) -> Result<()> {
+        let session = Session::attach(self.options, &self.devices)?;
+        self.kernel.era = Some(session.era);
+        self.session = Some(session);
+        self.failed = None;
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Result<()> {
+        if let Some(session) = self.session.take() {
+            let reading = session.detach().context("read the counters")?;
+            self.earlier.add(&reading);
+        }
+        Ok(())
+    }
+
+    fn tracing(&self) -> Tracing {
+        match (&self.session, &self.failed) {
+            (Some(session), _) => Tracing::Attached(session.rung()),
+            (None, Some((_, sentence))) => Tracing::Failed(sentence.clone()),
+            (None, None) if kernel::has_dm_verity() => Tracing::WaitingForDevice,
+            (None, None) => Tracing::WaitingForModule,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Bytes from the kernel become types, once.
+
+use std::collections::BTreeMap;
+
+use verity_trace_ebpf::placement::Placement as KernelPlacement;
+use verity_trace_ebpf::record::{
+    CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, Record,
+};
+
+use crate::histogram::Nanos;
+use crate::snapshot::{DeviceNumber, Era, Placement, Stage};
+
+/// One finished I/O.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Io {
+    /// Its identity.
+    pub seq: u64,
+    /// The verity device.
+    pub device: DeviceNumber,
+    /// When it was mapped, on `CLOCK_MONOTONIC`.
+    pub mapped_at: Nanos,
+    /// First sector on the device, in units of 512 bytes.
+    pub sector: u64,
+    /// Length in bytes.
+    pub bytes: u32,
+    /// Where it was verified.
+    pub placement: Placement,
+    /// For a fallback, the placement of the attempt that gave up.
+    pub attempt: Option<Placement>,
+    /// The parts of its life that happened and were seen.
+    pub stages: BTreeMap<Stage, Nanos>,
+    /// All of its life.
+    pub total: Nanos,
+    /// `blk_status_t`; 0 is success.
+    pub status: u8,
+    /// `bi_ioprio`.
+    pub ioprio: u16,
+    /// Whether it was read-ahead.
+    pub read_ahead: bool,
+    /// Thread group that submitted it.
+    pub submitter: u32,
+    /// CPU that submitted it.
+    pub submit_cpu: u16,
+    /// CPU that completed it; absent when that was not seen.
+    pub complete_cpu: Option<u16>,
+    /// CPU that verified it; absent when it was not verified.
+    pub verify_cpu: Option<u16>,
+    /// Whether the verification, or its attempt, ran in softirq.
+    pub in_softirq: bool,
+    /// Whether some event was not seen, so that the stages do not add up.
+    pub incomplete: bool,
+    /// Whether two clocks disagreed.
+    pub clock: bool,
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The length is not a record's.
+    #[error("a record has {expected} bytes, not {found}", expected = size_of::<Record>())]
+    Length {
+        /// The length that was found.
+        found: usize,
+    },
+    /// There is no such placement.
+    #[error("there is no placement {0}")]
+    Placement(u8),
+}
+
+/// The word for the kernel side's placement in this era.
+#[must_use]
+pub const fn placement(kernel: KernelPlacement, era: Era) -> Placement {
+    match kernel {
+        KernelPlacement::Kverityd => Placement::Kverityd,
+        KernelPlacement::Bh if matches!(era, Era::Tasklet) => Placement::Tasklet,
+        KernelPlacement::Bh => Placement::Bh,
+        KernelPlacement::Inline => Placement::Inline,
+        KernelPlacement::Fallback => Placement::Fallback,
+        KernelPlacement::None => Placement::None,
+    }
+}
+
+/// The kernel's internal `dev_t` as a device number: 12 bits major, 20 bits minor
+/// (`MINORBITS`, `include/linux/kdev_t.h`).
+#[must_use]
+pub const fn device_number(dev: u32) -> DeviceNumber {
+    DeviceNumber {
+        major: dev >> 20,
+        minor: dev & 0xf_ffff,
+    }
+}
+
+/// A record from the ring buffer.
+pub fn io(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
+    let record: Record = bytemuck::try_pod_read_unaligned(bytes)
+        .map_err(|_| DecodeError::Length { found: bytes.len() })?;
+    let kernel = record
+        .placement()
+        .ok_or(DecodeError::Placement(record.placement))?;
+    let attempt = (kernel == KernelPlacement::Fallback).then(|| {
+        let attempt = if record.has(INLINE_ATTEMPT) {
+            KernelPlacement::Inline
+        } else {
+            KernelPlacement::Bh
+        };
+        placement(attempt, era)
+    });
+    let stages: BTreeMap<_, _> = Stage::ALL
+        .into_iter()
+        .filter(|&stage| stage != Stage::Total)
+        .filter_map(|stage| Some((stage, Nanos(record.stage_ns(stage)?))))
+        .collect();
+    let verified = kernel != KernelPlacement::None;
+    let completed = !verified || stages.contains_key(&Stage::Device);
+    Ok(Io {
+        seq: record.seq,
+        device: device_number(record.device),
+        mapped_at: Nanos(record.mapped_at),
+        sector: record.sector,
+        bytes: record.bytes,
+        placement: placement(kernel, era),
+        attempt,
+        stages,
+        total: Nanos(record.total_ns),
+        status: record.status,
+        ioprio: record.ioprio,
+        read_ahead: record.has(READ_AHEAD),
+        submitter: record.submitter,
+        submit_cpu: record.submit_cpu,
+        complete_cpu: completed.then_some(record.complete_cpu),
+        verify_cpu: verified.then_some(record.verify_cpu),
+        in_softirq: record.has(IN_SOFTIRQ),
+        incomplete: record.has(INCOMPLETE),
+        clock: record.has(CLOCK),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+    use verity_trace_ebpf::record::ABSENT;
+
+    fn fallback() -> Record {
+        Record {
+            seq: 9,
+            device: (253 << 20) | 3,
+            bytes: 4096,
+            total_ns: 15,
+            stages_ns: [1, 2, 3, 4, 5],
+            placement: KernelPlacement::Fallback as u8,
+            flags: IN_SOFTIRQ,
+            ..Record::zeroed()
+        }
+    }
+
+    #[test]
+    fn a_fallback_names_its_attempt_in_the_words_of_the_era() {
+        let record = fallback();
+        let bytes = bytemuck::bytes_of(&record);
+        assert_eq!(
+            io(bytes, Era::Bh).map(|io| io.attempt),
+            Ok(Some(Placement::Bh))
+        );
+        assert_eq!(
+            io(bytes, Era::Tasklet).map(|io| io.attempt),
+            Ok(Some(Placement::Tasklet))
+        );
+        let io = io(bytes, Era::Bh).expect("a record");
+        assert_eq!(
+            io.device,
+            DeviceNumber {
+                major: 253,
+                minor: 3
+            }
+        );
+        assert_eq!(io.stages.len(), Stage::PARTS);
+    }
+
+    #[test]
+    fn an_absent_stage_is_left_out() {
+        let record = Record {
+            stages_ns: [7, ABSENT, ABSENT, ABSENT, ABSENT],
+            total_ns: 7,
+            placement: KernelPlacement::None as u8,
+            ..Record::zeroed()
+        };
+        let io = io(bytemuck::bytes_of(&record), Era::Inline).expect("a record");
+        assert_eq!(io.stages, BTreeMap::from([(Stage::Device, Nanos(7))]));
+        assert_eq!(io.verify_cpu, None);
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        assert_eq!(io(&[0; 3], Era::Bh), Err(DecodeError::Length { found: 3 }));
+        let record = Record {
+            placement: 77,
+            ..fallback()
+        };
+        assert_eq!(
+            io(bytemuck::bytes_of(&record), Era::Bh),
+            Err(DecodeError::Placement(77))
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! The JSON document: its own types, so that what is inside can be renamed without changing it.
+//!
+//! Durations are integers in nanoseconds, sizes in bytes. What is absent is unknown or did not
+//! happen. `dashboards/README.md` describes every field.
+
+mod document;
+mod writer;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+pub use document::Document;
+
+use crate::decode::Io;
+use crate::snapshot::Snapshot;
+
+/// Raised when a field changes its meaning or goes away, not when one is added.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The I/Os that a document carries one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a> {
+    /// The I/Os, oldest first.
+    pub ios: &'a [Io],
+    /// How many more finished meanwhile.
+    pub omitted: u64,
+}
+
+/// Writes a snapshot, with records when there are any to show, as one indented JSON document.
+pub fn json(
+    snapshot: &Snapshot,
+    records: Option<Records<'_>>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let document = Document::new(snapshot, records);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::new());
+    document.serialize(&mut serializer)?;
+    writeln!(out)
+}

@@ -1,0 +1,339 @@
+//! The types of the JSON document, made from a snapshot.
+
+use serde::{Serialize, Serializer};
+
+use super::{Records, SCHEMA_VERSION};
+use crate::decode::Io;
+use crate::format::nanos;
+use crate::histogram::{self, Nanos};
+use crate::snapshot::{self, Era, Placement, Snapshot, stage_name};
+
+/// Everything that is known at one moment.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    schema_version: u32,
+    version: &'static str,
+    taken_at_unix_ms: u64,
+    watched_ns: u64,
+    kernel: Kernel,
+    tracing: Tracing,
+    lost: u64,
+    loss: Named<u64>,
+    before_attach: u64,
+    devices: Vec<Device>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<Totals>,
+    cpus: Vec<Cpu>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<Vec<Record>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_omitted: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kernel {
+    release: String,
+    host: String,
+    cpus: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    era: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tracing {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rung: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Device {
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    uuid: String,
+    number: String,
+    option: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<bool>,
+    algorithm: String,
+    data_block_bytes: u32,
+    in_flight: u64,
+    #[serde(flatten)]
+    totals: Totals,
+}
+
+#[derive(Debug, Serialize)]
+struct Totals {
+    ios: u64,
+    bytes: u64,
+    failed: u64,
+    rejected: u64,
+    incomplete: u64,
+    placements: Named<PlacementTotals>,
+    attempts: Named<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlacementTotals {
+    ios: u64,
+    bytes: u64,
+    failed: u64,
+    stages: Named<Histogram>,
+}
+
+#[derive(Debug, Serialize)]
+struct Histogram {
+    count: u64,
+    sum_ns: u64,
+    #[serde(flatten)]
+    percentiles: Named<u64>,
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Debug, Serialize)]
+struct Bucket {
+    lower_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upper_ns: Option<u64>,
+    count: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Cpu {
+    number: usize,
+    softirq_ns: u64,
+    tasklet_softirq_ns: u64,
+    block_softirq_ns: u64,
+    softirq_verify_ns: u64,
+    kverityd_verifications: u64,
+    bh_verifications: u64,
+    inline_verifications: u64,
+}
+
+/// Fields in the order in which they were put in.
+#[derive(Debug)]
+struct Named<T>(Vec<(&'static str, T)>);
+
+/// `seq` and `mapped_at_ns` are strings: they pass 2^53, where JavaScript begins to round.
+#[derive(Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the document"
+)]
+struct Record {
+    seq: String,
+    device: String,
+    mapped_at_ns: String,
+    sector: u64,
+    bytes: u32,
+    placement: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<&'static str>,
+    stages_ns: Named<u64>,
+    total_ns: u64,
+    status: u8,
+    ioprio: u16,
+    read_ahead: bool,
+    submitter: u32,
+    submit_cpu: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete_cpu: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verify_cpu: Option<u16>,
+    in_softirq: bool,
+    incomplete: bool,
+    clock: bool,
+}
+
+impl Document {
+    /// The document of a snapshot, with the I/Os one by one when they were asked for.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, records: Option<Records<'_>>) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION"),
+            taken_at_unix_ms: u64::try_from(snapshot.taken_at.as_millis()).unwrap_or(u64::MAX),
+            watched_ns: nanos(snapshot.watched).0,
+            kernel: Kernel::from(&snapshot.kernel),
+            tracing: Tracing::from(&snapshot.tracing),
+            lost: snapshot.lost(),
+            loss: snapshot
+                .loss
+                .iter()
+                .map(|(kind, &count)| (kind.name(), count))
+                .collect(),
+            before_attach: snapshot.before_attach,
+            devices: snapshot.devices.iter().map(Device::from).collect(),
+            other: snapshot.other.as_ref().map(Totals::from),
+            cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
+            records: records.map(|records| records.ios.iter().map(Record::from).collect()),
+            records_omitted: records.map(|records| records.omitted),
+        }
+    }
+}
+
+impl From<&snapshot::Kernel> for Kernel {
+    fn from(kernel: &snapshot::Kernel) -> Self {
+        Self {
+            release: kernel.release.clone(),
+            host: kernel.host.clone(),
+            cpus: kernel.cpus,
+            era: kernel.era.map(Era::name),
+        }
+    }
+}
+
+impl From<&snapshot::Tracing> for Tracing {
+    fn from(tracing: &snapshot::Tracing) -> Self {
+        let (state, rung, failure) = match tracing {
+            snapshot::Tracing::Attached(rung) => ("attached", Some(rung.name()), None),
+            snapshot::Tracing::WaitingForModule => ("waiting-for-module", None, None),
+            snapshot::Tracing::WaitingForDevice => ("waiting-for-device", None, None),
+            snapshot::Tracing::Failed(sentence) => ("failed", None, Some(sentence.clone())),
+        };
+        Self {
+            state,
+            rung,
+            failure,
+        }
+    }
+}
+
+impl From<&snapshot::Device> for Device {
+    fn from(device: &snapshot::Device) -> Self {
+        Self {
+            name: device.name.clone(),
+            uuid: device.uuid.clone(),
+            number: device.number.to_string(),
+            option: device.option,
+            effective: device.effective(),
+            algorithm: device.algorithm.clone(),
+            data_block_bytes: device.data_block_bytes,
+            in_flight: device.in_flight,
+            totals: Totals::from(&device.totals),
+        }
+    }
+}
+
+impl From<&snapshot::Totals> for Totals {
+    fn from(totals: &snapshot::Totals) -> Self {
+        Self {
+            ios: totals.ios(),
+            bytes: totals.bytes(),
+            failed: totals.failed(),
+            rejected: totals.rejected,
+            incomplete: totals.incomplete,
+            placements: totals
+                .placements
+                .iter()
+                .map(|(placement, totals)| (placement.name(), PlacementTotals::from(totals)))
+                .collect(),
+            attempts: totals
+                .attempts
+                .iter()
+                .map(|(placement, &count)| (placement.name(), count))
+                .collect(),
+        }
+    }
+}
+
+impl From<&snapshot::PlacementTotals> for PlacementTotals {
+    fn from(totals: &snapshot::PlacementTotals) -> Self {
+        Self {
+            ios: totals.ios,
+            bytes: totals.bytes,
+            failed: totals.failed,
+            stages: totals
+                .stages
+                .iter()
+                .map(|(&stage, histogram)| (stage_name(stage), Histogram::from(histogram)))
+                .collect(),
+        }
+    }
+}
+
+impl From<&histogram::Histogram> for Histogram {
+    fn from(histogram: &histogram::Histogram) -> Self {
+        let percentiles = [
+            ("p50_ns", 500),
+            ("p90_ns", 900),
+            ("p99_ns", 990),
+            ("p999_ns", 999),
+        ];
+        Self {
+            count: histogram.count(),
+            sum_ns: histogram.sum().0,
+            percentiles: percentiles
+                .into_iter()
+                .filter_map(|(name, permille)| Some((name, histogram.percentile(permille)?.0)))
+                .collect(),
+            buckets: histogram
+                .buckets()
+                .map(|bucket| Bucket {
+                    lower_ns: bucket.lower.0,
+                    upper_ns: bucket.upper.map(|Nanos(ns)| ns),
+                    count: bucket.count,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&snapshot::Cpu> for Cpu {
+    fn from(cpu: &snapshot::Cpu) -> Self {
+        Self {
+            number: cpu.number,
+            softirq_ns: nanos(cpu.softirq).0,
+            tasklet_softirq_ns: nanos(cpu.tasklet_softirq).0,
+            block_softirq_ns: nanos(cpu.block_softirq).0,
+            softirq_verify_ns: nanos(cpu.softirq_verify).0,
+            kverityd_verifications: cpu.kverityd_verifications,
+            bh_verifications: cpu.bh_verifications,
+            inline_verifications: cpu.inline_verifications,
+        }
+    }
+}
+
+impl From<&Io> for Record {
+    fn from(io: &Io) -> Self {
+        Self {
+            seq: io.seq.to_string(),
+            device: io.device.to_string(),
+            mapped_at_ns: io.mapped_at.0.to_string(),
+            sector: io.sector,
+            bytes: io.bytes,
+            placement: io.placement.name(),
+            attempt: io.attempt.map(Placement::name),
+            stages_ns: io
+                .stages
+                .iter()
+                .map(|(&stage, &Nanos(ns))| (stage_name(stage), ns))
+                .collect(),
+            total_ns: io.total.0,
+            status: io.status,
+            ioprio: io.ioprio,
+            read_ahead: io.read_ahead,
+            submitter: io.submitter,
+            submit_cpu: io.submit_cpu,
+            complete_cpu: io.complete_cpu,
+            verify_cpu: io.verify_cpu,
+            in_softirq: io.in_softirq,
+            incomplete: io.incomplete,
+            clock: io.clock,
+        }
+    }
+}
+
+impl<T> FromIterator<(&'static str, T)> for Named<T> {
+    fn from_iter<I: IntoIterator<Item = (&'static str, T)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}

@@ -1,0 +1,193 @@
+//! What every view states in the same words: what an era means, and a device's option against
+//! its effect. Facts only; nothing here advises.
+
+use std::borrow::Cow;
+
+use crate::escape;
+use crate::snapshot::{Device, Era, Placement, Rung, Tracing};
+
+/// What the option does on a kernel of this era.
+#[must_use]
+pub const fn meaning(era: Era) -> &'static str {
+    match era {
+        Era::NoOption => "this kernel refuses the option; kverityd verifies every I/O",
+        Era::Tasklet => "with the option on, a tasklet verifies I/Os of every size",
+        Era::Inert => "this kernel accepts the option and ignores it; kverityd verifies every I/O",
+        Era::Bh => "with the option on, the BH workqueue verifies I/Os of every size",
+        Era::Inline => {
+            "with the option on, I/Os up to use_bh_bytes go inline or to the BH workqueue"
+        }
+    }
+}
+
+/// The word for how dm-verity is watched: `none` when it is not.
+#[must_use]
+pub const fn rung(tracing: &Tracing) -> &'static str {
+    match tracing {
+        Tracing::Attached(rung) => rung.name(),
+        Tracing::WaitingForModule | Tracing::WaitingForDevice | Tracing::Failed(_) => "none",
+    }
+}
+
+/// Why dm-verity is not watched, or how far what is seen can be trusted; safe to print.
+#[must_use]
+pub fn tracing(tracing: &Tracing) -> Cow<'_, str> {
+    Cow::Borrowed(match tracing {
+        Tracing::Attached(Rung::Fentry) => "every call is seen, or counted as loss",
+        Tracing::Attached(Rung::Kprobe) => {
+            "calls inside another kprobe's handler are not seen, and count as loss"
+        }
+        Tracing::WaitingForModule => "waiting for dm_verity, which is not loaded",
+        Tracing::WaitingForDevice => {
+            "waiting for a verity device; until there is one, dm_verity can be removed"
+        }
+        Tracing::Failed(sentence) => return escape::terminal(sentence),
+    })
+}
+
+/// The placements that I/Os can have in this era, in the order in which views show them.
+///
+/// `none` is left out: it can happen in every era, and is shown where it did.
+#[must_use]
+pub const fn placements(era: Option<Era>) -> &'static [Placement] {
+    match era {
+        None | Some(Era::NoOption | Era::Inert) => &[Placement::Kverityd],
+        Some(Era::Tasklet) => &[Placement::Kverityd, Placement::Tasklet, Placement::Fallback],
+        Some(Era::Bh) => &[Placement::Kverityd, Placement::Bh, Placement::Fallback],
+        Some(Era::Inline) => &[
+            Placement::Kverityd,
+            Placement::Bh,
+            Placement::Inline,
+            Placement::Fallback,
+        ],
+    }
+}
+
+/// A device's option against its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionEffect {
+    /// The option is off, and only kverityd verified, or nothing yet.
+    Off,
+    /// The option is off, yet not only kverityd verified.
+    OffYetEffective,
+    /// The option is on and in effect.
+    Effective,
+    /// The option is on, and the kernel ignores it.
+    Inert,
+    /// The option is on and the kernel heeds it, yet kverityd verified every I/O.
+    AllKverityd,
+    /// The option is on, and nothing was verified yet.
+    NothingVerified,
+}
+
+impl OptionEffect {
+    /// The effect that a device's option has on a kernel of this era.
+    #[must_use]
+    pub fn of(device: &Device, era: Option<Era>) -> Self {
+        match (device.option, device.effective()) {
+            (false, Some(true)) => Self::OffYetEffective,
+            (false, _) => Self::Off,
+            (true, Some(true)) => Self::Effective,
+            (true, _) if matches!(era, Some(Era::Inert | Era::NoOption)) => Self::Inert,
+            (true, Some(false)) => Self::AllKverityd,
+            (true, None) => Self::NothingVerified,
+        }
+    }
+
+    /// The words for it in a table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::OffYetEffective => "off, effective",
+            Self::Effective => "on, effective",
+            Self::Inert => "on, inert",
+            Self::AllKverityd => "on, kverityd",
+            Self::NothingVerified => "on",
+        }
+    }
+
+    /// Whether option and effect contradict each other.
+    #[must_use]
+    pub const fn is_mismatch(self) -> bool {
+        matches!(
+            self,
+            Self::OffYetEffective | Self::Inert | Self::AllKverityd
+        )
+    }
+
+    /// The contradiction as a sentence; absent when there is none.
+    #[must_use]
+    pub const fn sentence(self) -> Option<&'static str> {
+        match self {
+            Self::Inert => Some("option is on but this kernel accepts and ignores it"),
+            Self::AllKverityd => Some("option is on but kverityd verified every I/O"),
+            Self::OffYetEffective => Some("option is off but not only kverityd verified"),
+            Self::Off | Self::Effective | Self::NothingVerified => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{DeviceNumber, PlacementTotals, Totals};
+
+    fn device(option: bool, placements: &[Placement]) -> Device {
+        let one = PlacementTotals {
+            ios: 1,
+            ..PlacementTotals::default()
+        };
+        Device {
+            name: "root".to_owned(),
+            uuid: String::new(),
+            number: DeviceNumber {
+                major: 253,
+                minor: 0,
+            },
+            option,
+            algorithm: "sha256".to_owned(),
+            data_block_bytes: 4096,
+            totals: Totals {
+                placements: placements.iter().map(|&it| (it, one.clone())).collect(),
+                ..Totals::default()
+            },
+            recent: None,
+            in_flight: 0,
+        }
+    }
+
+    #[test]
+    fn the_effect_is_what_happened_and_inert_is_known_before_anything_did() {
+        use OptionEffect::{AllKverityd, Effective, Inert, NothingVerified, Off, OffYetEffective};
+        let cases: [(bool, &[Placement], Era, OptionEffect); 9] = [
+            (false, &[], Era::Bh, Off),
+            (false, &[Placement::Kverityd], Era::Inline, Off),
+            (false, &[Placement::Bh], Era::Bh, OffYetEffective),
+            (true, &[], Era::Inert, Inert),
+            (true, &[Placement::Kverityd], Era::Inert, Inert),
+            (true, &[], Era::Bh, NothingVerified),
+            (true, &[Placement::None], Era::Bh, NothingVerified),
+            (true, &[Placement::Kverityd], Era::Inline, AllKverityd),
+            (true, &[Placement::Fallback], Era::Tasklet, Effective),
+        ];
+        for (option, placements, era, expected) in cases {
+            let found = OptionEffect::of(&device(option, placements), Some(era));
+            assert_eq!(found, expected, "{option} {placements:?} {era:?}");
+        }
+    }
+
+    #[test]
+    fn every_mismatch_has_its_sentence() {
+        for effect in [
+            OptionEffect::Off,
+            OptionEffect::OffYetEffective,
+            OptionEffect::Effective,
+            OptionEffect::Inert,
+            OptionEffect::AllKverityd,
+            OptionEffect::NothingVerified,
+        ] {
+            assert_eq!(effect.is_mismatch(), effect.sentence().is_some());
+        }
+    }
+}

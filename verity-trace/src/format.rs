@@ -1,0 +1,212 @@
+//! Numbers for people, three digits each, narrow enough for a table. What is absent is `-`.
+
+use std::time::Duration;
+
+use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
+
+use crate::histogram::Nanos;
+
+/// What stands where there is no value.
+pub const ABSENT: &str = "-";
+
+/// A duration of at most 7 characters below 1000 s: `850 ns`, `12.3 us`, `4.56 ms`, `1.20 s`.
+#[must_use]
+pub fn duration(Nanos(ns): Nanos) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s")];
+    if ns < 1_000 {
+        return format!("{ns} ns");
+    }
+    // A value that rounds up to 1000 belongs to the next unit.
+    let rounds_below = |unit: u64| ns < unit * 1_000 - unit / 2;
+    let (unit, name) = UNITS
+        .into_iter()
+        .find(|&(unit, _)| rounds_below(unit))
+        .unwrap_or(UNITS[2]);
+    format!("{} {name}", three_digits(ns as f64 / unit as f64))
+}
+
+/// A percentile of a histogram: `<64 ns` and `>68.7 s` for what is past its slots.
+#[must_use]
+pub fn percentile(value: Option<Nanos>) -> String {
+    match value {
+        None => ABSENT.to_owned(),
+        Some(value @ Nanos(LOWEST_NS)) => format!("<{}", duration(value)),
+        Some(value @ Nanos(LIMIT_NS)) => format!(">{}", duration(value)),
+        Some(value) => duration(value),
+    }
+}
+
+/// A time in which one watches: `12.0 s`, `3 min 20 s`, `2 h 05 min`, `3 d 04 h`.
+#[must_use]
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        _ if span.is_zero() => "0 s".to_owned(),
+        0..100 => duration(nanos(span)),
+        100..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {:02} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// A duration of the standard library in nanoseconds, the longest that fits when it does not.
+#[must_use]
+pub fn nanos(duration: Duration) -> Nanos {
+    Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// How many a second, of at most 6 characters: `0.25`, `12345`, `1.25M`; absent when no time passed.
+#[must_use]
+pub fn rate(count: u64, over: Duration) -> String {
+    per_second(count as f64, over)
+}
+
+/// MiB a second; absent when no time passed.
+#[must_use]
+pub fn mebibytes_rate(bytes: u64, over: Duration) -> String {
+    per_second(bytes as f64 / f64::from(1 << 20), over)
+}
+
+/// A share from 0 to 1 as `41 %`. Only none at all is `0 %` and only all is `100 %`; between,
+/// `<1 %` and `>99 %`.
+#[must_use]
+pub fn share(share: Option<f64>) -> String {
+    let Some(share) = share else {
+        return ABSENT.to_owned();
+    };
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 0.5 {
+        "<1 %".to_owned()
+    } else if (99.5..100.0).contains(&percent) {
+        ">99 %".to_owned()
+    } else {
+        format!("{percent:.0} %")
+    }
+}
+
+/// The part of a whole as a share; absent when there is no whole.
+#[must_use]
+pub fn share_of(part: Duration, whole: Duration) -> String {
+    share((!whole.is_zero()).then(|| part.as_secs_f64() / whole.as_secs_f64()))
+}
+
+/// `1 device`, `2 devices`.
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+fn per_second(amount: f64, over: Duration) -> String {
+    if over.is_zero() {
+        return ABSENT.to_owned();
+    }
+    let rate = amount / over.as_secs_f64();
+    if rate == 0.0 {
+        "0".to_owned()
+    } else if rate < 0.005 {
+        "<0.01".to_owned()
+    } else if rate >= 999_999.5 {
+        format!("{}M", three_digits(rate / 1e6))
+    } else {
+        three_digits(rate)
+    }
+}
+
+fn three_digits(value: f64) -> String {
+    if value < 9.995 {
+        format!("{value:.2}")
+    } else if value < 99.95 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_have_three_digits_and_the_unit_that_fits() {
+        let cases = [
+            (0, "0 ns"),
+            (850, "850 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 us"),
+            (12_345, "12.3 us"),
+            (99_960, "100 us"),
+            (999_499, "999 us"),
+            (999_500, "1.00 ms"),
+            (4_560_000, "4.56 ms"),
+            (999_950_000, "1.00 s"),
+            (1_200_000_000, "1.20 s"),
+            (68_719_476_736, "68.7 s"),
+            (5_000_000_000_000, "5000 s"),
+        ];
+        for (ns, expected) in cases {
+            assert_eq!(duration(Nanos(ns)), expected, "{ns} ns");
+        }
+    }
+
+    #[test]
+    fn what_is_past_the_slots_is_shown_as_such() {
+        assert_eq!(percentile(None), "-");
+        assert_eq!(percentile(Some(Nanos(64))), "<64 ns");
+        assert_eq!(percentile(Some(Nanos(66))), "66 ns");
+        assert_eq!(percentile(Some(Nanos(LIMIT_NS))), ">68.7 s");
+    }
+
+    #[test]
+    fn spans_grow_from_seconds_to_days() {
+        let cases = [
+            (0, "0 s"),
+            (12, "12.0 s"),
+            (200, "3 min 20 s"),
+            (7_500, "2 h 05 min"),
+            (273_600, "3 d 04 h"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(span(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn a_share_never_hides_what_happened() {
+        let cases = [
+            (None, "-"),
+            (Some(0.0), "0 %"),
+            (Some(0.001), "<1 %"),
+            (Some(0.41), "41 %"),
+            (Some(0.999), ">99 %"),
+            (Some(1.0), "100 %"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(share(value), expected);
+        }
+    }
+
+    #[test]
+    fn rates_need_time() {
+        assert_eq!(rate(5, Duration::ZERO), "-");
+        assert_eq!(rate(0, Duration::from_secs(1)), "0");
+        assert_eq!(rate(1, Duration::from_secs(4)), "0.25");
+        assert_eq!(rate(1, Duration::from_secs(4_000)), "<0.01");
+        assert_eq!(rate(24_690, Duration::from_secs(2)), "12345");
+        assert_eq!(rate(1_254_000, Duration::from_secs(1)), "1.25M");
+        assert_eq!(mebibytes_rate(3 << 20, Duration::from_secs(2)), "1.50");
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_below_1000_s_fits_its_cell(ns in 0u64..999_000_000_000) {
+            prop_assert!(duration(Nanos(ns)).len() <= 7);
+        }
+
+        #[test]
+        fn a_share_fits_its_cell(value in 0.0f64..=1.0) {
+            prop_assert!(share(Some(value)).len() <= 5);
+        }
+    }
+}

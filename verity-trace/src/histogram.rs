@@ -1,0 +1,188 @@
+//! Durations counted in the slots that the programs use: sparse, mergeable, with percentiles.
+
+use std::collections::BTreeMap;
+
+use verity_trace_ebpf::slot::{self, ABOVE, BELOW};
+
+/// A duration in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nanos(pub u64);
+
+/// How often each slot was hit; slots that were not are not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    counts: BTreeMap<usize, u64>,
+    sum_ns: u64,
+}
+
+/// One slot that was hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// First nanosecond of the slot.
+    pub lower: Nanos,
+    /// First nanosecond past it; absent for the slot above all others.
+    pub upper: Option<Nanos>,
+    /// How often it was hit.
+    pub count: u64,
+}
+
+impl Histogram {
+    /// A histogram from counts by slot and the exact sum of what was counted.
+    #[must_use]
+    pub fn from_slots(slots: impl IntoIterator<Item = (usize, u64)>, sum: Nanos) -> Self {
+        let mut counts = BTreeMap::new();
+        for (slot, count) in slots {
+            if count > 0 {
+                *counts.entry(slot.min(ABOVE)).or_default() += count;
+            }
+        }
+        Self {
+            counts,
+            sum_ns: sum.0,
+        }
+    }
+
+    /// A histogram of these durations.
+    #[must_use]
+    pub fn from_values(values: impl IntoIterator<Item = Nanos>) -> Self {
+        let mut histogram = Self::default();
+        for Nanos(ns) in values {
+            *histogram.counts.entry(slot::slot(ns)).or_default() += 1;
+            histogram.sum_ns += ns;
+        }
+        histogram
+    }
+
+    /// Adds another histogram's counts: over CPUs, devices, hosts or time.
+    pub fn merge(&mut self, other: &Self) {
+        for (&slot, &count) in &other.counts {
+            *self.counts.entry(slot).or_default() += count;
+        }
+        self.sum_ns += other.sum_ns;
+    }
+
+    /// Adds to the sum of what was counted, where it was kept apart from the counts.
+    pub fn add_sum(&mut self, sum: Nanos) {
+        self.sum_ns += sum.0;
+    }
+
+    /// What was counted since `earlier`, a histogram of the same source.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let counts = self
+            .counts
+            .iter()
+            .map(|(&slot, &count)| {
+                let before = earlier.counts.get(&slot).copied().unwrap_or(0);
+                (slot, count.saturating_sub(before))
+            })
+            .filter(|&(_, count)| count > 0)
+            .collect();
+        Self {
+            counts,
+            sum_ns: self.sum_ns.saturating_sub(earlier.sum_ns),
+        }
+    }
+
+    /// How many durations were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// The exact sum of the durations.
+    #[must_use]
+    pub fn sum(&self) -> Nanos {
+        Nanos(self.sum_ns)
+    }
+
+    /// The mean, absent when nothing was counted.
+    #[must_use]
+    pub fn mean(&self) -> Option<Nanos> {
+        self.sum_ns.checked_div(self.count()).map(Nanos)
+    }
+
+    /// The smallest value with at least `permille` of a thousand of all counts at or below it,
+    /// at most 1/32 off; absent when nothing was counted.
+    #[must_use]
+    pub fn percentile(&self, permille: u64) -> Option<Nanos> {
+        let total = self.count();
+        let rank = (u128::from(total) * u128::from(permille))
+            .div_ceil(1_000)
+            .max(1);
+        let mut seen = 0u128;
+        self.counts.iter().find_map(|(&slot, &count)| {
+            seen += u128::from(count);
+            (seen >= rank).then(|| Nanos(slot::middle_ns(slot)))
+        })
+    }
+
+    /// The slots that were hit, shortest first.
+    pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
+        self.counts.iter().map(|(&slot, &count)| Bucket {
+            lower: Nanos(slot::lower_ns(slot)),
+            upper: (slot != ABOVE).then(|| Nanos(slot::lower_ns(slot + 1))),
+            count,
+        })
+    }
+
+    /// How many were shorter than the shortest slot of their own.
+    #[must_use]
+    pub fn below(&self) -> u64 {
+        self.counts.get(&BELOW).copied().unwrap_or(0)
+    }
+
+    /// How many were longer than the longest slot of their own.
+    #[must_use]
+    pub fn above(&self) -> u64 {
+        self.counts.get(&ABOVE).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_counted_has_no_percentile_and_no_mean() {
+        let histogram = Histogram::default();
+        assert_eq!(histogram.percentile(500), None);
+        assert_eq!(histogram.mean(), None);
+        assert_eq!(histogram.count(), 0);
+    }
+
+    #[test]
+    fn since_leaves_what_is_new() {
+        let before = Histogram::from_values([100, 200].map(Nanos));
+        let mut after = before.clone();
+        after.merge(&Histogram::from_values([300].map(Nanos)));
+        assert_eq!(after.since(&before), Histogram::from_values([Nanos(300)]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_percentile_is_at_most_one_part_in_32_off(
+            mut values in prop::collection::vec(64u64..1 << 36, 1..200),
+            permille in 1u64..=1_000,
+        ) {
+            let histogram = Histogram::from_values(values.iter().copied().map(Nanos));
+            values.sort_unstable();
+            let rank = (values.len() as u64 * permille).div_ceil(1_000).max(1);
+            let exact = values[usize::try_from(rank).expect("a small rank") - 1];
+            let found = histogram.percentile(permille).expect("values").0;
+            prop_assert!(found.abs_diff(exact) * 32 <= exact);
+        }
+
+        #[test]
+        fn merging_is_counting_together(
+            left in prop::collection::vec(0u64..1 << 40, 0..50),
+            right in prop::collection::vec(0u64..1 << 40, 0..50),
+        ) {
+            let mut merged = Histogram::from_values(left.iter().copied().map(Nanos));
+            merged.merge(&Histogram::from_values(right.iter().copied().map(Nanos)));
+            let together = Histogram::from_values(left.into_iter().chain(right).map(Nanos));
+            prop_assert_eq!(merged, together);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Shows where dm-verity verifies each I/O, and how long each stage takes.
+//!
+//! Modules in the order in which data flows; each imports only from those before it, which
+//! `tests/architecture.rs` holds.
+
+pub mod error;
+pub mod histogram;
+pub mod snapshot;
+pub mod decode;
+pub mod dm;
+pub mod kernel;
+pub mod aggregate;
+pub mod live;
+pub mod collector;
+pub mod escape;
+pub mod facts;
+pub mod format;
+pub mod report;
+pub mod export;
+pub mod tui;
+pub mod cli;

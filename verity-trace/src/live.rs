@@ -1,0 +1,297 @@
+//! The live probes as a source of readings and records.
+
+pub mod bpf;
+pub mod programs;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, RingBuf};
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use verity_trace_ebpf::counters::{
+    CpuCounters, DeviceCounters, Slots, counters_index, histogram_index,
+};
+use verity_trace_ebpf::in_flight::InFlight;
+use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::placement::{Placement, Stage, pair};
+use verity_trace_ebpf::settings::{MAX_IN_FLIGHT, MAX_SHARDS, OTHER_SLOT, Settings};
+
+use crate::aggregate::{DeviceReading, Reading, add_device_counters};
+use crate::dm::VerityDevice;
+use crate::error::{Error, Result};
+use crate::histogram::{Histogram, Nanos};
+use crate::kernel::{self, Symbols, Types};
+use crate::live::programs::Programs;
+use crate::snapshot::{Era, Rung};
+
+/// The kernel programs; empty when the build had no tools for them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
+
+/// How many faults are kept for showing; later ones are only counted.
+const FAULTS_KEPT: usize = 8;
+
+// A map value travels as the bytes of the type that the programs know it by.
+type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
+type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
+type InFlightBytes = [u64; size_of::<InFlight>() / 8];
+
+/// What the user may choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many devices have counters of their own.
+    pub max_devices: u32,
+    /// The only rung to try.
+    pub rung: Option<Rung>,
+    /// Whether every I/O's record is wanted.
+    pub records: bool,
+}
+
+/// Attached probes. Dropping it removes everything from the kernel.
+pub struct Session {
+    // The programs go before the maps that they use.
+    programs: Programs,
+    records: Option<RingBuf<MapData>>,
+    logger: EbpfLogger<Faults>,
+    faults: Faults,
+    ebpf: Ebpf,
+    shards: u32,
+    in_flight_before: u64,
+    /// What the option does on this kernel.
+    pub era: Era,
+}
+
+/// What the programs report through aya-log: things that no known kernel does.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Vec<String>>>);
+
+impl log::Log for Faults {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.len() < FAULTS_KEPT {
+            faults.push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Whether this build has kernel programs at all.
+pub fn built() -> Result<()> {
+    if OBJECT.is_empty() {
+        return Err(Error::Kernel(
+            "built without kernel programs; run `cargo xtask setup` and build again".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+impl Session {
+    /// Loads the programs and attaches them. `devices` are those that exist now.
+    pub fn attach(options: Options, devices: &[VerityDevice]) -> Result<Self> {
+        built()?;
+        let types = Types::read()?;
+        let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
+        let shards = cpus.next_power_of_two().min(MAX_SHARDS);
+        let settings = Settings {
+            shards: u64::from(shards),
+            records: u64::from(options.records),
+            ..types.settings(&Symbols::read()?)?
+        };
+        let settings: [u64; size_of::<Settings>() / 8] = bytemuck::cast(settings);
+        let slots = options.max_devices + 1;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .override_global("SETTINGS", &settings, true)
+            .map_max_entries("DEVICES", options.max_devices)
+            .map_max_entries("FREE_SLOTS", options.max_devices)
+            .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
+            .map_max_entries("HISTOGRAMS", histogram_index(slots, 0, 0, shards))
+            .load(OBJECT)
+            .context("create the maps")?;
+        let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut ebpf, "FREE_SLOTS")?)
+            .context("open the map FREE_SLOTS")?;
+        for slot in 1..=options.max_devices {
+            free.push(slot, 0).context("fill the map FREE_SLOTS")?;
+        }
+        let in_flight_before = devices.iter().map(in_flight).sum();
+        let programs = Programs::attach(&mut ebpf, OBJECT, &types, options.rung)?;
+        let records = if options.records {
+            let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
+            Some(RingBuf::try_from(map).context("open the map RECORDS")?)
+        } else {
+            None
+        };
+        let faults = Faults::default();
+        let logger = EbpfLogger::init_with_logger(&mut ebpf, faults.clone())
+            .context("open the log of the kernel programs")?;
+        Ok(Self {
+            programs,
+            records,
+            logger,
+            faults,
+            ebpf,
+            shards,
+            in_flight_before,
+            era: types.era(),
+        })
+    }
+
+    /// How dm-verity's functions are watched.
+    #[must_use]
+    pub fn rung(&self) -> Rung {
+        self.programs.rung
+    }
+
+    /// Hands over the bytes of every record that is waiting.
+    pub fn drain(&mut self, mut record: impl FnMut(&[u8])) {
+        if let Some(records) = &mut self.records {
+            while let Some(bytes) = records.next() {
+                record(&bytes);
+            }
+        }
+    }
+
+    /// What the programs reported, if anything.
+    pub fn faults(&mut self) -> Vec<String> {
+        self.logger.flush();
+        self.faults
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Everything counted so far.
+    pub fn read(&self) -> anyhow::Result<Reading> {
+        let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
+        let histograms: Array<_, Slots> = Array::try_from(self.map("HISTOGRAMS")?)?;
+        let slots: BpfHashMap<_, u32, u32> = BpfHashMap::try_from(self.map("DEVICES")?)?;
+        let in_flight = self.in_flight()?;
+        let read = |slot: u32| -> anyhow::Result<DeviceReading> {
+            let mut reading = self.device(slot, &counters, &histograms)?;
+            reading.in_flight = in_flight.get(&slot).copied().unwrap_or(0);
+            Ok(reading)
+        };
+        let devices = slots
+            .iter()
+            .map(|entry| {
+                let (device, slot) = entry?;
+                Ok((device, read(slot)?))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let cpus = self.cpus()?;
+        let mut losses = self.losses(&cpus)?;
+        // Only the end is seen of an I/O that was in flight when the probes were attached.
+        let unstarted = losses.entry(Loss::FinishWithoutStart).or_default();
+        let before_attach = self.in_flight_before.min(*unstarted);
+        *unstarted -= before_attach;
+        Ok(Reading {
+            devices,
+            other: read(OTHER_SLOT)?,
+            cpus,
+            losses,
+            before_attach,
+        })
+    }
+
+    /// Detaches the probes and reads the counters for the last time.
+    pub fn detach(mut self) -> anyhow::Result<Reading> {
+        self.programs.detach();
+        Ok(self.read()?.detached())
+    }
+
+    fn device(
+        &self,
+        slot: u32,
+        counters: &Array<&MapData, CounterBytes>,
+        histograms: &Array<&MapData, Slots>,
+    ) -> anyhow::Result<DeviceReading> {
+        let mut reading = DeviceReading::default();
+        for shard in 0..self.shards {
+            let words = counters.get(&counters_index(slot, shard, self.shards), 0)?;
+            add_device_counters(&mut reading.counters, &bytemuck::cast(words));
+        }
+        for placement in Placement::ALL {
+            if reading.counters.finished[placement.number()] == 0 {
+                continue;
+            }
+            for pair in Stage::ALL
+                .into_iter()
+                .filter_map(|stage| pair(placement, stage))
+            {
+                for shard in 0..self.shards {
+                    let index = histogram_index(slot, pair, shard, self.shards);
+                    let counts = histograms.get(&index, 0)?;
+                    let part = Histogram::from_slots(counts.into_iter().enumerate(), Nanos(0));
+                    reading.histograms[pair].merge(&part);
+                }
+                reading.histograms[pair].add_sum(Nanos(reading.counters.sum_ns[pair]));
+            }
+        }
+        Ok(reading)
+    }
+
+    /// I/Os in flight by device slot, counted by walking the table.
+    fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, u64>> {
+        let table: BpfHashMap<_, u64, InFlightBytes> =
+            BpfHashMap::try_from(self.map("IN_FLIGHT")?)?;
+        // A walk starts again when the entry that it stands on is removed, so an entry can come
+        // twice, and on a busy machine it would have no end.
+        let entries: HashMap<u64, InFlightBytes> = table
+            .iter()
+            .take(MAX_IN_FLIGHT as usize)
+            .filter_map(std::result::Result::ok)
+            .collect();
+        let mut counts = BTreeMap::new();
+        for state in entries.into_values() {
+            let state: InFlight = bytemuck::cast(state);
+            *counts.entry(state.device_slot()).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    fn cpus(&self) -> anyhow::Result<Vec<CpuCounters>> {
+        let cpus: PerCpuArray<_, CpuBytes> = PerCpuArray::try_from(self.map("CPUS")?)?;
+        let values = cpus.get(&0, 0)?;
+        Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
+    }
+
+    fn losses(&self, cpus: &[CpuCounters]) -> anyhow::Result<BTreeMap<Loss, u64>> {
+        let counts: Array<_, u64> = Array::try_from(self.map("LOSSES")?)?;
+        let mut losses = BTreeMap::new();
+        for (number, loss) in (0..).zip(Loss::ALL) {
+            losses.insert(loss, counts.get(&number, 0)?);
+        }
+        let taken_over =
+            std::array::from_fn(|hook| cpus.iter().map(|cpu| cpu.taken_over[hook]).sum());
+        *losses.entry(Loss::Recursion).or_default() +=
+            self.programs.recursion(&self.ebpf, taken_over)?;
+        Ok(losses)
+    }
+
+    fn map(&self, name: &str) -> anyhow::Result<&Map> {
+        self.ebpf.map(name).with_context(|| format!("map {name}"))
+    }
+}
+
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
+    let map = ebpf.map_mut(name).with_context(|| format!("map {name}"))?;
+    Ok(map)
+}
+
+/// I/Os that the block layer counts as in flight on a device; 0 when it does not say.
+fn in_flight(device: &VerityDevice) -> u64 {
+    let path: PathBuf = format!("/sys/dev/block/{}/inflight", device.number).into();
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .filter_map(|word| word.parse::<u64>().ok())
+        .sum()
+}

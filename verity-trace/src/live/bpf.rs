@@ -1,0 +1,175 @@
+//! The few bpf(2) calls that aya does not make: programs that attach to a function inside a module
+//! need that module's BTF object, which aya never passes.
+
+use std::ffi::{CStr, c_char};
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
+};
+
+/// What a tracing program is loaded with.
+pub struct TracingProgram<'a> {
+    /// Name, cut to 15 bytes.
+    pub name: &'a str,
+    /// The instructions, with maps and calls relocated.
+    pub instructions: &'a [bpf_insn],
+    /// Licence.
+    pub license: &'a CStr,
+    /// What kind of hook it attaches to.
+    pub attach_type: bpf_attach_type,
+    /// The function or tracepoint in BTF.
+    pub attach_btf_id: u32,
+    /// The module's BTF; absent for the kernel's own.
+    pub module: Option<BorrowedFd<'a>>,
+}
+
+/// Loads a tracing program; on refusal the error carries the verifier's reason.
+pub fn load(program: &TracingProgram<'_>) -> io::Result<OwnedFd> {
+    match try_load(program, &mut []) {
+        Err(error) if error.raw_os_error() != Some(libc::EPERM) => {
+            let mut log = vec![0u8; 1 << 20];
+            try_load(program, &mut log).map_err(|error| {
+                let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+                let reason = verdict(&String::from_utf8_lossy(&log[..end]));
+                io::Error::new(error.kind(), format!("{error} ({reason})"))
+            })
+        }
+        result => result,
+    }
+}
+
+/// The verifier's reason for a refusal: the last line of its log that is no statistic.
+pub fn verdict(log: &str) -> String {
+    log.lines()
+        .map(str::trim)
+        .rfind(|line| {
+            let statistics = ["processed ", "verification time", "stack depth", "subprog "];
+            !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start))
+        })
+        .unwrap_or("the verifier gave no reason")
+        .to_owned()
+}
+
+fn try_load(program: &TracingProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the attributes are all zeroes, which is valid for every member of the union.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    for (to, &from) in load.prog_name[..15].iter_mut().zip(program.name.as_bytes()) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+    load.expected_attach_type = program.attach_type as u32;
+    load.insns = program.instructions.as_ptr() as u64;
+    load.insn_cnt = length(program.instructions.len())?;
+    load.license = program.license.as_ptr() as u64;
+    load.attach_btf_id = program.attach_btf_id;
+    if let Some(module) = program.module {
+        load.__bindgen_anon_1.attach_btf_obj_fd = module.as_raw_fd().cast_unsigned();
+    }
+    if !log.is_empty() {
+        load.log_level = 1;
+        load.log_buf = log.as_mut_ptr() as u64;
+        load.log_size = length(log.len())?;
+    }
+    call_for_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Attaches a tracing program to what it was loaded for. Closing the result detaches it.
+pub fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
+    call_for_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+}
+
+/// The BTF object of a module.
+pub fn module_btf(name: &str) -> io::Result<OwnedFd> {
+    let mut id = 0;
+    loop {
+        let mut attr = zeroed();
+        attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+        call(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attr)?;
+        // SAFETY: the kernel wrote this member.
+        id = unsafe { attr.__bindgen_anon_6.next_id };
+
+        let mut attr = zeroed();
+        attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
+        let fd = match call_for_fd(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) {
+            // It went away between the two calls.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            result => result?,
+        };
+        let mut found = [0u8; 64];
+        // SAFETY: all zeroes are valid for a structure of numbers.
+        let mut info: bpf_btf_info = unsafe { std::mem::zeroed() };
+        info.name = found.as_mut_ptr() as u64;
+        info.name_len = length(found.len())?;
+        object_info(&fd, &mut info)?;
+        let end = found.iter().position(|&byte| byte == 0).unwrap_or(0);
+        if &found[..end] == name.as_bytes() {
+            return Ok(fd);
+        }
+    }
+}
+
+/// How often the kernel did not run a program because it was already running on that CPU.
+pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: all zeroes are valid for a structure of numbers.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    object_info(&program, &mut info)?;
+    Ok(info.recursion_misses)
+}
+
+fn object_info<T>(fd: &impl std::os::fd::AsRawFd, info: &mut T) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.info.bpf_fd = fd.as_raw_fd().cast_unsigned();
+    attr.info.info_len = length(size_of::<T>())?;
+    attr.info.info = std::ptr::from_mut(info) as u64;
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: all zeroes are valid for every member of this union of numbers.
+    unsafe { std::mem::zeroed() }
+}
+
+fn length(n: usize) -> io::Result<u32> {
+    u32::try_from(n).map_err(io::Error::other)
+}
+
+fn call_for_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = call(command, attr)?;
+    // SAFETY: these commands return a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the attributes are as long as is said, and every pointer in them is to memory of the
+    // length beside it that outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_int,
+            std::ptr::from_mut(attr),
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_the_last_line_that_is_no_statistic() {
+        let log = "0: (b7) r0 = 0\nR1 invalid mem access 'scalar'\nverification time 12 usec\n\
+                   processed 1 insns (limit 1000000)\n\n";
+        assert_eq!(verdict(log), "R1 invalid mem access 'scalar'");
+        assert_eq!(verdict(""), "the verifier gave no reason");
+    }
+}

@@ -1,0 +1,316 @@
+//! Which programs are loaded, what they attach to, and in which order.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+
+use anyhow::{Context as _, anyhow};
+use aya::Ebpf;
+use aya::maps::Map;
+use aya::programs::{KProbe, ProgramError};
+use aya_obj::Object;
+use aya_obj::generated::bpf_attach_type::{
+    self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
+};
+use verity_trace_ebpf::counters::Hook;
+
+use crate::error::{Error, Result};
+use crate::kernel::{FunctionType, Types};
+use crate::live::bpf::{self, TracingProgram};
+use crate::snapshot::Rung;
+
+/// Programs for tracepoints of the kernel itself: (tracepoint, program).
+const TRACEPOINTS: [(&str, &str); 7] = [
+    ("softirq_entry", "softirq_entry"),
+    ("softirq_exit", "softirq_exit"),
+    ("workqueue_queue_work", "workqueue_queue_work"),
+    ("workqueue_queue_work", "workqueue_queue_work_again"),
+    ("workqueue_execute_start", "workqueue_execute_start"),
+    ("workqueue_execute_start", "workqueue_execute_start_again"),
+    ("workqueue_execute_end", "workqueue_execute_end"),
+];
+
+/// A program for a function of dm-verity.
+struct FunctionProgram {
+    function: &'static str,
+    name: &'static str,
+    attach_type: bpf_attach_type,
+    /// Set on the first of two copies: what it misses the second takes over.
+    taken_over_by_second: Option<Hook>,
+}
+
+impl FunctionProgram {
+    const fn new(function: &'static str, name: &'static str) -> Self {
+        Self {
+            function,
+            name,
+            attach_type: BPF_TRACE_FENTRY,
+            taken_over_by_second: None,
+        }
+    }
+
+    const fn first(function: &'static str, hook: Hook) -> Self {
+        Self {
+            taken_over_by_second: Some(hook),
+            ..Self::new(function, function)
+        }
+    }
+}
+
+/// In the order of attaching: the end of an I/O's life first, so that every I/O whose beginning is
+/// seen is seen to its end; and the second copy first, since the kernel runs the programs of a
+/// function in the reverse order (`hlist_add_head` in `__bpf_trampoline_link_prog`,
+/// kernel/bpf/trampoline.c).
+const FUNCTIONS: [FunctionProgram; 9] = [
+    FunctionProgram::new("verity_finish_io", "verity_finish_io_again"),
+    FunctionProgram::first("verity_finish_io", Hook::FinishIo),
+    FunctionProgram::new("verity_verify_io", "verity_verify_io_again"),
+    FunctionProgram::first("verity_verify_io", Hook::VerifyIo),
+    FunctionProgram::new("verity_end_io", "verity_end_io_again"),
+    FunctionProgram::first("verity_end_io", Hook::EndIo),
+    FunctionProgram {
+        attach_type: BPF_TRACE_FEXIT,
+        ..FunctionProgram::new("verity_map", "verity_map_exit")
+    },
+    FunctionProgram::new("verity_map", "verity_map_again"),
+    FunctionProgram::first("verity_map", Hook::Map),
+];
+
+/// Functions and the programs for a kprobe or kretprobe there, in the order of attaching.
+const KPROBES: [(&str, &str); 5] = [
+    ("verity_finish_io", "verity_finish_io_kprobe"),
+    ("verity_verify_io", "verity_verify_io_kprobe"),
+    ("verity_end_io", "verity_end_io_kprobe"),
+    ("verity_map", "verity_map_kretprobe"),
+    ("verity_map", "verity_map_kprobe"),
+];
+
+/// A loaded tracing program and, while it is attached, its link.
+struct Attached {
+    // The link goes first: a program without a link is not run any more.
+    link: Option<OwnedFd>,
+    program: OwnedFd,
+    taken_over_by_second: Option<Hook>,
+}
+
+/// Every program that is attached. Dropping it detaches and unloads them all.
+pub struct Programs {
+    tracing: Vec<Attached>,
+    /// How dm-verity's functions are watched.
+    pub rung: Rung,
+}
+
+impl Programs {
+    /// Loads and attaches all of them: `forced` is the only rung that is tried, else fentry and,
+    /// where that cannot be had, kprobes.
+    pub fn attach(
+        ebpf: &mut Ebpf,
+        object: &[u8],
+        types: &Types,
+        forced: Option<Rung>,
+    ) -> Result<Self> {
+        let object = relocated(ebpf, object)?;
+        let mut tracing = Vec::new();
+        for (tracepoint, name) in TRACEPOINTS {
+            let id = types.tracepoint(tracepoint)?;
+            let program = load(&object, name, BPF_TRACE_RAW_TP, id, None)
+                .with_context(|| format!("load the program for the tracepoint {tracepoint}"))
+                .map_err(|error| permission(&error))?;
+            let attached = attach(program, None)
+                .with_context(|| format!("attach to the tracepoint {tracepoint}"))?;
+            tracing.push(attached);
+        }
+        let rung = match forced {
+            Some(Rung::Kprobe) => {
+                attach_kprobes(ebpf)?;
+                Rung::Kprobe
+            }
+            Some(Rung::Fentry) => {
+                tracing.extend(attach_fentry(&object, types)?);
+                Rung::Fentry
+            }
+            None => match attach_fentry(&object, types) {
+                Ok(hooks) => {
+                    tracing.extend(hooks);
+                    Rung::Fentry
+                }
+                Err(fentry) => {
+                    attach_kprobes(ebpf).map_err(|kprobe| {
+                        Error::Kernel(format!(
+                            "this kernel can watch dm-verity's functions neither by fentry \
+                             ({fentry}) nor by kprobe ({kprobe})"
+                        ))
+                    })?;
+                    Rung::Kprobe
+                }
+            },
+        };
+        Ok(Self { tracing, rung })
+    }
+
+    /// How many events of dm-verity no program was run for, because it was already running on that
+    /// CPU. `taken_over` is what second copies handled instead, by [`Hook`]. What is missed of the
+    /// tracepoints shows as `incomplete`: most of it is not dm-verity's.
+    pub fn recursion(&self, ebpf: &Ebpf, taken_over: [u64; Hook::COUNT]) -> anyhow::Result<u64> {
+        let mut lost = 0;
+        for attached in &self.tracing {
+            if let Some(hook) = attached.taken_over_by_second {
+                let missed = bpf::recursion_misses(attached.program.as_fd())?;
+                lost += missed.saturating_sub(taken_over[hook as usize]);
+            }
+        }
+        if self.rung == Rung::Kprobe {
+            for (_, name) in KPROBES {
+                let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
+                lost += bpf::recursion_misses(program.fd()?.as_fd())?;
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Detaches the programs in the order that lets I/Os in flight finish unseen rather than begin.
+    pub fn detach(&mut self) {
+        for attached in self.tracing.iter_mut().rev() {
+            attached.link = None;
+        }
+    }
+}
+
+fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
+    let module = FUNCTIONS
+        .iter()
+        .filter_map(|program| types.function(program.function))
+        .any(|function| function.in_module)
+        .then(|| bpf::module_btf("dm_verity"))
+        .transpose()
+        .context("find the BTF of the module dm_verity")?;
+    let mut loaded = Vec::new();
+    for program in &FUNCTIONS {
+        let FunctionType { id, in_module } = types.function(program.function).ok_or_else(|| {
+            Error::Kernel(format!(
+                "the kernel's BTF has no function {}",
+                program.function
+            ))
+        })?;
+        let module = module.as_ref().filter(|_| in_module).map(OwnedFd::as_fd);
+        let fd = load(object, program.name, program.attach_type, id, module)
+            .with_context(|| format!("load the fentry program {}", program.name))
+            .map_err(|error| permission(&error))?;
+        loaded.push((program, fd));
+    }
+    let mut attached = Vec::new();
+    for (program, fd) in loaded {
+        attached.push(
+            attach(fd, program.taken_over_by_second).map_err(|error| {
+                Error::Kernel(format!("attach to {}: {error}", program.function))
+            })?,
+        );
+    }
+    Ok(attached)
+}
+
+fn attach_kprobes(ebpf: &mut Ebpf) -> Result<()> {
+    for (function, name) in KPROBES {
+        let program = ebpf.program_mut(name).context(name)?;
+        let program: &mut KProbe = program.try_into().context(name)?;
+        program.load().map_err(|error| refusal(name, &error))?;
+        // The bare name may be another module's function.
+        program
+            .attach(format!("dm_verity:{function}"), 0)
+            .or_else(|_| program.attach(function, 0))
+            .map_err(|error| Error::Kernel(format!("attach a kprobe to {function}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// aya's error carries the whole log of the verifier.
+fn refusal(name: &str, error: &ProgramError) -> Error {
+    let reason = match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => format!("{io_error} ({})", bpf::verdict(&verifier_log.to_string())),
+        other => other.to_string(),
+    };
+    Error::Kernel(format!("load the kprobe program {name}: {reason}"))
+}
+
+/// The object parsed again, with the maps that aya created: what aya loads by itself cannot attach
+/// to a module's function.
+fn relocated(ebpf: &Ebpf, bytes: &[u8]) -> anyhow::Result<Object> {
+    let mut object = Object::parse(bytes).context("parse the kernel programs")?;
+    let text: HashSet<usize> = object
+        .functions
+        .keys()
+        .map(|&(section, _)| section)
+        .collect();
+    let parsed = object.maps.clone();
+    let mut maps = Vec::new();
+    for (name, map) in &parsed {
+        let created = ebpf.map(name).with_context(|| format!("map {name}"))?;
+        maps.push((name.as_str(), map_fd(created)?, map));
+    }
+    object.relocate_maps(maps.into_iter(), &text)?;
+    object.relocate_calls(&text)?;
+    Ok(object)
+}
+
+fn map_fd(map: &Map) -> anyhow::Result<RawFd> {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::Queue(data)
+        | Map::RingBuf(data) => Ok(data.fd().as_fd().as_raw_fd()),
+        other => Err(anyhow!(
+            "the programs have a map of an unexpected kind: {other:?}"
+        )),
+    }
+}
+
+fn load(
+    object: &Object,
+    name: &str,
+    attach_type: bpf_attach_type,
+    attach_btf_id: u32,
+    module: Option<BorrowedFd<'_>>,
+) -> anyhow::Result<OwnedFd> {
+    let program = object
+        .programs
+        .get(name)
+        .context("it is not in the object")?;
+    let function = object
+        .functions
+        .get(&program.function_key())
+        .context("it has no instructions")?;
+    Ok(bpf::load(&TracingProgram {
+        name,
+        instructions: &function.instructions,
+        license: &program.license,
+        attach_type,
+        attach_btf_id,
+        module,
+    })?)
+}
+
+fn attach(program: OwnedFd, taken_over_by_second: Option<Hook>) -> std::io::Result<Attached> {
+    let link = bpf::attach(program.as_fd())?;
+    Ok(Attached {
+        link: Some(link),
+        program,
+        taken_over_by_second,
+    })
+}
+
+/// A refusal for lack of privilege is the user's to mend; any other is the kernel's.
+fn permission(error: &anyhow::Error) -> Error {
+    let denied = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.raw_os_error() == Some(libc::EPERM));
+    if denied {
+        Error::NotPermitted(format!(
+            "{error:#}; run as root, and on a kernel whose lockdown is not `confidentiality`"
+        ))
+    } else {
+        Error::Kernel(format!("{error:#}"))
+    }
+}

@@ -1,0 +1,43 @@
+//! Parses the command line, runs the command, prints one line on failure.
+
+mod watch;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use verity_trace::cli::{self, Cli, Command};
+use verity_trace::error::Error;
+use verity_trace::escape;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("verity-trace: {}", escape::terminal(&error.to_string()));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Error> {
+    match command {
+        Command::Top(arguments) => watch::top(&arguments),
+        Command::Report(arguments) => watch::report(&arguments),
+        Command::Export(arguments) => watch::export(&arguments),
+        Command::Completions { shell } => print(|out| cli::completions(shell, out)),
+        Command::Man => print(cli::man),
+    }
+}
+
+/// Writes to standard output; a reader that went away is not an error.
+fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<ExitCode, Error> {
+    let mut bytes = Vec::new();
+    let written = write(&mut bytes).and_then(|()| io::stdout().write_all(&bytes));
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(error)
+            .context("write to standard output")
+            .into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

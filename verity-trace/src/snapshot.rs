@@ -1,0 +1,326 @@
+//! The picture of all totals at one moment: everything that a view may read.
+//!
+//! A snapshot is never changed once it is made. What is missing is absent, never 0.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use verity_trace_ebpf::loss::Loss;
+pub use verity_trace_ebpf::placement::{Stage, pair};
+
+use crate::histogram::Histogram;
+
+/// Where I/Os were verified; the kernel side's `bh` is told apart by era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Placement {
+    /// Regular workqueue.
+    Kverityd,
+    /// BH workqueue.
+    Bh,
+    /// Called directly in the completion.
+    Inline,
+    /// Tasklet, on kernels of that era.
+    Tasklet,
+    /// A softirq attempt gave up and kverityd finished the I/O.
+    Fallback,
+    /// Finished without verification.
+    None,
+}
+
+impl Placement {
+    /// Every placement, in the order in which views show them.
+    pub const ALL: [Self; 6] = [
+        Self::Kverityd,
+        Self::Bh,
+        Self::Inline,
+        Self::Tasklet,
+        Self::Fallback,
+        Self::None,
+    ];
+
+    /// The word for it everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kverityd => "kverityd",
+            Self::Bh => "bh",
+            Self::Inline => "inline",
+            Self::Tasklet => "tasklet",
+            Self::Fallback => "fallback",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The word for a stage everywhere.
+#[must_use]
+pub const fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Device => "device",
+        Stage::Wait => "wait",
+        Stage::Attempt => "attempt",
+        Stage::RetryWait => "retry_wait",
+        Stage::Verify => "verify",
+        Stage::Total => "total",
+    }
+}
+
+/// What the running kernel makes of the option, found by features, never by version alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    /// The option is refused (before 6.0).
+    NoOption,
+    /// Tasklets (6.0 to 6.8, until stable kernels disabled them).
+    Tasklet,
+    /// The option is accepted and ignored.
+    Inert,
+    /// BH workqueue, every size (6.9 to 6.14).
+    Bh,
+    /// Inline or BH workqueue, up to `use_bh_bytes` (6.15 and later).
+    Inline,
+}
+
+impl Era {
+    /// The word for it everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoOption => "no-option",
+            Self::Tasklet => "tasklet",
+            Self::Inert => "inert",
+            Self::Bh => "bh",
+            Self::Inline => "inline",
+        }
+    }
+}
+
+/// How dm-verity's functions are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// fentry and fexit: exact.
+    Fentry,
+    /// kprobes: may lose events where an interrupt lands inside another kprobe's handler.
+    Kprobe,
+}
+
+impl Rung {
+    /// The word for it everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+        }
+    }
+}
+
+/// Whether dm-verity is being watched at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// Probes are attached.
+    Attached(Rung),
+    /// `dm_verity` is not loaded; the probes attach when it is.
+    WaitingForModule,
+    /// No verity device exists; the probes are detached so that the module can be removed, and
+    /// attach when one appears.
+    WaitingForDevice,
+    /// Attaching failed; the sentence says what, why and what to do. It is tried again.
+    Failed(String),
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// Host name.
+    pub host: String,
+    /// CPUs online.
+    pub cpus: usize,
+    /// Absent until `dm_verity` is loaded.
+    pub era: Option<Era>,
+}
+
+/// A device number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceNumber {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl std::fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// What happened to the I/Os of one placement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlacementTotals {
+    /// I/Os finished.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those that finished with an error.
+    pub failed: u64,
+    /// How long each stage took; a stage that never happened is absent.
+    pub stages: BTreeMap<Stage, Histogram>,
+}
+
+/// Totals of one device over some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// By placement; a placement that never happened is absent.
+    pub placements: BTreeMap<Placement, PlacementTotals>,
+    /// Maps that the target refused: not I/Os.
+    pub rejected: u64,
+    /// Finished I/Os of which some event was not seen.
+    pub incomplete: u64,
+    /// Fallbacks by the placement of their attempt.
+    pub attempts: BTreeMap<Placement, u64>,
+}
+
+impl Totals {
+    /// I/Os finished.
+    #[must_use]
+    pub fn ios(&self) -> u64 {
+        self.placements.values().map(|totals| totals.ios).sum()
+    }
+
+    /// Bytes of the I/Os finished.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.placements.values().map(|totals| totals.bytes).sum()
+    }
+
+    /// I/Os that finished with an error.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.placements.values().map(|totals| totals.failed).sum()
+    }
+
+    /// The share of I/Os with this placement, from 0 to 1; absent when no I/O finished.
+    #[must_use]
+    pub fn share(&self, placement: Placement) -> Option<f64> {
+        let all = self.ios();
+        let these = self
+            .placements
+            .get(&placement)
+            .map_or(0, |totals| totals.ios);
+        (all > 0).then(|| these as f64 / all as f64)
+    }
+
+    /// A stage over all placements; empty when it never happened.
+    #[must_use]
+    pub fn stage(&self, stage: Stage) -> Histogram {
+        let mut merged = Histogram::default();
+        for totals in self.placements.values() {
+            if let Some(histogram) = totals.stages.get(&stage) {
+                merged.merge(histogram);
+            }
+        }
+        merged
+    }
+}
+
+/// What a device-mapper table says about one verity device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The device-mapper name. It comes from outside: escape it before printing.
+    pub name: String,
+    /// The device-mapper uuid, which may be empty.
+    pub uuid: String,
+    /// Its number.
+    pub number: DeviceNumber,
+    /// Whether the table carries `try_verify_in_tasklet`.
+    pub option: bool,
+    /// Hash algorithm.
+    pub algorithm: String,
+    /// Bytes of a data block.
+    pub data_block_bytes: u32,
+    /// Since tracing began.
+    pub totals: Totals,
+    /// During the last interval; absent in the first snapshot.
+    pub recent: Option<Totals>,
+    /// I/Os between `verity_map` and `verity_finish_io` now.
+    pub in_flight: u64,
+}
+
+impl Device {
+    /// Whether softirq verification (BH, inline or tasklet; fallbacks count as attempts) really
+    /// happened since tracing began; absent when no I/O was verified.
+    #[must_use]
+    pub fn effective(&self) -> Option<bool> {
+        let verified = |placement| {
+            self.totals
+                .placements
+                .get(&placement)
+                .is_some_and(|totals| totals.ios > 0)
+        };
+        let softirq = [
+            Placement::Bh,
+            Placement::Inline,
+            Placement::Tasklet,
+            Placement::Fallback,
+        ]
+        .into_iter()
+        .any(verified);
+        (softirq || verified(Placement::Kverityd)).then_some(softirq)
+    }
+}
+
+/// What one CPU did since tracing began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its number.
+    pub number: usize,
+    /// Time in the `BLOCK` softirq.
+    pub block_softirq: Duration,
+    /// Time in the `TASKLET` softirq, where the BH workqueue runs.
+    pub tasklet_softirq: Duration,
+    /// Time in all softirqs.
+    pub softirq: Duration,
+    /// Time of verification in softirq, attempts that gave up included.
+    pub softirq_verify: Duration,
+    /// Verifications that began on `kverityd`.
+    pub kverityd_verifications: u64,
+    /// Verifications that began on the BH workqueue or in a tasklet, attempts included.
+    pub bh_verifications: u64,
+    /// Verifications that began inline, attempts included.
+    pub inline_verifications: u64,
+}
+
+/// The whole picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When it was made, since the Unix epoch.
+    pub taken_at: Duration,
+    /// How long the source has been watched.
+    pub watched: Duration,
+    /// The time that `recent` totals cover; absent in the first snapshot.
+    pub interval: Option<Duration>,
+    /// The machine.
+    pub kernel: Kernel,
+    /// Whether dm-verity is watched.
+    pub tracing: Tracing,
+    /// The verity devices, by number.
+    pub devices: Vec<Device>,
+    /// Totals of devices without a slot of their own; absent when there were none.
+    pub other: Option<Totals>,
+    /// The CPUs.
+    pub cpus: Vec<Cpu>,
+    /// What was not seen, kinds that did not happen left out.
+    pub loss: BTreeMap<Loss, u64>,
+    /// I/Os that were in flight when the probes were attached, so that only their end was seen.
+    pub before_attach: u64,
+}
+
+impl Snapshot {
+    /// Everything that was not seen.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.loss.values().sum()
+    }
+}

@@ -1,0 +1,141 @@
+//! The lines above the table: what is watched, how, for how long, and what was not seen.
+
+use std::borrow::Cow;
+
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::style::Styles;
+use crate::snapshot::{Era, Snapshot, Tracing};
+use crate::{escape, facts, format};
+
+/// Between two parts of a line.
+const GAP: &str = "   ";
+
+/// The header, no line wider than `width` unless a single part is.
+pub fn lines(snapshot: &Snapshot, styles: &Styles, width: u16) -> Vec<Line<'static>> {
+    let width = usize::from(width);
+    let mut lines = flow(identity(snapshot, styles), width);
+    lines.extend(flow(state(snapshot, styles), width));
+    let (sentence, style) = sentence(snapshot, styles);
+    lines.extend(prose(&sentence, style, width));
+    if let Some(other) = &snapshot.other {
+        let sentence = format!(
+            "{} I/Os of devices without a slot of their own are in no line below",
+            other.ios()
+        );
+        lines.extend(prose(&sentence, styles.notice, width));
+    }
+    lines
+}
+
+/// Words joined by blanks, broken where the line is full.
+pub fn prose(text: &str, style: Style, width: usize) -> Vec<Line<'static>> {
+    let words = text
+        .split_whitespace()
+        .map(|word| Part::new(" ", word, style));
+    flow(words, width)
+}
+
+/// Text that is not broken, and what goes before it where it does not begin a line.
+struct Part {
+    gap: &'static str,
+    span: Span<'static>,
+}
+
+impl Part {
+    fn new(gap: &'static str, text: impl Into<String>, style: Style) -> Self {
+        Self {
+            gap,
+            span: Span::styled(text.into(), style),
+        }
+    }
+
+    fn plain(text: String) -> Self {
+        Self::new(GAP, text, Style::new())
+    }
+}
+
+fn identity(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
+    let kernel = &snapshot.kernel;
+    let release = escape::terminal(&kernel.release);
+    let host = escape::terminal(&kernel.host);
+    let era = kernel.era.map_or(format::ABSENT, Era::name);
+    vec![
+        Part::new(GAP, "verity-trace", styles.name),
+        Part::plain(format!("{release} on {host}")),
+        Part::plain(format!("era {era}")),
+        Part::plain(format!("probes {}", facts::rung(&snapshot.tracing))),
+    ]
+}
+
+fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
+    let in_flight: u64 = snapshot.devices.iter().map(|device| device.in_flight).sum();
+    let interval = snapshot
+        .interval
+        .map_or_else(|| format::ABSENT.to_owned(), format::span);
+    let mut parts = vec![
+        Part::plain(format!("watched {}", format::span(snapshot.watched))),
+        Part::plain(format!("interval {interval}")),
+        Part::plain(format!("in flight {in_flight}")),
+    ];
+    if snapshot.loss.is_empty() {
+        parts.push(Part::plain("loss 0".to_owned()));
+    } else {
+        let all = format!("loss {}:", snapshot.lost());
+        parts.push(Part::new(GAP, all, styles.alarm));
+        let last = snapshot.loss.len() - 1;
+        let kinds = snapshot.loss.iter().enumerate().map(|(at, (kind, count))| {
+            let comma = if at < last { "," } else { "" };
+            Part::new(" ", format!("{} {count}{comma}", kind.name()), styles.alarm)
+        });
+        parts.extend(kinds);
+    }
+    parts
+}
+
+/// What the era means, or why nothing is seen.
+fn sentence<'a>(snapshot: &'a Snapshot, styles: &Styles) -> (Cow<'a, str>, Style) {
+    let meaning = snapshot.kernel.era.map_or("", facts::meaning);
+    match &snapshot.tracing {
+        Tracing::Attached(_) => (Cow::Borrowed(meaning), Style::new()),
+        it @ (Tracing::WaitingForModule | Tracing::WaitingForDevice) => {
+            (facts::tracing(it), styles.notice)
+        }
+        it @ Tracing::Failed(_) => (facts::tracing(it), styles.alarm),
+    }
+}
+
+fn flow(parts: impl IntoIterator<Item = Part>, width: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    let mut line = Line::default();
+    for Part { gap, span } in parts {
+        let is_first = line.spans.is_empty();
+        if !is_first && line.width() + gap.len() + span.width() > width {
+            lines.push(std::mem::take(&mut line));
+        } else if !is_first {
+            line.push_span(Span::styled(gap, span.style));
+        }
+        line.push_span(span);
+    }
+    if !line.spans.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_breaks_between_words_and_never_within_one() {
+        let text: Vec<_> = prose("one two three", Style::new(), 7)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(text, ["one two", "three"]);
+        assert_eq!(prose("unbreakable", Style::new(), 3).len(), 1);
+        assert!(prose("", Style::new(), 3).is_empty());
+    }
+}

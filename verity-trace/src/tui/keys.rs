@@ -1,0 +1,156 @@
+//! Every key in one table, from which dispatch, footer and help are made.
+
+/// A key as the program understands it, whatever the terminal sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A character.
+    Char(char),
+    /// A character with Ctrl.
+    Ctrl(char),
+    /// Cursor up.
+    Up,
+    /// Cursor down.
+    Down,
+    /// Page up.
+    PageUp,
+    /// Page down.
+    PageDown,
+    /// Home.
+    Home,
+    /// End.
+    End,
+    /// Escape.
+    Esc,
+}
+
+/// What a key asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// End the program.
+    Quit,
+    /// Open the help, or close it.
+    ToggleHelp,
+    /// Close the help.
+    CloseHelp,
+    /// One device up.
+    Up,
+    /// One device down.
+    Down,
+    /// A screenful of devices up.
+    PageUp,
+    /// A screenful of devices down.
+    PageDown,
+    /// To the first device.
+    First,
+    /// To the last device.
+    Last,
+}
+
+/// Keys that ask for the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// The keys.
+    pub keys: &'static [Key],
+    /// What they ask for.
+    pub action: Action,
+    /// How the keys are called.
+    pub label: &'static str,
+    /// What they do.
+    pub help: &'static str,
+    /// The words for it in the footer, when it stands there.
+    pub footer: Option<&'static str>,
+}
+
+/// Every key there is.
+pub const BINDINGS: [Binding; 9] = [
+    Binding {
+        keys: &[Key::Char('q'), Key::Ctrl('c')],
+        action: Action::Quit,
+        label: "q, Ctrl-C",
+        help: "quit",
+        footer: Some("q quit"),
+    },
+    Binding {
+        keys: &[Key::Char('?')],
+        action: Action::ToggleHelp,
+        label: "?",
+        help: "open or close this help",
+        footer: Some("? help"),
+    },
+    Binding {
+        keys: &[Key::Esc],
+        action: Action::CloseHelp,
+        label: "Esc",
+        help: "close this help",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Up, Key::Char('k')],
+        action: Action::Up,
+        label: "up, k",
+        help: "one device up",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Down, Key::Char('j')],
+        action: Action::Down,
+        label: "down, j",
+        help: "one device down",
+        footer: Some("up/down scroll"),
+    },
+    Binding {
+        keys: &[Key::PageUp],
+        action: Action::PageUp,
+        label: "page up",
+        help: "a screenful up",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::PageDown],
+        action: Action::PageDown,
+        label: "page down",
+        help: "a screenful down",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Home, Key::Char('g')],
+        action: Action::First,
+        label: "home, g",
+        help: "to the first device",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::End, Key::Char('G')],
+        action: Action::Last,
+        label: "end, G",
+        help: "to the last device",
+        footer: None,
+    },
+];
+
+/// What a key asks for; absent when nothing is bound to it.
+#[must_use]
+pub fn action(key: Key) -> Option<Action> {
+    BINDINGS
+        .iter()
+        .find(|binding| binding.keys.contains(&key))
+        .map(|binding| binding.action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_bound_twice() {
+        let keys: Vec<_> = BINDINGS.iter().flat_map(|binding| binding.keys).collect();
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn an_unbound_key_asks_for_nothing() {
+        assert_eq!(action(Key::Char('x')), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! The loop that owns the terminal. It sleeps until a message arrives.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::app::{App, Effect, Message};
+use super::draw::draw;
+use super::keys::Key;
+use super::style::Styles;
+
+/// An error that names the way out when standard output is not a terminal.
+pub fn require_terminal() -> io::Result<()> {
+    if io::stdout().is_terminal() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the live view needs a terminal; use `verity-trace report` or `verity-trace export --once`",
+    ))
+}
+
+/// Shows every snapshot until a key or a message asks to end, or every sender is gone. The
+/// terminal is as it was before when this returns, or panics.
+pub fn run(messages: &Receiver<Message>, styles: Styles) -> io::Result<()> {
+    require_terminal()?;
+    let mut screen = Screen::open()?;
+    let mut app = App::new(styles);
+    let size = screen.terminal.size()?;
+    app.update(Message::Resize {
+        columns: size.width,
+        rows: size.height,
+    });
+    loop {
+        screen.terminal.draw(|frame| draw(&app, frame))?;
+        if wait(&mut app, messages) == Effect::Quit {
+            return Ok(());
+        }
+    }
+}
+
+/// Starts the thread that turns what happens at the terminal into messages, until nobody listens
+/// any more. When the terminal goes away it asks to stop.
+pub fn forward_input(messages: Sender<Message>) {
+    thread::spawn(move || {
+        loop {
+            let message = match event::read() {
+                Ok(event) => message(&event),
+                Err(_) => Some(Message::Stop),
+            };
+            let is_last = matches!(message, Some(Message::Stop));
+            if message.is_some_and(|message| messages.send(message).is_err()) || is_last {
+                return;
+            }
+        }
+    });
+}
+
+/// The terminal in raw mode on its alternate screen, given back when dropped; ratatui's panic
+/// hook gives it back before a panic is told.
+struct Screen {
+    terminal: DefaultTerminal,
+}
+
+impl Screen {
+    fn open() -> io::Result<Self> {
+        match ratatui::try_init() {
+            Ok(terminal) => Ok(Self { terminal }),
+            Err(error) => {
+                give_back();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A second time would put the cursor back over the panic's message.
+        if !thread::panicking() {
+            give_back();
+        }
+    }
+}
+
+fn give_back() {
+    // Nothing can be done about a terminal that is gone.
+    let _ = ratatui::try_restore();
+}
+
+/// Takes in messages, all that are there at once, until there is something to do.
+fn wait(app: &mut App, messages: &Receiver<Message>) -> Effect {
+    loop {
+        let Ok(first) = messages.recv() else {
+            return Effect::Quit;
+        };
+        let mut redraw = false;
+        for message in std::iter::once(first).chain(messages.try_iter()) {
+            match app.update(message) {
+                Effect::Quit => return Effect::Quit,
+                Effect::Redraw => redraw = true,
+                Effect::None => {}
+            }
+        }
+        if redraw {
+            return Effect::Redraw;
+        }
+    }
+}
+
+fn message(event: &Event) -> Option<Message> {
+    match event {
+        Event::Key(pressed) => key(pressed).map(Message::Key),
+        &Event::Resize(columns, rows) => Some(Message::Resize { columns, rows }),
+        _ => None,
+    }
+}
+
+fn key(pressed: &KeyEvent) -> Option<Key> {
+    if pressed.kind == KeyEventKind::Release {
+        return None;
+    }
+    match pressed.code {
+        KeyCode::Char(character) if pressed.modifiers.contains(KeyModifiers::CONTROL) => {
+            Some(Key::Ctrl(character))
+        }
+        KeyCode::Char(character) => Some(Key::Char(character)),
+        KeyCode::Up => Some(Key::Up),
+        KeyCode::Down => Some(Key::Down),
+        KeyCode::PageUp => Some(Key::PageUp),
+        KeyCode::PageDown => Some(Key::PageDown),
+        KeyCode::Home => Some(Key::Home),
+        KeyCode::End => Some(Key::End),
+        KeyCode::Esc => Some(Key::Esc),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn terminal_events_become_the_keys_of_the_table() {
+        let cases = [
+            (KeyCode::Char('q'), KeyModifiers::NONE, Key::Char('q')),
+            (KeyCode::Char('G'), KeyModifiers::SHIFT, Key::Char('G')),
+            (KeyCode::Char('c'), KeyModifiers::CONTROL, Key::Ctrl('c')),
+            (KeyCode::PageDown, KeyModifiers::NONE, Key::PageDown),
+            (KeyCode::Esc, KeyModifiers::NONE, Key::Esc),
+        ];
+        for (code, modifiers, expected) in cases {
+            assert_eq!(key(&KeyEvent::new(code, modifiers)), Some(expected));
+        }
+        let release = KeyEvent::new_with_kind(
+            KeyCode::Char('q'),
+            KeyModifiers::NONE,
+            KeyEventKind::Release,
+        );
+        assert_eq!(key(&release), None);
+    }
+
+    #[test]
+    fn waiting_ends_when_nobody_can_send_any_more() {
+        let (sender, messages) = mpsc::channel();
+        drop(sender);
+        let mut app = App::new(Styles::new(false));
+        assert_eq!(wait(&mut app, &messages), Effect::Quit);
+    }
+
+    #[test]
+    fn a_batch_of_messages_is_drawn_once() {
+        let (sender, messages) = mpsc::channel();
+        for message in [
+            Message::Key(Key::Char('x')),
+            Message::Key(Key::Char('?')),
+            Message::Resize {
+                columns: 80,
+                rows: 24,
+            },
+        ] {
+            sender.send(message).expect("a receiver");
+        }
+        let mut app = App::new(Styles::new(false));
+        assert_eq!(wait(&mut app, &messages), Effect::Redraw);
+        assert!(messages.try_recv().is_err());
+    }
+}

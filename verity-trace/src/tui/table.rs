@@ -1,0 +1,309 @@
+//! The table of devices: one line each where the terminal is wide enough, else two.
+
+use std::time::Duration;
+
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::style::Styles;
+use crate::facts::{self, OptionEffect};
+use crate::snapshot::{Device, Placement, Snapshot, Stage, Totals, stage_name};
+use crate::{escape, format};
+
+/// Cells that a name gets at least.
+const NAME: usize = 12;
+/// Cells of a duration.
+const DURATION: usize = 7;
+/// Cells of a count.
+const COUNT: usize = 8;
+/// Cells that two lines for a device fill, where there are as many, whatever the names need.
+const TWO_LINES: usize = 80;
+/// The stages that have columns.
+const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+
+/// What the table of one snapshot looks like on a terminal of some width.
+pub struct Table<'a> {
+    snapshot: &'a Snapshot,
+    styles: Styles,
+    placements: Vec<Placement>,
+    has_failed: bool,
+    option: usize,
+    name: usize,
+    shape: Shape,
+}
+
+/// How a device's stages stand to its other cells.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// Behind them, after this many blanks.
+    OneLine { gap: usize },
+    /// On a line of their own, after this many cells.
+    TwoLines { indent: usize },
+}
+
+impl<'a> Table<'a> {
+    pub fn new(snapshot: &'a Snapshot, styles: Styles, width: u16) -> Self {
+        let mut table = Self {
+            snapshot,
+            styles,
+            placements: columns(snapshot),
+            has_failed: snapshot
+                .devices
+                .iter()
+                .any(|device| device.totals.failed() > 0),
+            option: snapshot
+                .devices
+                .iter()
+                .map(|device| effect(device, snapshot).name().len())
+                .fold(OptionEffect::Effective.name().len(), usize::max),
+            name: NAME,
+            shape: Shape::OneLine { gap: 1 },
+        };
+        table.fill(usize::from(width));
+        table
+    }
+
+    /// How many lines the heading takes, and each device.
+    pub const fn heights(&self) -> (usize, usize) {
+        match self.shape {
+            Shape::OneLine { .. } => (2, 1),
+            Shape::TwoLines { .. } => (2, 2),
+        }
+    }
+
+    /// The heading.
+    pub fn head(&self) -> Vec<Line<'static>> {
+        let rates = self.rates_head();
+        match self.shape {
+            Shape::OneLine { gap } => {
+                let stages = STAGES.map(|stage| format!("{:^15}", stage_name(stage)));
+                let percentiles = STAGES.map(|_| self.pair("p50", "p99"));
+                let indent = rates.len() + gap;
+                vec![
+                    Line::raw(format!("{:indent$}{}", "", stages.join("  "))),
+                    Line::styled(
+                        format!("{rates}{:gap$}{}", "", percentiles.join("  ")),
+                        self.styles.head,
+                    ),
+                ]
+            }
+            Shape::TwoLines { indent } => {
+                let stages =
+                    STAGES.map(|stage| self.pair(&format!("{} p50", stage_name(stage)), "p99"));
+                vec![
+                    Line::raw(rates),
+                    Line::styled(
+                        format!("{:indent$}{}", "", stages.join("  ")),
+                        self.styles.head,
+                    ),
+                ]
+            }
+        }
+    }
+
+    /// The lines of one device.
+    pub fn rows(&self, device: &Device) -> Vec<Line<'static>> {
+        let mut rates = self.rates(device);
+        let stages = Span::raw(self.stages(device));
+        match self.shape {
+            Shape::OneLine { gap } => {
+                rates.extend([Span::raw(" ".repeat(gap)), stages]);
+                vec![Line::from(rates)]
+            }
+            Shape::TwoLines { indent } => {
+                let failed = match device.totals.failed() {
+                    0 => String::new(),
+                    failed => format!("  failed {failed}"),
+                };
+                let failed = Span::styled(format!("{failed:<indent$}"), self.styles.alarm);
+                vec![Line::from(rates), Line::from(vec![failed, stages])]
+            }
+        }
+    }
+
+    /// Chooses the shape that fits, and gives the names what is left as far as they need it.
+    fn fill(&mut self, width: usize) {
+        let longest = self
+            .snapshot
+            .devices
+            .iter()
+            .map(|device| Span::raw(escape::terminal(&device.name)).width())
+            .fold(NAME, usize::max);
+        let narrowest = self.rates_head().len() + 1 + self.stages_width();
+        if let Some(spare) = width.checked_sub(narrowest) {
+            let for_names = spare.min(longest - NAME);
+            self.name += for_names;
+            self.shape = Shape::OneLine {
+                gap: 1 + (spare - for_names).min(3),
+            };
+            return;
+        }
+        self.shape = Shape::TwoLines { indent: 0 };
+        let rates = self.rates_head().len() - NAME;
+        let filled = width.min((rates + longest).max(TWO_LINES));
+        self.name = NAME.max(filled.saturating_sub(rates));
+        self.shape = Shape::TwoLines {
+            indent: (self.name + rates).saturating_sub(self.stages_width()),
+        };
+    }
+
+    fn stages_width(&self) -> usize {
+        STAGES.map(|_| self.pair("", "")).join("  ").len()
+    }
+
+    /// Two cells of durations; in two lines there is room for the stage's name.
+    fn pair(&self, p50: &str, p99: &str) -> String {
+        let first = match self.shape {
+            Shape::OneLine { .. } => DURATION,
+            Shape::TwoLines { .. } => DURATION + 3,
+        };
+        format!("{p50:>first$} {p99:>DURATION$}")
+    }
+
+    fn rates_head(&self) -> String {
+        let mut head = vec![
+            fit("device", self.name),
+            format!(" {}", fit("option", self.option)),
+            format!("{:>7}{:>6}", "I/O/s", "MiB/s"),
+        ];
+        head.extend(self.placements.iter().map(|&placement| {
+            let width = share_width(placement);
+            format!(" {:>width$}", placement.name())
+        }));
+        if self.has_failed_column() {
+            head.push(format!("{:>COUNT$}", "failed"));
+        }
+        head.concat()
+    }
+
+    fn rates(&self, device: &Device) -> Vec<Span<'static>> {
+        let effect = effect(device, self.snapshot);
+        let effect_style = if effect.is_mismatch() {
+            self.styles.notice
+        } else {
+            Style::new()
+        };
+        let recent = recent(device, self.snapshot);
+        let absent = || format::ABSENT.to_owned();
+        let ios = recent.map_or_else(absent, |(totals, over)| format::rate(totals.ios(), over));
+        let mebibytes = recent.map_or_else(absent, |(totals, over)| {
+            format::mebibytes_rate(totals.bytes(), over)
+        });
+        let mut cells = vec![
+            Span::styled(
+                fit(&escape::terminal(&device.name), self.name),
+                self.styles.name,
+            ),
+            Span::raw(" "),
+            Span::styled(fit(effect.name(), self.option), effect_style),
+            Span::raw(format!("{ios:>7}{mebibytes:>6}")),
+        ];
+        for &placement in &self.placements {
+            let width = share_width(placement);
+            let share = format::share(recent.and_then(|(totals, _)| totals.share(placement)));
+            cells.push(Span::raw(format!(" {share:>width$}")));
+        }
+        if self.has_failed_column() {
+            let failed = device.totals.failed();
+            let style = match failed {
+                0 => Style::new(),
+                _ => self.styles.alarm,
+            };
+            cells.push(Span::styled(format!("{failed:>COUNT$}"), style));
+        }
+        cells
+    }
+
+    fn stages(&self, device: &Device) -> String {
+        let recent = recent(device, self.snapshot);
+        let pairs = STAGES.map(|stage| {
+            let histogram = recent.map(|(totals, _)| totals.stage(stage));
+            let percentile = |permille| {
+                let value = histogram
+                    .as_ref()
+                    .and_then(|histogram| histogram.percentile(permille));
+                format::percentile(value)
+            };
+            self.pair(&percentile(500), &percentile(990))
+        });
+        pairs.join("  ")
+    }
+
+    const fn has_failed_column(&self) -> bool {
+        self.has_failed && matches!(self.shape, Shape::OneLine { .. })
+    }
+}
+
+/// The placements that this era can have, and any other that happened.
+fn columns(snapshot: &Snapshot) -> Vec<Placement> {
+    let possible = facts::placements(snapshot.kernel.era);
+    let happened = |placement| {
+        snapshot.devices.iter().any(|device| {
+            device
+                .totals
+                .placements
+                .get(&placement)
+                .is_some_and(|totals| totals.ios > 0)
+        })
+    };
+    Placement::ALL
+        .into_iter()
+        .filter(|&placement| possible.contains(&placement) || happened(placement))
+        .collect()
+}
+
+fn effect(device: &Device, snapshot: &Snapshot) -> OptionEffect {
+    OptionEffect::of(device, snapshot.kernel.era)
+}
+
+/// The last interval's totals, and its length.
+fn recent<'a>(device: &'a Device, snapshot: &Snapshot) -> Option<(&'a Totals, Duration)> {
+    device.recent.as_ref().zip(snapshot.interval)
+}
+
+fn share_width(placement: Placement) -> usize {
+    placement.name().len().max(5)
+}
+
+/// The text in exactly this many cells, cut with `~` where it is longer.
+fn fit(text: &str, width: usize) -> String {
+    let long = Span::raw(text).width() > width;
+    let room = if long { width.saturating_sub(1) } else { width };
+    let mut fitted = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        let cells = Span::raw(character.to_string()).width();
+        if used + cells > room {
+            break;
+        }
+        fitted.push(character);
+        used += cells;
+    }
+    if long && width > 0 {
+        fitted.push('~');
+        used += 1;
+    }
+    fitted.extend(std::iter::repeat_n(' ', width.saturating_sub(used)));
+    fitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_is_cut_where_it_shows() {
+        assert_eq!(fit("root", 6), "root  ");
+        assert_eq!(fit("root-hash", 6), "root-~");
+        assert_eq!(fit("根根根", 4), "根~ ");
+        assert_eq!(fit("root", 0), "");
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_name_has_the_width_asked_for(text in "[a-z根]{0,20}", width in 0usize..30) {
+            prop_assert_eq!(Span::raw(fit(&text, width)).width(), width);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The commands that watch: live in the terminal, or for a while with one result at the end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use verity_trace::cli::{Attach, Export, Report, Source, Top};
+use verity_trace::collector::{Collector, TICK};
+use verity_trace::decode::Io;
+use verity_trace::error::{Error, Result};
+use verity_trace::export::{self, Records};
+use verity_trace::live::Options;
+use verity_trace::report;
+use verity_trace::snapshot::Rung;
+use verity_trace::tui::{self, Message, Styles};
+
+use crate::print;
+
+/// The live view.
+pub fn top(arguments: &Top) -> Result<ExitCode> {
+    tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
+    let collector = Collector::start(options(arguments.source, false), true)?;
+    let (messages, received) = mpsc::channel();
+    let (stop, stopped) = mpsc::channel();
+    let signalled = forward_signals(messages.clone())?;
+    tui::forward_input(messages.clone());
+    let interval = arguments.interval;
+    let collecting = thread::spawn(move || {
+        let _end = StopWhenDropped(messages.clone());
+        publish(collector, interval, &messages, &stopped)
+    });
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let shown = tui::run(&received, Styles::new(color));
+    drop(stop);
+    collecting
+        .join()
+        .map_err(|_| anyhow!("the collector panicked"))??;
+    shown.context("draw on the terminal")?;
+    Ok(exit_code(signalled.try_recv().ok()))
+}
+
+/// Ends the live view with the collector, also when that panics: a failure is not to be hidden
+/// behind a picture that stands still.
+struct StopWhenDropped(Sender<Message>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        // A view that is gone has ended already.
+        let _ = self.0.send(Message::Stop);
+    }
+}
+
+/// One screen of text after a while.
+pub fn report(arguments: &Report) -> Result<ExitCode> {
+    let mut collector = Collector::start(options(arguments.source, false), false)?;
+    let signal = watch(&mut collector, arguments.duration, |_| {})?;
+    let snapshot = collector.snapshot()?;
+    print(|out| report::report(&snapshot, out))?;
+    Ok(exit_code(signal))
+}
+
+/// One JSON document after a while.
+pub fn export(arguments: &Export) -> Result<ExitCode> {
+    let keep = arguments.records.map(|count| count as usize);
+    let mut collector = Collector::start(options(arguments.source, keep.is_some()), false)?;
+    let mut records: Vec<Io> = Vec::new();
+    let mut omitted = 0;
+    let signal = watch(&mut collector, arguments.duration, |io| {
+        if keep.is_some_and(|keep| records.len() < keep) {
+            records.push(io);
+        } else {
+            omitted += 1;
+        }
+    })?;
+    let snapshot = collector.snapshot()?;
+    let records = keep.map(|_| Records {
+        ios: &records,
+        omitted,
+    });
+    print(|out| export::json(&snapshot, records, out))?;
+    Ok(exit_code(signal))
+}
+
+/// Watches for as long as asked or until a signal, which is returned. Says on standard error when
+/// it begins, for whoever starts a load next.
+fn watch(
+    collector: &mut Collector,
+    duration: Duration,
+    mut record: impl FnMut(Io),
+) -> Result<Option<i32>> {
+    let (messages, _received) = mpsc::channel();
+    let signals = forward_signals(messages)?;
+    let deadline = Instant::now() + duration;
+    eprintln!(
+        "verity-trace: watching for {}; Ctrl-C ends it early",
+        humantime::format_duration(duration)
+    );
+    let signal = loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break None;
+        }
+        match signals.recv_timeout(left.min(TICK)) {
+            Ok(signal) => break Some(signal),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("no more signals").into()),
+        }
+        collector.tick()?;
+        collector.drain(&mut record);
+    };
+    collector.drain(&mut record);
+    for fault in collector.faults() {
+        eprintln!("verity-trace: the kernel programs report: {fault}");
+    }
+    Ok(signal)
+}
+
+/// Publishes a snapshot every interval until nobody listens or the other end of `stopped` is gone.
+fn publish(
+    mut collector: Collector,
+    interval: Duration,
+    messages: &Sender<Message>,
+    stopped: &Receiver<()>,
+) -> Result<()> {
+    let mut due = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now >= due {
+            let snapshot = Arc::new(collector.snapshot()?);
+            if messages.send(Message::Snapshot(snapshot)).is_err() {
+                return Ok(());
+            }
+            due = now + interval;
+        }
+        let left = due.saturating_duration_since(Instant::now());
+        if let Err(RecvTimeoutError::Disconnected) = stopped.recv_timeout(left.min(TICK)) {
+            return Ok(());
+        }
+        collector.tick()?;
+    }
+}
+
+/// Starts the thread that receives signals; each also asks the live view to stop.
+fn forward_signals(messages: Sender<Message>) -> Result<Receiver<i32>> {
+    let (sender, receiver) = mpsc::channel();
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("receive signals")?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            // Whoever does not listen any more is ending already.
+            let _ = sender.send(signal);
+            let _ = messages.send(Message::Stop);
+        }
+    });
+    Ok(receiver)
+}
+
+fn exit_code(signal: Option<i32>) -> ExitCode {
+    let code = signal.and_then(|signal| u8::try_from(128 + signal).ok());
+    code.map_or(ExitCode::SUCCESS, ExitCode::from)
+}
+
+fn options(source: Source, records: bool) -> Options {
+    Options {
+        max_devices: source.max_devices,
+        rung: source.attach.map(|attach| match attach {
+            Attach::Fentry => Rung::Fentry,
+            Attach::Kprobe => Rung::Kprobe,
+        }),
+        records,
+    }
+}
