@@ -51,6 +51,30 @@ fn kprobes_where_fentry_is_not_wanted() {
     );
 }
 
+/// A function carries at most 38 programs (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h), and a tracer
+/// attaches three to `verity_map`: the 13th gets no fentry there, and goes on with kprobes.
+#[test]
+fn kprobes_where_fentry_cannot_be_had() {
+    let device = Backing::virtio().open(NAME, false);
+    let before = objects();
+    let few = ["--max-devices", "1"];
+    let crowd: Vec<Tracer> = (0..12).map(|_| Tracer::start(&few)).collect();
+    let tracer = Tracer::start(&few);
+    let mut forced = report();
+    forced.args(["--attach", "fentry"]);
+    assert_refuses(&mut forced, 4, "verity_map");
+    RandomReads::small(100).on(&device);
+    let document = tracer.stop();
+    assert_eq!(document.0["tracing"]["rung"], "kprobe");
+    assert!(document.count(NAME, "ios") > 0);
+    for tracer in crowd {
+        let document = tracer.stop();
+        assert_eq!(document.0["tracing"]["rung"], "fentry");
+        document.assert_exact(NAME, 100);
+    }
+    wait_until_only(&before);
+}
+
 /// The live view waits for the module and for a device, lets both go, and picks them up again.
 #[test]
 fn the_live_view_gives_way_and_comes_back() {

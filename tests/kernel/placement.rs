@@ -130,3 +130,24 @@ fn storms_on_every_backing_are_exact() {
         trace(&device, storm);
     }
 }
+
+/// Probes that are attached in the middle of a load see every I/O that begins from then on, and call
+/// the ends of earlier ones what they are.
+#[test]
+fn attaching_under_load_is_no_loss() {
+    let device = Backing::virtio().open(NAME, true);
+    let load = RandomReads::small(20_000);
+    let documents = std::thread::scope(|scope| {
+        let running = scope.spawn(|| load.on(&device));
+        let mut documents = Vec::new();
+        while !running.is_finished() {
+            documents.push(Tracer::start(&[]).stop());
+        }
+        documents
+    });
+    assert!(documents.len() > 1, "the load ended too early");
+    for document in documents {
+        assert_eq!(document.0["lost"], 0, "{}", document.0["loss"]);
+        assert_eq!(document.count(NAME, "incomplete"), 0);
+    }
+}

@@ -58,6 +58,9 @@ pub struct Session {
     faults: Faults,
     ebpf: Ebpf,
     shards: u32,
+    /// Ends seen before the beginning of any I/O was watched.
+    ended_before: u64,
+    /// I/Os in flight at that moment; only their ends will be seen.
     in_flight_before: u64,
     /// What the option does on this kernel.
     pub era: Era,
@@ -84,7 +87,11 @@ impl log::Log for Faults {
 
 /// Whether this build has kernel programs at all.
 pub fn built() -> Result<()> {
-    if OBJECT.is_empty() {
+    has_programs(OBJECT)
+}
+
+fn has_programs(object: &[u8]) -> Result<()> {
+    if object.is_empty() {
         return Err(Error::Kernel(
             "built without kernel programs; run `cargo xtask setup` and build again".to_owned(),
         ));
@@ -120,7 +127,6 @@ impl Session {
         for slot in 1..=options.max_devices {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
-        let in_flight_before = devices.iter().map(in_flight).sum();
         let programs = Programs::attach(&mut ebpf, OBJECT, &types, options.rung)?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
@@ -131,16 +137,21 @@ impl Session {
         let faults = Faults::default();
         let logger = EbpfLogger::init_with_logger(&mut ebpf, faults.clone())
             .context("open the log of the kernel programs")?;
-        Ok(Self {
+        let mut session = Self {
             programs,
             records,
             logger,
             faults,
             ebpf,
             shards,
-            in_flight_before,
+            ended_before: 0,
+            in_flight_before: 0,
             era: types.era(),
-        })
+        };
+        // In this order no end of an I/O that began before is left out of both.
+        session.in_flight_before = devices.iter().map(in_flight).sum();
+        session.ended_before = session.losses(&[])?[&Loss::FinishWithoutStart];
+        Ok(session)
     }
 
     /// How dm-verity's functions are watched.
@@ -190,7 +201,7 @@ impl Session {
         let mut losses = self.losses(&cpus)?;
         // Only the end is seen of an I/O that was in flight when the probes were attached.
         let unstarted = losses.entry(Loss::FinishWithoutStart).or_default();
-        let before_attach = self.in_flight_before.min(*unstarted);
+        let before_attach = (self.ended_before + self.in_flight_before).min(*unstarted);
         *unstarted -= before_attach;
         Ok(Reading {
             devices,
@@ -294,4 +305,17 @@ fn in_flight(device: &VerityDevice) -> u64 {
         .split_ascii_whitespace()
         .filter_map(|word| word.parse::<u64>().ok())
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_without_programs_is_said_and_has_its_exit_code() {
+        let error = has_programs(&[]).expect_err("nothing to load");
+        assert_eq!(error.exit_code(), 4);
+        assert!(error.to_string().contains("cargo xtask setup"));
+        assert!(has_programs(&[0x7f]).is_ok());
+    }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask build`: the static binary that runs on this machine and in every lab machine.
 
 use std::io::{IsTerminal, stderr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -23,25 +23,35 @@ pub fn binary() -> Result<PathBuf> {
     Ok(target_dir().join(host).join("release/verity-trace"))
 }
 
-/// Builds one of the suites of `verity-trace` like the binary, and returns where it is.
-pub fn suite(name: &str) -> Result<PathBuf> {
+/// A suite for the lab, and the binary that was built together with it.
+pub struct Suite {
+    pub binary: PathBuf,
+    pub tests: PathBuf,
+}
+
+/// Builds one of the suites of `verity-trace`, static like the binary.
+///
+/// Cargo builds the binary along with it. Asking for it separately would build most libraries
+/// twice, as a suite's own libraries switch on further features of them.
+pub fn suite(name: &str) -> Result<Suite> {
     setup::build_tools()?;
     let mut cargo = static_cargo("test", &setup::host_triple()?);
-    cargo.args([
-        "--package=verity-trace",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ]);
-    cargo.args(["--test", name]);
-    let messages = cargo
-        .stderr(Stdio::inherit())
-        .output()
-        .context("start cargo")?;
+    cargo
+        .args(["--package=verity-trace", "--no-run", "--test", name])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    let messages = cargo.output().context("start cargo")?;
     if !messages.status.success() {
         bail!("the suite {name} does not build");
     }
     let messages = String::from_utf8(messages.stdout)?;
-    executable(&messages, name).with_context(|| format!("cargo built no suite named {name}"))
+    let find = |kind, name| {
+        executable(&messages, kind, name).with_context(|| format!("cargo built no {kind} {name}"))
+    };
+    Ok(Suite {
+        binary: find("bin", "verity-trace")?,
+        tests: find("test", name)?,
+    })
 }
 
 /// Cargo with a target folder of its own, as other flags would make every other build start over.
@@ -64,18 +74,14 @@ fn target_dir() -> PathBuf {
     workspace::target("static")
 }
 
-/// Finds the path of a test executable in cargo's messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    let messages = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
-    let path = messages
-        .into_iter()
-        .find_map(|message: serde_json::Value| {
-            let is_it = message["target"]["name"] == name && message["target"]["kind"][0] == "test";
-            is_it.then(|| message["executable"].as_str().map(str::to_owned))?
-        })?;
-    Some(Path::new(&path).to_owned())
+/// Finds the path of an executable in cargo's messages.
+fn executable(messages: &str, kind: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let target = &message["target"];
+        let is_it = target["name"] == name && target["kind"][0] == kind;
+        is_it.then(|| message["executable"].as_str().map(PathBuf::from))?
+    })
 }
 
 #[cfg(test)]
@@ -83,15 +89,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_executable_of_a_suite() {
+    fn finds_executables_by_kind_and_name() {
         let messages = r#"{"reason":"compiler-artifact","target":{"name":"kernel","kind":["lib"]},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"executable":"/t/kernel-1f"}
+{"reason":"compiler-artifact","target":{"name":"verity-trace","kind":["bin"]},"executable":"/t/verity-trace"}
 {"reason":"build-finished","success":true}
 "#;
-        assert_eq!(
-            executable(messages, "kernel").as_deref(),
-            Some(Path::new("/t/kernel-1f"))
-        );
-        assert_eq!(executable(messages, "other"), None);
+        let find = |kind, name| executable(messages, kind, name);
+        assert_eq!(find("test", "kernel"), Some("/t/kernel-1f".into()));
+        assert_eq!(find("bin", "verity-trace"), Some("/t/verity-trace".into()));
+        assert_eq!(find("test", "other"), None);
     }
 }

@@ -18,6 +18,10 @@ pub fn folder(dest: &Path, recipe: &str, make: impl FnOnce(&Path) -> Result<()>)
     if is_made(dest, recipe) {
         return Ok(());
     }
+    let _lock = lock()?;
+    if is_made(dest, recipe) {
+        return Ok(());
+    }
     let part = part_of(dest);
     remove(&part)?;
     fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
@@ -33,7 +37,7 @@ pub fn missing(what: &str, why: &str, by_hand: &str) -> String {
 }
 
 /// Whether `dest` is complete and made from `recipe`.
-pub fn is_made(dest: &Path, recipe: &str) -> bool {
+fn is_made(dest: &Path, recipe: &str) -> bool {
     fs::read_to_string(dest.join(STAMP)).is_ok_and(|made_from| made_from == recipe)
 }
 
@@ -42,13 +46,13 @@ pub fn is_ours(dest: &Path) -> bool {
     dest.join(STAMP).exists()
 }
 
-/// Keeps other xtask processes of this workspace out until the file is dropped.
-pub fn lock() -> Result<File> {
+/// Keeps other xtask processes of this workspace from making anything until the file is dropped.
+fn lock() -> Result<File> {
     let path = workspace::target("xtask.lock");
     fs::create_dir_all(workspace::target(""))?;
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     if file.try_lock().is_err() {
-        eprintln!("waiting for another cargo xtask that is setting up");
+        eprintln!("waiting for another cargo xtask to finish its setup");
         file.lock()
             .with_context(|| format!("lock {}", path.display()))?;
     }

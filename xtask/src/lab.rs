@@ -60,16 +60,15 @@ pub fn main(args: &Args) -> Result<u8> {
         let what = if args.tty { "--tty" } else { "a shell" };
         return Err(Usage(format!("{what} needs a terminal: name a command after --")).into());
     }
-    let shell = ["bash", "-i"].map(str::to_owned);
-    let prompt = format!("lab {} \\w \\$ ", args.kernel);
+    let (command, env) = if args.command.is_empty() {
+        shell(args.kernel)
+    } else {
+        (args.command.clone(), Vec::new())
+    };
     let job = Job {
-        command: if args.command.is_empty() {
-            shell.to_vec()
-        } else {
-            args.command.clone()
-        },
+        command,
         tty,
-        env: vec![("PS1".to_owned(), prompt)],
+        env,
         inputs: parse_all(&args.inputs, Input::parse)?,
         outputs: parse_all(&args.outputs, Output::parse)?,
         timeout: args
@@ -83,6 +82,13 @@ pub fn main(args: &Args) -> Result<u8> {
         forwards: parse_all(&args.forwards, Forward::parse)?,
     };
     machine.run(&build::binary()?, &job)
+}
+
+/// An interactive shell, whose prompt tells where it runs.
+fn shell(kernel: Kernel) -> (Vec<String>, Vec<(String, String)>) {
+    let prompt = format!("lab {kernel} \\w \\$ ");
+    let command = ["bash", "-i"].map(str::to_owned).to_vec();
+    (command, vec![("PS1".to_owned(), prompt)])
 }
 
 fn parse_all<T>(texts: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {

@@ -14,8 +14,6 @@ pub use guest::Guest;
 pub use host::HostTools;
 pub use kernel::{Kernel, KernelFiles};
 
-use crate::install;
-
 #[derive(clap::Args)]
 pub struct Args {
     /// Fetch only what the build needs and leave the lab out
@@ -61,7 +59,6 @@ pub fn build_tools() -> Result<()> {
 
 /// Gets a compiler that knows its source, and a linker, each also without the other.
 fn build_parts() -> Result<[Result<()>; 2]> {
-    let _lock = install::lock()?;
     let toolchain = rust::Toolchain::in_use()?;
     Ok([toolchain.install_wrapper(), linker::install(&toolchain)])
 }
@@ -73,7 +70,6 @@ pub fn host_triple() -> Result<String> {
 
 /// What every virtual machine needs.
 pub fn lab_parts() -> Result<LabParts> {
-    let _lock = install::lock()?;
     let host = host::install()?;
     let guest = guest::install(&host)?;
     let disks = disks::install(&host)?;
@@ -82,7 +78,6 @@ pub fn lab_parts() -> Result<LabParts> {
 
 /// One lab kernel and its modules.
 pub fn kernel_files(kernel: Kernel) -> Result<KernelFiles> {
-    let _lock = install::lock()?;
     let host = host::install()?;
     kernel::install(kernel, &host)
 }

@@ -1,14 +1,14 @@
 //! `cargo xtask test`: every check there is, on this machine and on every lab kernel.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::build::{self, Suite};
 use crate::lab::{Input, Job, Machine};
 use crate::parts::Parts;
 use crate::setup::{self, Kernel};
-use crate::{build, command, lint};
+use crate::{command, lint};
 
 /// How long the kernel suite may take on one kernel, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(15);
@@ -66,17 +66,17 @@ fn host_tests(full: bool) -> Result<()> {
 fn kernel_suite(parts: &mut Parts, args: &Args) {
     let mut built = None;
     parts.run("build for the lab", || {
-        built = Some((build::binary()?, build::suite("kernel")?));
+        built = Some(build::suite("kernel")?);
         Ok(())
     });
-    let Some((binary, suite)) = built else { return };
+    let Some(suite) = built else { return };
     for &kernel in kernels(args) {
         let name = format!("kernel suite on {kernel}");
-        parts.run(&name, || run_suite(kernel, &binary, &suite, args.full));
+        parts.run(&name, || run_suite(kernel, &suite, args.full));
     }
 }
 
-fn run_suite(kernel: Kernel, binary: &Path, suite: &Path, full: bool) -> Result<()> {
+fn run_suite(kernel: Kernel, suite: &Suite, full: bool) -> Result<()> {
     let job = Job {
         command: ["/lab/in/kernel", "--test-threads=1"]
             .map(str::to_owned)
@@ -86,13 +86,13 @@ fn run_suite(kernel: Kernel, binary: &Path, suite: &Path, full: bool) -> Result<
             .into_iter()
             .collect(),
         inputs: vec![Input {
-            path: suite.to_owned(),
+            path: suite.tests.clone(),
             name: "kernel".to_owned(),
         }],
         timeout: Some(if full { FULL } else { SAMPLED }),
         ..Job::default()
     };
-    match Machine::new(kernel).run(binary, &job)? {
+    match Machine::new(kernel).run(&suite.binary, &job)? {
         0 => Ok(()),
         code => bail!("the suite ended with exit code {code}"),
     }

@@ -4,13 +4,19 @@ use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 
-use ratatui::DefaultTerminal;
+use ratatui::crossterm::ExecutableCommand as _;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
+use ratatui::layout::Rect;
+use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
 
 use super::app::{App, Effect, Message};
 use super::draw::draw;
 use super::keys::Key;
 use super::style::Styles;
+
+/// What a terminal is taken for that does not know its size, as a serial console does not.
+const SIZE_OF_A_SILENT_TERMINAL: Rect = Rect::new(0, 0, 80, 24);
 
 /// An error that names the way out when standard output is not a terminal.
 pub fn require_terminal() -> io::Result<()> {
@@ -29,10 +35,10 @@ pub fn run(messages: &Receiver<Message>, styles: Styles) -> io::Result<()> {
     require_terminal()?;
     let mut screen = Screen::open()?;
     let mut app = App::new(styles);
-    let size = screen.terminal.size()?;
+    let area = screen.terminal.get_frame().area();
     app.update(Message::Resize {
-        columns: size.width,
-        rows: size.height,
+        columns: area.width,
+        rows: area.height,
     });
     loop {
         screen.terminal.draw(|frame| draw(&app, frame))?;
@@ -67,13 +73,26 @@ struct Screen {
 
 impl Screen {
     fn open() -> io::Result<Self> {
-        match ratatui::try_init() {
+        let (columns, rows) = terminal::size()?;
+        let started = if columns == 0 || rows == 0 {
+            Self::start_at(SIZE_OF_A_SILENT_TERMINAL)
+        } else {
+            ratatui::try_init()
+        };
+        match started {
             Ok(terminal) => Ok(Self { terminal }),
             Err(error) => {
                 give_back();
                 Err(error)
             }
         }
+    }
+
+    fn start_at(area: Rect) -> io::Result<DefaultTerminal> {
+        let viewport = Viewport::Fixed(area);
+        let terminal = ratatui::try_init_with_options(TerminalOptions { viewport })?;
+        io::stdout().execute(EnterAlternateScreen)?;
+        Ok(terminal)
     }
 }
 

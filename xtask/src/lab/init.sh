@@ -63,11 +63,13 @@ cd /root
 if [ -n "$rows" ]; then
     terminal=/dev/hvc0
     until [ -c "$terminal" ]; do :; done
+    # A terminal that nobody has open forgets its size.
+    exec 5<>"$terminal"
     while read -r rows columns; do
         stty -F "$terminal" rows "$rows" cols "$columns"
     done <"$(port size)" &
     stty -F "$terminal" sane rows "$rows" cols "$columns"
-    setsid -c /bin/sh /lab/job <"$terminal" >"$terminal" 2>&1 3>&- 4>&-
+    setsid -c /bin/sh /lab/job <&5 >&5 2>&1 3>&- 4>&- 5>&-
 else
     setsid /bin/sh /lab/job </dev/null >&3 2>&4 3>&- 4>&-
 fi

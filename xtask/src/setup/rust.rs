@@ -5,11 +5,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
 
 use crate::apt::{Reach, Suite};
 use crate::{command, install, progress, workspace};
@@ -154,11 +156,15 @@ fn write_wrapper(text: &str) -> Result<()> {
     if fs::read_to_string(&path).is_ok_and(|present| present == text) {
         return Ok(());
     }
-    fs::create_dir_all(workspace::tools(""))?;
-    let part = workspace::tools("rustc.part");
-    fs::write(&part, text)?;
-    fs::set_permissions(&part, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&part, &path).with_context(|| format!("write {}", path.display()))
+    let tools = workspace::tools("");
+    fs::create_dir_all(&tools)?;
+    let mut part = NamedTempFile::new_in(tools)?;
+    part.write_all(text.as_bytes())?;
+    part.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o755))?;
+    part.into_temp_path()
+        .persist(&path)
+        .with_context(|| format!("write {}", path.display()))
 }
 
 fn path_str(path: &Path) -> Result<&str> {
