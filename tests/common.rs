@@ -209,6 +209,7 @@ impl Scenario {
                 major: 253,
                 minor: case.minor + copy,
             },
+            disk_sequence: None,
             option: case.option,
             algorithm: case.algorithm.clone(),
             data_block_bytes: 4096,

@@ -48,15 +48,35 @@ impl Backing {
     }
 
     /// The same with every read of a hash block 20 ms late, behind dm-delay.
-    pub fn with_slow_hashes(&self) -> (Self, Delayed) {
+    pub fn with_slow_hashes(&self) -> (Self, Mapped) {
         let sectors = run("blockdev", &["--getsz", &self.hash]);
         let table = format!("0 {} delay {} 0 20", sectors.trim(), self.hash);
-        run("dmsetup", &["create", "slow", "--table", &table]);
+        let slow = Mapped::create("slow", &table);
         let backing = Self {
-            data: self.data.clone(),
-            hash: "/dev/mapper/slow".to_owned(),
+            hash: slow.path(),
+            ..self.clone()
         };
-        (backing, Delayed)
+        (backing, slow)
+    }
+
+    /// The same with one data block that cannot be read.
+    pub fn with_a_broken_block(&self, block: u64) -> (Self, Mapped) {
+        let sectors: u64 = run("blockdev", &["--getsz", &self.data])
+            .trim()
+            .parse()
+            .expect("a number");
+        let (start, data) = (block * 8, &self.data);
+        let rest = start + 8;
+        let table = format!(
+            "0 {start} linear {data} 0\n{start} 8 error\n{rest} {} linear {data} {rest}",
+            sectors - rest
+        );
+        let broken = Mapped::create("broken", &table);
+        let backing = Self {
+            data: broken.path(),
+            ..self.clone()
+        };
+        (backing, broken)
     }
 
     /// Turns the bits of one byte of a data block over.
@@ -92,6 +112,21 @@ impl Verity {
         format!("/dev/mapper/{}", self.name)
     }
 
+    /// Whether a block can be read.
+    pub fn reads_block(&self, block: u64) -> bool {
+        let from = format!("if={}", self.path());
+        let skip = format!("skip={block}");
+        let arguments = [
+            &from,
+            "of=/dev/null",
+            "bs=4096",
+            "count=1",
+            "iflag=direct",
+            &skip,
+        ];
+        succeeds("dd", &arguments)
+    }
+
     /// Reads every block once, so that every hash block is in the cache.
     pub fn warm_up(&self) {
         let from = format!("if={}", self.path());
@@ -110,16 +145,24 @@ impl Drop for Verity {
     }
 }
 
-/// The delayed hash device; drop it after the device that uses it.
-pub struct Delayed;
+/// Another device-mapper device below; drop it after the device that uses it.
+pub struct Mapped(&'static str);
 
-impl Drop for Delayed {
+impl Mapped {
+    fn create(name: &'static str, table: &str) -> Self {
+        run("dmsetup", &["create", name, "--table", table]);
+        Self(name)
+    }
+
+    fn path(&self) -> String {
+        format!("/dev/mapper/{}", self.0)
+    }
+}
+
+impl Drop for Mapped {
     fn drop(&mut self) {
-        let removed = succeeds("dmsetup", &["remove", "slow"]);
-        assert!(
-            removed || std::thread::panicking(),
-            "remove the slow device"
-        );
+        let removed = succeeds("dmsetup", &["remove", self.0]);
+        assert!(removed || std::thread::panicking(), "remove {}", self.0);
     }
 }
 

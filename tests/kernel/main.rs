@@ -8,6 +8,7 @@
 mod behaviour;
 mod bpf;
 mod device;
+mod full;
 mod load;
 mod placement;
 mod screen;
@@ -43,9 +44,4 @@ impl LabKernel {
             Self::Inline => "inline",
         }
     }
-}
-
-/// Whether everything is asked for, and not a sample of it.
-fn is_full() -> bool {
-    std::env::var_os("LAB_FULL").is_some()
 }

@@ -17,7 +17,12 @@ impl Tracer {
     /// Returns once its probes are attached.
     pub fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new("verity-trace")
-            .args(["export", "--once", "--duration", "1h"])
+            .args(["export", "--once"])
+            .args(if arguments.contains(&"--duration") {
+                &[][..]
+            } else {
+                &["--duration", "1h"]
+            })
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -40,21 +45,41 @@ impl Tracer {
         self.child.id().to_string()
     }
 
-    /// Asks it to end early, as Ctrl-C does, and reads its document.
-    pub fn stop(mut self) -> Document {
-        crate::shell::run("kill", &["-INT", &self.pid()]);
-        let mut text = String::new();
-        let mut out = self.child.stdout.take().expect("a pipe");
-        out.read_to_string(&mut text).expect("a document");
-        let status = self.child.wait().expect("its exit");
-        assert_eq!(status.code(), Some(130), "SIGINT is 128 + 2");
+    /// Reads the document of a tracer that ends by itself.
+    pub fn read(mut self) -> Document {
+        let (text, code) = self.end();
+        assert_eq!(code, Some(0));
         Document(serde_json::from_str(&text).expect("JSON"))
     }
 
-    /// Kills it with a signal; returns when it is gone.
-    pub fn kill(mut self, signal: &str) {
+    /// Asks it to end early, as Ctrl-C does, and reads its document.
+    pub fn stop(mut self) -> Document {
+        crate::shell::run("kill", &["-INT", &self.pid()]);
+        let (text, code) = self.end();
+        assert_eq!(code, Some(130), "SIGINT is 128 + 2");
+        Document(serde_json::from_str(&text).expect("JSON"))
+    }
+
+    fn end(&mut self) -> (String, Option<i32>) {
+        let mut text = String::new();
+        let mut out = self.child.stdout.take().expect("a pipe");
+        out.read_to_string(&mut text).expect("a document");
+        (text, self.child.wait().expect("its exit").code())
+    }
+
+    /// Kills it with a signal and returns its exit code, if it was not killed outright.
+    pub fn kill(mut self, signal: &str) -> Option<i32> {
         crate::shell::run("kill", &[signal, &self.pid()]);
-        self.child.wait().expect("its exit");
+        self.child.wait().expect("its exit").code()
+    }
+}
+
+impl Drop for Tracer {
+    /// A failed test leaves no tracer that would hold the module for the next.
+    fn drop(&mut self) {
+        // It has ended already where the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

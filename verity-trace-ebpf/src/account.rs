@@ -2,91 +2,20 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, Hook, counters_index, histogram_index,
-};
-use verity_trace_ebpf::in_flight::Verification;
+use verity_trace_ebpf::counters::{DeviceCounters, counters_index, histogram_index};
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
 use verity_trace_ebpf::record::{CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, Record};
 use verity_trace_ebpf::slot;
 
-use crate::maps::{COUNTERS, CPUS, HISTOGRAMS, LOSSES, RECORDS, setting};
-
-/// The CPU that the program runs on.
-#[inline(always)]
-pub fn cpu() -> u16 {
-    // SAFETY: the helper has no preconditions.
-    (unsafe { bpf_get_smp_processor_id() }) as u16
-}
-
-/// This CPU's counters.
-#[inline(always)]
-pub fn this_cpu() -> Option<&'static mut CpuCounters> {
-    // SAFETY: the map holds one valid value for each CPU, and no two programs write the same field.
-    CPUS.get_ptr_mut(0)
-        .map(|counters| unsafe { &mut *counters })
-}
-
-/// Which of the two copies of a program runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Copy {
-    /// The one that handles what it sees.
-    First,
-    /// The one that takes over what the first was not run for.
-    Second,
-}
-
-/// Whether this copy has to handle the event of `key`.
-#[inline(always)]
-pub fn is_my_turn(cpu: &mut CpuCounters, hook: Hook, key: u64, copy: Copy) -> bool {
-    let handled = &mut cpu.now.handled[hook as usize];
-    if copy == Copy::Second && *handled == key {
-        *handled = 0;
-        return false;
-    }
-    if copy == Copy::First {
-        *handled = key;
-    }
-    true
-}
-
-/// Something that the first copy would have handled, had it been run.
-#[inline(always)]
-pub fn took_over(cpu: &mut CpuCounters, hook: Hook, copy: Copy) {
-    if copy == Copy::Second {
-        add(&raw mut cpu.taken_over[hook as usize], 1);
-    }
-}
-
-/// A verification began on this CPU.
-#[inline(always)]
-pub fn verification(cpu: &mut CpuCounters, verification: Verification) {
-    add(
-        match verification {
-            Verification::Regular => &raw mut cpu.kverityd_verifications,
-            Verification::Bh => &raw mut cpu.bh_verifications,
-            Verification::Inline => &raw mut cpu.inline_verifications,
-        },
-        1,
-    );
-}
+use crate::cpu::{self, ThisCpu};
+use crate::maps::{COUNTERS, HISTOGRAMS, LOSSES, RECORDS, setting};
 
 /// Counts something that was not seen.
 #[inline(always)]
 pub fn lose(loss: Loss) {
     if let Some(count) = LOSSES.get_ptr_mut(loss as u32) {
         add(count, 1);
-    }
-}
-
-/// A call of `verity_map`.
-#[inline(always)]
-pub fn mapped(device_slot: u32) {
-    if let Some(counters) = device(device_slot) {
-        // SAFETY: a pointer to a field of a valid value.
-        add(unsafe { &raw mut (*counters).mapped }, 1);
     }
 }
 
@@ -176,8 +105,8 @@ fn count_softirq(record: &Record) {
         Some(Placement::Fallback) => Stage::Attempt,
         _ => Stage::Verify,
     };
-    if let (Some(ns), Some(counters)) = (record.stage_ns(stage), this_cpu()) {
-        add(&raw mut counters.softirq_verify_ns, ns);
+    if let (Some(ns), Some(cpu)) = (record.stage_ns(stage), ThisCpu::get()) {
+        cpu.add_softirq_verification(ns);
     }
 }
 
@@ -202,13 +131,13 @@ fn device(device_slot: u32) -> Option<*mut DeviceCounters> {
 /// The shard of this CPU: a few CPUs share each copy of the counters, with atomic additions.
 #[inline(always)]
 fn shard() -> u32 {
-    u32::from(cpu()) & (setting!(shards) as u32).wrapping_sub(1)
+    u32::from(cpu::number()) & (setting!(shards) as u32).wrapping_sub(1)
 }
 
 /// Adds atomically, so that a program that interrupts another on its CPU loses nothing.
 #[inline(always)]
-fn add(counter: *mut u64, n: u64) {
+pub fn add(counter: *mut u64, n: u64) {
     // The target has additions and no compare-and-swap, so `core` leaves out `AtomicU64::fetch_add`.
-    // SAFETY: callers pass a valid, aligned counter that is only ever accessed atomically.
+    // SAFETY: callers pass a valid, aligned counter.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, n) };
 }

@@ -2,7 +2,7 @@
 //! data device completed it.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use aya_log_ebpf::warn;
@@ -11,7 +11,8 @@ use verity_trace_ebpf::in_flight::{Begin, InFlight};
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::settings::OTHER_SLOT;
 
-use crate::account::{self, Copy};
+use crate::account;
+use crate::cpu::{self, ThisCpu, Turn};
 use crate::maps::{DEVICES, FREE_SLOTS, IN_FLIGHT, MAPPING, setting};
 use crate::memory::{Memory, Typed, Untyped, scalar_arg};
 
@@ -19,18 +20,18 @@ use crate::memory::{Memory, Typed, Untyped, scalar_arg};
 const DM_MAPIO_SUBMITTED: i32 = 0;
 const DM_MAPIO_KILL: i32 = 4;
 
-const EBUSY: i32 = 16;
+const E2BIG: i32 = 7;
 const EEXIST: i32 = 17;
 
 #[fentry(function = "verity_map")]
 fn verity_map(ctx: FEntryContext) -> i32 {
-    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Copy::First);
+    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::First);
     0
 }
 
 #[fentry(function = "verity_map")]
 fn verity_map_again(ctx: FEntryContext) -> i32 {
-    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Copy::Second);
+    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Second);
     0
 }
 
@@ -52,7 +53,7 @@ fn verity_map_exit(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn verity_map_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(target), Some(bio)) = (ctx.arg(0), ctx.arg(1)) {
-        begin::<Untyped>(target, bio, bio, Copy::First);
+        begin::<Untyped>(target, bio, bio, Turn::First);
         let io = io_of_bio::<Untyped>(target, bio);
         // A full table leaves a refused map in flight until its memory is used again; that is then
         // counted as a start without finish.
@@ -77,59 +78,48 @@ fn verity_map_kretprobe(ctx: RetProbeContext) -> u32 {
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io(ctx: FEntryContext) -> i32 {
-    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Copy::First);
+    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::First);
     0
 }
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io_again(ctx: FEntryContext) -> i32 {
-    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Copy::Second);
+    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Second);
     0
 }
 
 #[kprobe]
 fn verity_end_io_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(bio) = ctx.arg(0) {
-        complete::<Untyped>(bio, bio, Copy::First);
+        complete::<Untyped>(bio, bio, Turn::First);
     }
     0
 }
 
 /// An I/O begins. `address` is the same as `bio`, as a number that may be calculated with.
 #[inline(always)]
-fn begin<M: Memory>(target: u64, bio: u64, address: u64, copy: Copy) {
-    let Some(counters) = account::this_cpu() else {
+fn begin<M: Memory>(target: u64, bio: u64, address: u64, turn: Turn) {
+    let Some(this) = ThisCpu::get() else {
         return;
     };
-    if !account::is_my_turn(counters, Hook::Map, address, copy) {
+    if !this.is_turn_of(turn, Hook::Map, address) {
         return;
     }
     let io = io_of_bio::<M>(target, address);
-    if copy == Copy::Second
+    if turn == Turn::Second
         && let Some(state) = IN_FLIGHT.get_ptr_mut(&io)
         // SAFETY: the events of one I/O come one after the other.
         && unsafe { (*state).is_fresh() }
     {
         return;
     }
-    let cpu = account::cpu();
-    // Each copy has a counter of its own: one may interrupt the other.
-    let seq = match copy {
-        Copy::First => {
-            counters.mapped += 1;
-            counters.mapped
-        }
-        Copy::Second => {
-            account::took_over(counters, Hook::Map, copy);
-            1 << 47 | counters.taken_over[Hook::Map as usize]
-        }
-    };
+    this.took_over(turn, Hook::Map);
     let bdev: u64 = M::read(bio, setting!(bio_bdev));
     let device: u32 = M::read(bdev, setting!(bdev_dev));
     let opf: u32 = M::read(bio, setting!(bio_opf));
     let device_slot = slot_of(device);
     let begin = Begin {
-        seq: u64::from(cpu) << 48 | seq,
+        seq: this.next_seq(turn),
         device,
         device_slot,
         sector: M::read(bio, setting!(bio_sector)),
@@ -137,11 +127,9 @@ fn begin<M: Memory>(target: u64, bio: u64, address: u64, copy: Copy) {
         ioprio: M::read(bio, setting!(bio_ioprio)),
         read_ahead: u64::from(opf) & setting!(read_ahead_mask) != 0,
         submitter: (bpf_get_current_pid_tgid() >> 32) as u32,
-        cpu,
+        cpu: cpu::number(),
     };
-    account::mapped(device_slot);
-    // SAFETY: the helper has no preconditions.
-    let state = InFlight::begin(unsafe { bpf_ktime_get_ns() }, &begin);
+    let state = InFlight::begin(cpu::now(), &begin);
     match IN_FLIGHT.insert(&io, &state, BPF_NOEXIST.into()) {
         Ok(()) => {}
         Err(error) if error == -EEXIST => {
@@ -150,8 +138,8 @@ fn begin<M: Memory>(target: u64, bio: u64, address: u64, copy: Copy) {
                 account::lose(Loss::MapBusy);
             }
         }
-        Err(error) if error == -EBUSY => account::lose(Loss::MapBusy),
-        Err(_) => account::lose(Loss::TableFull),
+        Err(error) if error == -E2BIG => account::lose(Loss::TableFull),
+        Err(_) => account::lose(Loss::MapBusy),
     }
 }
 
@@ -169,20 +157,20 @@ fn reject(io: u64) {
 
 /// The data device completed an I/O. `address` is the same as `bio`, as a number.
 #[inline(always)]
-fn complete<M: Memory>(bio: u64, address: u64, copy: Copy) {
-    let Some(cpu) = account::this_cpu() else {
+fn complete<M: Memory>(bio: u64, address: u64, turn: Turn) {
+    let Some(this) = ThisCpu::get() else {
         return;
     };
-    if !account::is_my_turn(cpu, Hook::EndIo, address, copy) {
+    if !this.is_turn_of(turn, Hook::EndIo, address) {
         return;
     }
     let io: u64 = M::read(bio, setting!(bio_private));
     // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
     let is_news = IN_FLIGHT
         .get_ptr_mut(&io)
-        .is_none_or(|state| unsafe { (*state).complete(bpf_ktime_get_ns(), account::cpu()) });
+        .is_none_or(|state| unsafe { (*state).complete(cpu::now(), cpu::number()) });
     if is_news {
-        account::took_over(cpu, Hook::EndIo, copy);
+        this.took_over(turn, Hook::EndIo);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The values of the counter maps: plain 64-bit numbers, each added to atomically.
+//! The values of the counter maps: plain 64-bit numbers, added to atomically wherever two programs
+//! may add to one.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -28,8 +29,6 @@ pub const fn histogram_index(device_slot: u32, pair: usize, shard: u32, shards: 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct DeviceCounters {
-    /// Calls of `verity_map`; those that the target did not refuse are I/Os.
-    pub mapped: u64,
     /// Maps that the target refused; these are not I/Os.
     pub rejected: u64,
     /// Finished I/Os of which some event was not seen.
@@ -77,8 +76,8 @@ impl Hook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CpuCounters {
-    /// Calls of `verity_map` that the first copy of its program saw: the lower part of every [`crate::record::Record::seq`].
-    pub mapped: u64,
+    /// I/Os that each of the two copies saw mapped: the lower part of `Record::seq`.
+    pub mapped: [u64; 2],
     /// Nanoseconds in each softirq vector.
     pub softirq_ns: [u64; SOFTIRQ_VECTORS],
     /// Nanoseconds of verification in softirq, attempts that gave up included.

@@ -8,8 +8,8 @@ use bytemuck::{Pod, Zeroable};
 use crate::placement::{Placement, Stage};
 use crate::record::{ABSENT, CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, Record};
 
-/// A regular verification began.
-const REGULAR: u8 = 1 << 7;
+/// A verification on kverityd began.
+const KVERITYD: u8 = 1 << 7;
 
 /// What `verity_map` tells about an I/O.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub struct Begin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verification {
     /// On `kverityd`, where it may sleep.
-    Regular,
+    Kverityd,
     /// As a work of the BH workqueue, or in a tasklet.
     Bh,
     /// Called by the completion.
@@ -115,8 +115,8 @@ impl InFlight {
 
     /// It is queued on `kverityd`; after an attempt in softirq this is the attempt's end.
     #[inline(always)]
-    pub fn queue_regular(&mut self, now: u64) {
-        if self.attempted_at != 0 && self.flags & REGULAR == 0 && self.gave_up_at == 0 {
+    pub fn queue_on_kverityd(&mut self, now: u64) {
+        if self.attempted_at != 0 && self.flags & KVERITYD == 0 && self.gave_up_at == 0 {
             self.gave_up_at = now;
         }
     }
@@ -130,11 +130,11 @@ impl InFlight {
         verification: Verification,
         in_softirq: bool,
     ) -> bool {
-        if let Verification::Regular = verification {
-            if self.flags & REGULAR != 0 {
+        if let Verification::Kverityd = verification {
+            if self.flags & KVERITYD != 0 {
                 return false;
             }
-            self.flags |= REGULAR;
+            self.flags |= KVERITYD;
             self.verified_at = now;
         } else {
             if self.attempted_at != 0 {
@@ -161,7 +161,7 @@ impl InFlight {
             went_back: false,
         };
         let mut stages = [ABSENT; Stage::PARTS];
-        let mut flags = self.flags & !REGULAR;
+        let mut flags = self.flags & !KVERITYD;
         let placement = self.placement();
         if let Placement::None = placement {
             stages[Stage::Device.number()] = clock.advance(now);
@@ -183,16 +183,26 @@ impl InFlight {
                 stages[Stage::Device.number()] = clock.advance(self.completed_at);
                 stages[Stage::Wait.number()] = clock.advance(first);
             }
+            let mut verify_began = true;
             if let Placement::Fallback = placement {
-                if self.gave_up_at == 0 {
+                verify_began = self.verified_at != 0;
+                if self.gave_up_at == 0 || !verify_began {
                     flags |= INCOMPLETE;
+                }
+                if self.gave_up_at != 0 {
+                    stages[Stage::Attempt.number()] = clock.advance(self.gave_up_at);
+                }
+                if !verify_began {
+                    clock.advance(now);
+                } else if self.gave_up_at == 0 {
                     clock.advance(self.verified_at);
                 } else {
-                    stages[Stage::Attempt.number()] = clock.advance(self.gave_up_at);
                     stages[Stage::RetryWait.number()] = clock.advance(self.verified_at);
                 }
             }
-            stages[Stage::Verify.number()] = clock.advance(now);
+            if verify_began {
+                stages[Stage::Verify.number()] = clock.advance(now);
+            }
         }
         if clock.went_back {
             flags |= CLOCK;
@@ -224,22 +234,10 @@ impl InFlight {
         self.device_slot
     }
 
-    /// The device-mapper device as the kernel's `dev_t`.
-    #[must_use]
-    pub fn device(&self) -> u32 {
-        self.device
-    }
-
-    /// When `verity_map` was entered.
-    #[must_use]
-    pub fn mapped_at(&self) -> u64 {
-        self.mapped_at
-    }
-
     #[inline(always)]
     fn placement(&self) -> Placement {
-        let regular = self.flags & REGULAR != 0;
-        match (self.attempted_at != 0, regular) {
+        let on_kverityd = self.flags & KVERITYD != 0 || self.gave_up_at != 0;
+        match (self.attempted_at != 0, on_kverityd) {
             (true, true) => Placement::Fallback,
             (true, false) if self.flags & INLINE_ATTEMPT != 0 => Placement::Inline,
             (true, false) => Placement::Bh,
@@ -302,8 +300,8 @@ mod tests {
     fn kverityd_has_device_wait_and_verify() {
         let mut io = begun();
         io.complete(1_100, 0);
-        io.queue_regular(1_110);
-        io.verify(1_150, 1, Verification::Regular, false);
+        io.queue_on_kverityd(1_110);
+        io.verify(1_150, 1, Verification::Kverityd, false);
         let record = io.finish(1_400, 0);
         assert_eq!(record.placement(), Some(Placement::Kverityd));
         assert_eq!(
@@ -343,8 +341,8 @@ mod tests {
             let mut io = begun();
             io.complete(1_100, 0);
             io.verify(1_150, 0, verification, true);
-            io.queue_regular(1_170);
-            io.verify(1_270, 0, Verification::Regular, false);
+            io.queue_on_kverityd(1_170);
+            io.verify(1_270, 0, Verification::Kverityd, false);
             let record = io.finish(1_500, 0);
             assert_eq!(record.placement(), Some(Placement::Fallback));
             assert_eq!(record.has(INLINE_ATTEMPT), inline);
@@ -373,10 +371,10 @@ mod tests {
         assert!(!io.complete(1_101, 1));
         assert!(io.verify(1_150, 0, Verification::Bh, true));
         assert!(!io.verify(1_151, 1, Verification::Bh, true));
-        io.queue_regular(1_170);
-        io.queue_regular(1_171);
-        assert!(io.verify(1_270, 0, Verification::Regular, false));
-        assert!(!io.verify(1_271, 1, Verification::Regular, false));
+        io.queue_on_kverityd(1_170);
+        io.queue_on_kverityd(1_171);
+        assert!(io.verify(1_270, 0, Verification::Kverityd, false));
+        assert!(!io.verify(1_271, 1, Verification::Kverityd, false));
         assert!(!io.is_fresh());
         let record = io.finish(1_500, 0);
         assert_eq!(
@@ -398,7 +396,7 @@ mod tests {
     #[test]
     fn a_missed_completion_costs_two_stages_and_is_said() {
         let mut io = begun();
-        io.verify(1_150, 0, Verification::Regular, false);
+        io.verify(1_150, 0, Verification::Kverityd, false);
         let record = io.finish(1_400, 0);
         assert_eq!(stages(&record), [None, None, None, None, Some(250)]);
         assert_eq!(record.total_ns, 400);
@@ -410,7 +408,7 @@ mod tests {
         let mut io = begun();
         io.complete(1_100, 0);
         io.verify(1_150, 0, Verification::Bh, true);
-        io.verify(1_270, 0, Verification::Regular, false);
+        io.verify(1_270, 0, Verification::Kverityd, false);
         let record = io.finish(1_500, 0);
         assert_eq!(record.placement(), Some(Placement::Fallback));
         assert_eq!(
@@ -421,10 +419,23 @@ mod tests {
     }
 
     #[test]
+    fn a_missed_retry_is_a_fallback_all_the_same() {
+        let mut io = begun();
+        io.complete(1_100, 0);
+        io.verify(1_150, 0, Verification::Bh, true);
+        io.queue_on_kverityd(1_170);
+        let record = io.finish(1_500, 0);
+        assert_eq!(record.placement(), Some(Placement::Fallback));
+        assert_eq!(stages(&record), [Some(100), Some(50), Some(20), None, None]);
+        assert_eq!(record.total_ns, 500);
+        assert!(record.has(INCOMPLETE));
+    }
+
+    #[test]
     fn a_clock_that_goes_back_is_counted_as_nothing() {
         let mut io = begun();
         io.complete(1_100, 0);
-        io.verify(1_090, 1, Verification::Regular, false);
+        io.verify(1_090, 1, Verification::Kverityd, false);
         let record = io.finish(1_200, 0);
         assert_eq!(stages(&record), [Some(100), Some(0), None, None, Some(100)]);
         assert!(record.has(CLOCK));
@@ -435,19 +446,19 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Event {
         Complete,
-        QueueRegular,
+        QueueOnKverityd,
         Verify(Verification, bool),
     }
 
     fn event() -> impl Strategy<Value = Event> {
         let verification = prop_oneof![
-            Just(Verification::Regular),
+            Just(Verification::Kverityd),
             Just(Verification::Bh),
             Just(Verification::Inline),
         ];
         prop_oneof![
             Just(Event::Complete),
-            Just(Event::QueueRegular),
+            Just(Event::QueueOnKverityd),
             (verification, any::<bool>()).prop_map(|(how, softirq)| Event::Verify(how, softirq)),
         ]
     }
@@ -465,7 +476,7 @@ mod tests {
                 let now = now + 500;
                 match event {
                     Event::Complete => drop(io.complete(now, 0)),
-                    Event::QueueRegular => io.queue_regular(now),
+                    Event::QueueOnKverityd => io.queue_on_kverityd(now),
                     Event::Verify(how, softirq) => drop(io.verify(now, 0, how, softirq)),
                 }
             }
@@ -503,8 +514,8 @@ mod tests {
                 io.verify(tick(), 0, how, true);
             }
             if attempt.is_none() || falls_back {
-                io.queue_regular(tick());
-                io.verify(tick(), 0, Verification::Regular, false);
+                io.queue_on_kverityd(tick());
+                io.verify(tick(), 0, Verification::Kverityd, false);
             }
             let record = io.finish(tick(), 0);
             prop_assert!(!record.has(INCOMPLETE | CLOCK));

@@ -57,6 +57,8 @@ pub struct Settings {
     pub verity_bh_work: u64,
     /// The bit of `REQ_RAHEAD` in `bi_opf`, as a mask.
     pub read_ahead_mask: u64,
+    /// 1 on kernels where the completion can verify by itself (Linux 6.15 and later), else 0.
+    pub can_be_inline: u64,
     /// How many shards the counters have: a power of two, at most [`MAX_SHARDS`].
     pub shards: u64,
     /// 1 when every I/O's record is wanted, else 0.

@@ -1,12 +1,13 @@
 //! The workqueue's tracepoints, filtered to dm-verity's work functions: other subsystems have works
-//! of the same name, and kverityd runs prefetches too. What is told apart here must not be missed,
-//! so those two have a second copy too (see `Hook`).
+//! of the same name, and kverityd runs prefetches too. User space attaches them only where a softirq
+//! attempt is possible: they tell BH from inline, and when an attempt gave up. Those two must not be
+//! missed, so each has a second copy, as dm-verity's functions do; handling an event twice changes
+//! nothing.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::account;
+use crate::cpu::{self, ThisCpu};
 use crate::maps::{IN_FLIGHT, setting};
 use crate::memory::{Memory as _, Typed};
 
@@ -37,11 +38,8 @@ fn workqueue_execute_start_again(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "workqueue_execute_end")]
 fn workqueue_execute_end(ctx: BtfTracePointContext) -> i32 {
     // The work itself may be another I/O's by now: only its address is looked at.
-    let work: u64 = ctx.arg(0);
-    if let Some(cpu) = account::this_cpu()
-        && cpu.now.bh_work == work
-    {
-        cpu.now.bh_work = 0;
+    if let Some(cpu) = ThisCpu::get() {
+        cpu.take_bh_work(ctx.arg(0));
     }
     0
 }
@@ -49,11 +47,11 @@ fn workqueue_execute_end(ctx: BtfTracePointContext) -> i32 {
 /// A work is queued; on kverityd it may be one whose softirq attempt gave up.
 #[inline(always)]
 fn queue(work: u64) {
-    if setting!(verity_bh_work) != 0 && is(work, setting!(verity_work)) {
+    if is(work, setting!(verity_work)) {
         let io = work.wrapping_sub(setting!(io_work));
         if let Some(state) = IN_FLIGHT.get_ptr_mut(&io) {
             // SAFETY: the events of one I/O come one after the other.
-            unsafe { (*state).queue_regular(bpf_ktime_get_ns()) };
+            unsafe { (*state).queue_on_kverityd(cpu::now()) };
         }
     }
 }
@@ -62,9 +60,9 @@ fn queue(work: u64) {
 #[inline(always)]
 fn start(work: u64) {
     if is(work, setting!(verity_bh_work))
-        && let Some(cpu) = account::this_cpu()
+        && let Some(cpu) = ThisCpu::get()
     {
-        cpu.now.bh_work = work;
+        cpu.start_bh_work(work);
     }
 }
 

@@ -45,7 +45,7 @@ impl Default for DeviceReading {
 pub struct Reading {
     /// By the kernel's `dev_t`.
     pub devices: BTreeMap<u32, DeviceReading>,
-    /// Devices without a slot of their own.
+    /// Devices without a slot of their own, and devices that are gone.
     pub other: DeviceReading,
     /// By number.
     pub cpus: Vec<CpuCounters>,
@@ -123,6 +123,13 @@ impl Reading {
         self.before_attach += earlier.before_attach;
     }
 
+    /// Moves what a device that is gone has counted to the others.
+    pub fn retire(&mut self, device: u32) {
+        if let Some(reading) = self.devices.remove(&device) {
+            self.other.add(&reading);
+        }
+    }
+
     /// What is kept when the probes leave: I/Os that were still in flight will not be seen to finish.
     #[must_use]
     pub fn detached(mut self) -> Self {
@@ -165,8 +172,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                     .iter()
                     .find(|earlier| {
                         earlier.number == device.number
-                            && earlier.name == device.name
-                            && earlier.uuid == device.uuid
+                            && earlier.disk_sequence == device.disk_sequence
                     })
                     .map_or_else(Totals::default, |earlier| earlier.totals.clone())
             });
@@ -174,6 +180,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 name: device.name,
                 uuid: device.uuid,
                 number: device.number,
+                disk_sequence: device.disk_sequence,
                 option: device.table.option,
                 algorithm: device.table.algorithm,
                 data_block_bytes: device.table.data_block_bytes,
@@ -264,8 +271,9 @@ fn cpu((number, counters): (usize, &CpuCounters)) -> Cpu {
     }
 }
 
-/// The kernel's internal `dev_t` of a device number: the reverse of [`decode::device_number`].
-const fn encode(number: DeviceNumber) -> u32 {
+/// The kernel's internal `dev_t` of a device number: the reverse of `decode::device_number`.
+#[must_use]
+pub const fn encode(number: DeviceNumber) -> u32 {
     number.major << 20 | number.minor
 }
 
@@ -316,6 +324,7 @@ mod tests {
                 name: "root".to_owned(),
                 uuid: String::new(),
                 number: NUMBER,
+                disk_sequence: Some(9),
                 table: Table {
                     option: true,
                     algorithm: "sha256".to_owned(),
@@ -365,6 +374,19 @@ mod tests {
         assert_eq!(recent.ios(), 5);
         assert_eq!(recent.stage(Stage::Wait).count(), 5);
         assert!(!recent.placements.contains_key(&Placement::Fallback));
+    }
+
+    #[test]
+    fn a_device_with_the_number_of_one_that_is_gone_is_another() {
+        let first = snapshot(moment(1), &reading(10, 4), None);
+        let mut later = moment(2);
+        later.devices[0].disk_sequence = Some(10);
+        let mut counted = reading(10, 4);
+        counted.retire(encode(NUMBER));
+        let second = snapshot(later, &counted, Some(&first));
+        assert_eq!(second.devices[0].totals.ios(), 0);
+        assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(0));
+        assert_eq!(second.other.as_ref().map(Totals::ios), Some(14));
     }
 
     #[test]

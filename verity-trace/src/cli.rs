@@ -124,7 +124,7 @@ pub struct Source {
 pub enum Attach {
     /// fentry and fexit: exact
     Fentry,
-    /// kprobes: on any kernel; what they miss is counted as loss
+    /// kprobes: on any kernel; an I/O of which they miss an event is incomplete
     Kprobe,
 }
 

@@ -43,12 +43,9 @@ fn preflight() -> Result<()> {
     let held = rustix::thread::capabilities(None)
         .context("read this process's capabilities")?
         .effective;
-    let enough = held.contains(CapabilitySet::SYS_ADMIN)
-        || held.contains(CapabilitySet::BPF | CapabilitySet::PERFMON);
-    if !enough {
+    if !held.contains(CapabilitySet::SYS_ADMIN) {
         return Err(Error::NotPermitted(
-            "tracing the kernel needs root, or CAP_BPF and CAP_PERFMON; run it with sudo"
-                .to_owned(),
+            "tracing device-mapper needs root (CAP_SYS_ADMIN); run it with sudo".to_owned(),
         ));
     }
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
@@ -95,7 +92,9 @@ impl Collector {
 
     /// Attaches when there is a verity device, detaches when there has been none for a while.
     pub fn tick(&mut self) -> Result<()> {
-        self.devices = dm::verity_devices()?;
+        let devices = dm::verity_devices()?;
+        let before = std::mem::replace(&mut self.devices, devices);
+        self.retire(&before)?;
         let now = Instant::now();
         if !self.devices.is_empty() {
             self.device_seen = now;
@@ -155,6 +154,28 @@ impl Collector {
     /// Things that the kernel programs saw and no known kernel does.
     pub fn faults(&mut self) -> Vec<String> {
         self.session.as_mut().map_or_else(Vec::new, Session::faults)
+    }
+
+    /// What devices that are gone have counted goes to the others, so that another device with the
+    /// same number starts from nothing.
+    fn retire(&mut self, before: &[VerityDevice]) -> Result<()> {
+        for gone in before {
+            let is_there = self.devices.iter().any(|device| {
+                device.number == gone.number && device.disk_sequence == gone.disk_sequence
+            });
+            if !is_there {
+                let device = aggregate::encode(gone.number);
+                self.earlier.retire(device);
+                if let Some(session) = &mut self.session {
+                    session.retire(device).context("retire a device")?;
+                }
+            }
+        }
+        if let Some(session) = &mut self.session {
+            let retired = session.retired().context("retire a device")?;
+            self.earlier.other.add(&retired);
+        }
+        Ok(())
     }
 
     fn attach(&mut self) -> Result<()> {

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
@@ -13,10 +14,12 @@ use crate::error::{Error, Result};
 use crate::snapshot::DeviceNumber;
 
 const CONTROL: &str = "/dev/mapper/control";
+const DRIVER: &str = "/sys/class/misc/device-mapper";
 const HEADER_BYTES: usize = 312;
 const DM_LIST_DEVICES: u8 = 2;
 const DM_TABLE_STATUS: u8 = 12;
 const DM_STATUS_TABLE: u32 = 1 << 4;
+const DM_NOFLUSH: u32 = 1 << 11;
 const DM_BUFFER_FULL: u32 = 1 << 8;
 
 /// A device whose table has a verity target.
@@ -26,8 +29,11 @@ pub struct VerityDevice {
     pub name: String,
     /// Device-mapper uuid, which may be empty.
     pub uuid: String,
-    /// Device number.
+    /// Device number, which another device can have once this one is gone.
     pub number: DeviceNumber,
+    /// The kernel's sequence number of the disk, which no other device ever has; absent before
+    /// Linux 5.15.
+    pub disk_sequence: Option<u64>,
     /// What its table says.
     pub table: Table,
 }
@@ -45,6 +51,10 @@ pub struct Table {
 
 /// The verity devices that exist now; none when device-mapper is not loaded.
 pub fn verity_devices() -> Result<Vec<VerityDevice>> {
+    // The node may exist without the driver, and opening it would load that.
+    if !Path::new(DRIVER).exists() {
+        return Ok(Vec::new());
+    }
     let control = match File::open(CONTROL) {
         Ok(control) => control,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -58,13 +68,15 @@ pub fn verity_devices() -> Result<Vec<VerityDevice>> {
     let mut devices = Vec::new();
     for (name, number) in list(&control)? {
         // A device that went away between the two calls is no error.
-        if let Ok((uuid, targets)) = status(&control, number)
+        if let Ok(true) = has_verity_target(&control, number)
+            && let Ok((uuid, targets)) = status(&control, number, DM_STATUS_TABLE)
             && let Some(table) = targets.iter().find_map(verity_table)
         {
             devices.push(VerityDevice {
                 name,
                 uuid,
                 number,
+                disk_sequence: disk_sequence(number),
                 table,
             });
         }
@@ -98,8 +110,18 @@ fn list(control: &File) -> anyhow::Result<Vec<(String, DeviceNumber)>> {
     }
 }
 
-fn status(control: &File, number: DeviceNumber) -> anyhow::Result<(String, Vec<Target>)> {
-    let reply = call(control, DM_TABLE_STATUS, DM_STATUS_TABLE, Some(number))
+/// Asks for the state and not for the table, which can hold another target's keys.
+fn has_verity_target(control: &File, number: DeviceNumber) -> anyhow::Result<bool> {
+    let (_, targets) = status(control, number, DM_NOFLUSH)?;
+    Ok(targets.iter().any(|target| target.kind == "verity"))
+}
+
+fn status(
+    control: &File,
+    number: DeviceNumber,
+    flags: u32,
+) -> anyhow::Result<(String, Vec<Target>)> {
+    let reply = call(control, DM_TABLE_STATUS, flags, Some(number))
         .with_context(|| format!("read the table of device {number}"))?;
     let uuid = string(&reply, 176);
     let count = u32::from_ne_bytes(field(&reply, 20)?);
@@ -152,6 +174,11 @@ fn call(
         }
         bytes *= 4;
     }
+}
+
+fn disk_sequence(number: DeviceNumber) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/sys/dev/block/{number}/diskseq")).ok()?;
+    text.trim().parse().ok()
 }
 
 fn data_start(reply: &[u8]) -> anyhow::Result<usize> {

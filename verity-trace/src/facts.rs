@@ -35,7 +35,7 @@ pub fn tracing(tracing: &Tracing) -> Cow<'_, str> {
     Cow::Borrowed(match tracing {
         Tracing::Attached(Rung::Fentry) => "every call is seen, or counted as loss",
         Tracing::Attached(Rung::Kprobe) => {
-            "calls inside another kprobe's handler are not seen, and count as loss"
+            "calls inside another kprobe's handler are not seen; an I/O that lacks one is incomplete"
         }
         Tracing::WaitingForModule => "waiting for dm_verity, which is not loaded",
         Tracing::WaitingForDevice => {
@@ -145,6 +145,7 @@ mod tests {
                 major: 253,
                 minor: 0,
             },
+            disk_sequence: None,
             option,
             algorithm: "sha256".to_owned(),
             data_block_bytes: 4096,

@@ -28,7 +28,7 @@ pub fn machine() -> Kernel {
     Kernel {
         release: uname.release().to_string_lossy().into_owned(),
         host: uname.nodename().to_string_lossy().into_owned(),
-        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        cpus: aya::util::online_cpus().map_or(1, |cpus| cpus.len()),
         era: None,
     }
 }
@@ -68,11 +68,18 @@ impl Types {
                 .with_context(|| format!("read {}", path.display()))?;
             Ok(Some(btf))
         };
-        Ok(Self {
+        let types = Self {
             dm_mod: module("dm_mod")?,
             dm_verity: module("dm_verity")?,
             vmlinux,
-        })
+        };
+        if offset(types.verity(), "dm_verity_io", "work").is_none() {
+            return Err(Error::Kernel(format!(
+                "neither {BTF_FOLDER}/dm_verity nor the kernel's own BTF describes dm-verity; the \
+                 kernel needs CONFIG_DEBUG_INFO_BTF_MODULES=y"
+            )));
+        }
+        Ok(types)
     }
 
     /// The kernel's tracepoint `name`.
@@ -162,6 +169,7 @@ impl Types {
             work_func: need(kernel, "work_struct", "func")?,
             verity_work: symbols.verity_work,
             verity_bh_work: symbols.verity_bh_work,
+            can_be_inline: u64::from(self.era() == Era::Inline),
             read_ahead_mask: self.read_ahead_mask()?,
             ..Settings::ZERO
         })

@@ -12,12 +12,13 @@ use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, 
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, Slots, counters_index, histogram_index,
+    CpuCounters, DeviceCounters, Hook, Slots, counters_index, histogram_index,
 };
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::Loss;
-use verity_trace_ebpf::placement::{Placement, Stage, pair};
+use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
 use verity_trace_ebpf::settings::{MAX_IN_FLIGHT, MAX_SHARDS, OTHER_SLOT, Settings};
+use verity_trace_ebpf::slot::SLOTS;
 
 use crate::aggregate::{DeviceReading, Reading, add_device_counters};
 use crate::dm::VerityDevice;
@@ -58,12 +59,23 @@ pub struct Session {
     faults: Faults,
     ebpf: Ebpf,
     shards: u32,
-    /// Ends seen before the beginning of any I/O was watched.
-    ended_before: u64,
-    /// I/Os in flight at that moment; only their ends will be seen.
-    in_flight_before: u64,
+    before: Before,
+    /// Slots of devices that are gone, until the last of their I/Os has finished.
+    retiring: Vec<u32>,
     /// What the option does on this kernel.
     pub era: Era,
+}
+
+/// How things stood when the last probe had been attached.
+#[derive(Default)]
+struct Before {
+    /// I/Os in flight that began before; only their ends will be seen.
+    in_flight: u64,
+    /// Ends seen until then.
+    ended: u64,
+    /// What first copies missed until then less what second copies took over: second copies are
+    /// attached first.
+    missed: [i128; Hook::COUNT],
 }
 
 /// What the programs report through aya-log: things that no known kernel does.
@@ -144,13 +156,14 @@ impl Session {
             faults,
             ebpf,
             shards,
-            ended_before: 0,
-            in_flight_before: 0,
+            before: Before::default(),
+            retiring: Vec::new(),
             era: types.era(),
         };
         // In this order no end of an I/O that began before is left out of both.
-        session.in_flight_before = devices.iter().map(in_flight).sum();
-        session.ended_before = session.losses(&[])?[&Loss::FinishWithoutStart];
+        session.before.in_flight = devices.iter().map(in_flight).sum();
+        session.before.ended = session.count_of(Loss::FinishWithoutStart)?;
+        session.before.missed = session.missed()?;
         Ok(session)
     }
 
@@ -181,35 +194,95 @@ impl Session {
 
     /// Everything counted so far.
     pub fn read(&self) -> anyhow::Result<Reading> {
-        let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
-        let histograms: Array<_, Slots> = Array::try_from(self.map("HISTOGRAMS")?)?;
-        let slots: BpfHashMap<_, u32, u32> = BpfHashMap::try_from(self.map("DEVICES")?)?;
         let in_flight = self.in_flight()?;
         let read = |slot: u32| -> anyhow::Result<DeviceReading> {
-            let mut reading = self.device(slot, &counters, &histograms)?;
+            let mut reading = self.device(slot)?;
             reading.in_flight = in_flight.get(&slot).copied().unwrap_or(0);
             Ok(reading)
         };
-        let devices = slots
-            .iter()
-            .map(|entry| {
-                let (device, slot) = entry?;
-                Ok((device, read(slot)?))
-            })
-            .collect::<anyhow::Result<_>>()?;
-        let cpus = self.cpus()?;
-        let mut losses = self.losses(&cpus)?;
-        // Only the end is seen of an I/O that was in flight when the probes were attached.
+        let mut devices = BTreeMap::new();
+        for entry in &self.slots()? {
+            let (device, slot) = entry?;
+            devices.insert(device, read(slot)?);
+        }
+        let mut other = read(OTHER_SLOT)?;
+        for &slot in &self.retiring {
+            other.add(&read(slot)?);
+        }
+        let mut losses = self.losses()?;
+        // An I/O that found no room is one loss, though its end is seen without its beginning.
+        let untraced = losses.get(&Loss::TableFull).copied().unwrap_or(0);
         let unstarted = losses.entry(Loss::FinishWithoutStart).or_default();
-        let before_attach = (self.ended_before + self.in_flight_before).min(*unstarted);
+        *unstarted = unstarted.saturating_sub(untraced);
+        let before_attach = (self.before.ended + self.before.in_flight).min(*unstarted);
         *unstarted -= before_attach;
+        if self.rung() == Rung::Kprobe {
+            // What a kprobe does not fire for is not counted by the kernel; every incomplete I/O
+            // is one such event at least.
+            let incomplete = devices
+                .values()
+                .chain([&other])
+                .map(|device| device.counters.incomplete)
+                .sum();
+            losses.insert(Loss::ProbeMiss, incomplete);
+        }
         Ok(Reading {
             devices,
-            other: read(OTHER_SLOT)?,
-            cpus,
+            other,
+            cpus: self.cpus()?,
             losses,
             before_attach,
         })
+    }
+
+    /// A device is gone: its slot is given back once the last of its I/Os has finished, and
+    /// [`Session::retired`] then returns what it counted.
+    pub fn retire(&mut self, device: u32) -> anyhow::Result<()> {
+        let mut slots: BpfHashMap<_, u32, u32> =
+            BpfHashMap::try_from(map_mut(&mut self.ebpf, "DEVICES")?)?;
+        if let Ok(slot) = slots.get(&device, 0) {
+            slots.remove(&device)?;
+            self.retiring.push(slot);
+        }
+        Ok(())
+    }
+
+    /// What devices that are gone have counted, once: their slots are free again.
+    pub fn retired(&mut self) -> anyhow::Result<DeviceReading> {
+        let mut counted = DeviceReading::default();
+        if self.retiring.is_empty() {
+            return Ok(counted);
+        }
+        let in_flight = self.in_flight()?;
+        let (busy, idle) = std::mem::take(&mut self.retiring)
+            .into_iter()
+            .partition(|slot| in_flight.contains_key(slot));
+        self.retiring = busy;
+        for slot in idle {
+            counted.add(&self.device(slot)?);
+            self.clear(slot)?;
+        }
+        Ok(counted)
+    }
+
+    fn clear(&mut self, slot: u32) -> anyhow::Result<()> {
+        let shards = self.shards;
+        let mut counters: Array<_, CounterBytes> =
+            Array::try_from(map_mut(&mut self.ebpf, "COUNTERS")?)?;
+        for shard in 0..shards {
+            let zeroes = [0; size_of::<DeviceCounters>() / 8];
+            counters.set(counters_index(slot, shard, shards), zeroes, 0)?;
+        }
+        let mut histograms: Array<_, Slots> =
+            Array::try_from(map_mut(&mut self.ebpf, "HISTOGRAMS")?)?;
+        for pair in 0..PAIRS {
+            for shard in 0..shards {
+                histograms.set(histogram_index(slot, pair, shard, shards), [0; SLOTS], 0)?;
+            }
+        }
+        let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut self.ebpf, "FREE_SLOTS")?)?;
+        free.push(slot, 0)?;
+        Ok(())
     }
 
     /// Detaches the probes and reads the counters for the last time.
@@ -218,12 +291,13 @@ impl Session {
         Ok(self.read()?.detached())
     }
 
-    fn device(
-        &self,
-        slot: u32,
-        counters: &Array<&MapData, CounterBytes>,
-        histograms: &Array<&MapData, Slots>,
-    ) -> anyhow::Result<DeviceReading> {
+    fn slots(&self) -> anyhow::Result<BpfHashMap<&MapData, u32, u32>> {
+        Ok(BpfHashMap::try_from(self.map("DEVICES")?)?)
+    }
+
+    fn device(&self, slot: u32) -> anyhow::Result<DeviceReading> {
+        let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
+        let histograms: Array<_, Slots> = Array::try_from(self.map("HISTOGRAMS")?)?;
         let mut reading = DeviceReading::default();
         for shard in 0..self.shards {
             let words = counters.get(&counters_index(slot, shard, self.shards), 0)?;
@@ -274,17 +348,33 @@ impl Session {
         Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
     }
 
-    fn losses(&self, cpus: &[CpuCounters]) -> anyhow::Result<BTreeMap<Loss, u64>> {
-        let counts: Array<_, u64> = Array::try_from(self.map("LOSSES")?)?;
+    fn losses(&self) -> anyhow::Result<BTreeMap<Loss, u64>> {
         let mut losses = BTreeMap::new();
-        for (number, loss) in (0..).zip(Loss::ALL) {
-            losses.insert(loss, counts.get(&number, 0)?);
+        for loss in Loss::ALL {
+            losses.insert(loss, self.count_of(loss)?);
         }
-        let taken_over =
-            std::array::from_fn(|hook| cpus.iter().map(|cpu| cpu.taken_over[hook]).sum());
-        *losses.entry(Loss::Recursion).or_default() +=
-            self.programs.recursion(&self.ebpf, taken_over)?;
+        let lost: i128 = std::iter::zip(self.missed()?, self.before.missed)
+            .map(|(now, before)| (now - before).max(0))
+            .sum();
+        let recursion = u64::try_from(lost)? + self.programs.missed_by_kprobes(&self.ebpf)?;
+        *losses.entry(Loss::Recursion).or_default() += recursion;
         Ok(losses)
+    }
+
+    fn count_of(&self, loss: Loss) -> anyhow::Result<u64> {
+        let counts: Array<_, u64> = Array::try_from(self.map("LOSSES")?)?;
+        Ok(counts.get(&u32::try_from(loss.number())?, 0)?)
+    }
+
+    /// What first copies missed less what second copies took over, by hook.
+    fn missed(&self) -> anyhow::Result<[i128; Hook::COUNT]> {
+        // In this order an event between the two is no loss.
+        let missed = self.programs.missed()?;
+        let cpus = self.cpus()?;
+        Ok(std::array::from_fn(|hook| {
+            let taken_over: u64 = cpus.iter().map(|cpu| cpu.taken_over[hook]).sum();
+            i128::from(missed[hook]) - i128::from(taken_over)
+        }))
     }
 
     fn map(&self, name: &str) -> anyhow::Result<&Map> {

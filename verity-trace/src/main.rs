@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("verity-trace: {}", escape::terminal(&error.to_string()));
+            say(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }
@@ -28,6 +28,11 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Completions { shell } => print(|out| cli::completions(shell, out)),
         Command::Man => print(cli::man),
     }
+}
+
+/// Says one line on standard error; where that is gone there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "verity-trace: {}", escape::terminal(line));
 }
 
 /// Writes to standard output; a reader that went away is not an error.

@@ -81,6 +81,12 @@ pub enum Era {
 }
 
 impl Era {
+    /// Whether a verification outside kverityd can happen at all.
+    #[must_use]
+    pub const fn can_attempt(self) -> bool {
+        matches!(self, Self::Tasklet | Self::Bh | Self::Inline)
+    }
+
     /// The word for it everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -232,8 +238,11 @@ pub struct Device {
     pub name: String,
     /// The device-mapper uuid, which may be empty.
     pub uuid: String,
-    /// Its number.
+    /// Its number, which another device can have once this one is gone.
     pub number: DeviceNumber,
+    /// The kernel's sequence number of the disk, which no other device ever has; absent before
+    /// Linux 5.15.
+    pub disk_sequence: Option<u64>,
     /// Whether the table carries `try_verify_in_tasklet`.
     pub option: bool,
     /// Hash algorithm.
@@ -307,7 +316,8 @@ pub struct Snapshot {
     pub tracing: Tracing,
     /// The verity devices, by number.
     pub devices: Vec<Device>,
-    /// Totals of devices without a slot of their own; absent when there were none.
+    /// Totals of devices without a line of their own: those beyond the limit, and those that are
+    /// gone. Absent when there were none.
     pub other: Option<Totals>,
     /// The CPUs.
     pub cpus: Vec<Cpu>,

@@ -19,7 +19,7 @@ use verity_trace::report;
 use verity_trace::snapshot::Rung;
 use verity_trace::tui::{self, Message, Styles};
 
-use crate::print;
+use crate::{print, say};
 
 /// The live view.
 pub fn top(arguments: &Top) -> Result<ExitCode> {
@@ -40,8 +40,11 @@ pub fn top(arguments: &Top) -> Result<ExitCode> {
     collecting
         .join()
         .map_err(|_| anyhow!("the collector panicked"))??;
+    if let Ok(signal) = signalled.try_recv() {
+        return Ok(exit_code(Some(signal)));
+    }
     shown.context("draw on the terminal")?;
-    Ok(exit_code(signalled.try_recv().ok()))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Ends the live view with the collector, also when that panics: a failure is not to be hidden
@@ -96,10 +99,10 @@ fn watch(
     let (messages, _received) = mpsc::channel();
     let signals = forward_signals(messages)?;
     let deadline = Instant::now() + duration;
-    eprintln!(
-        "verity-trace: watching for {}; Ctrl-C ends it early",
+    say(&format!(
+        "watching for {}; Ctrl-C ends it early",
         humantime::format_duration(duration)
-    );
+    ));
     let signal = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -115,7 +118,7 @@ fn watch(
     };
     collector.drain(&mut record);
     for fault in collector.faults() {
-        eprintln!("verity-trace: the kernel programs report: {fault}");
+        say(&format!("the kernel programs report: {fault}"));
     }
     Ok(signal)
 }

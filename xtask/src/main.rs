@@ -1,6 +1,7 @@
 //! The project's own commands, called as `cargo xtask COMMAND`.
 
 mod apt;
+mod bench;
 mod build;
 mod command;
 mod install;
@@ -41,6 +42,8 @@ enum Task {
     Lab(lab::Args),
     /// Check formatting and lints of the host and the BPF side
     Lint,
+    /// Count the instructions that tracing adds to a read, on every lab kernel
+    Bench(bench::Args),
 }
 
 /// Bad input: told in one line, ends with exit code 2.
@@ -73,5 +76,6 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Test(args) => Ok(test::main(&args)),
         Task::Lab(args) => lab::main(&args),
         Task::Lint => Ok(lint::main()),
+        Task::Bench(args) => Ok(bench::main(&args)),
     }
 }

@@ -16,7 +16,7 @@ use verity_trace_ebpf::counters::Hook;
 use crate::error::{Error, Result};
 use crate::kernel::{FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
-use crate::snapshot::Rung;
+use crate::snapshot::{Era, Rung};
 
 /// Programs for tracepoints of the kernel itself: (tracepoint, program).
 const TRACEPOINTS: [(&str, &str); 7] = [
@@ -99,6 +99,12 @@ pub struct Programs {
     pub rung: Rung,
 }
 
+/// The tracepoints of the workqueue tell BH from inline and when an attempt gave up: nothing that
+/// a kernel without softirq verification does.
+fn is_wanted(tracepoint: &str, era: Era) -> bool {
+    era.can_attempt() || !tracepoint.starts_with("workqueue_")
+}
+
 impl Programs {
     /// Loads and attaches all of them: `forced` is the only rung that is tried, else fentry and,
     /// where that cannot be had, kprobes.
@@ -110,7 +116,11 @@ impl Programs {
     ) -> Result<Self> {
         let object = relocated(ebpf, object)?;
         let mut tracing = Vec::new();
+        let era = types.era();
         for (tracepoint, name) in TRACEPOINTS {
+            if !is_wanted(tracepoint, era) {
+                continue;
+            }
             let id = types.tracepoint(tracepoint)?;
             let program = load(&object, name, BPF_TRACE_RAW_TP, id, None)
                 .with_context(|| format!("load the program for the tracepoint {tracepoint}"))
@@ -147,24 +157,30 @@ impl Programs {
         Ok(Self { tracing, rung })
     }
 
-    /// How many events of dm-verity no program was run for, because it was already running on that
-    /// CPU. `taken_over` is what second copies handled instead, by [`Hook`]. What is missed of the
-    /// tracepoints shows as `incomplete`: most of it is not dm-verity's.
-    pub fn recursion(&self, ebpf: &Ebpf, taken_over: [u64; Hook::COUNT]) -> anyhow::Result<u64> {
-        let mut lost = 0;
+    /// How often no program was run because it was already running on that CPU: of first copies,
+    /// by [`Hook`]. What is missed of the tracepoints shows as `incomplete`: most of it is not
+    /// dm-verity's.
+    pub fn missed(&self) -> anyhow::Result<[u64; Hook::COUNT]> {
+        let mut missed = [0; Hook::COUNT];
         for attached in &self.tracing {
             if let Some(hook) = attached.taken_over_by_second {
-                let missed = bpf::recursion_misses(attached.program.as_fd())?;
-                lost += missed.saturating_sub(taken_over[hook as usize]);
+                missed[hook as usize] += bpf::recursion_misses(attached.program.as_fd())?;
             }
         }
-        if self.rung == Rung::Kprobe {
-            for (_, name) in KPROBES {
-                let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
-                lost += bpf::recursion_misses(program.fd()?.as_fd())?;
-            }
+        Ok(missed)
+    }
+
+    /// The same of kprobe programs, which have no second copy; 0 on the other rung.
+    pub fn missed_by_kprobes(&self, ebpf: &Ebpf) -> anyhow::Result<u64> {
+        if self.rung != Rung::Kprobe {
+            return Ok(0);
         }
-        Ok(lost)
+        let mut missed = 0;
+        for (_, name) in KPROBES {
+            let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
+            missed += bpf::recursion_misses(program.fd()?.as_fd())?;
+        }
+        Ok(missed)
     }
 
     /// Detaches the programs in the order that lets I/Os in flight finish unseen rather than begin.

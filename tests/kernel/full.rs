@@ -1,0 +1,51 @@
+//! What takes long: the full tier alone runs it (`cargo xtask test --full`); the sampled one leaves
+//! this module out by name and says how many tests that were.
+
+use crate::behaviour::{assert_refuses, report};
+use crate::bpf::{objects, wait_until_only};
+use crate::device::Backing;
+use crate::load::RandomReads;
+use crate::placement::{NAME, trace};
+use crate::tracer::Tracer;
+
+/// Every backing that decides the completion's context, a long storm each.
+#[test]
+fn long_storms_are_exact() {
+    for (backing, option) in [
+        (Backing::virtio(), true),
+        (Backing::brd(), true),
+        (Backing::virtio(), false),
+        (Backing::brd(), false),
+    ] {
+        let device = backing.open(NAME, option);
+        let storm = RandomReads {
+            depth: 64,
+            ..RandomReads::small(50_000)
+        };
+        trace(&device, storm);
+    }
+}
+
+/// A function carries at most 38 programs (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h), and a tracer
+/// attaches three to `verity_map`: the 13th gets no fentry there, and goes on with kprobes.
+#[test]
+fn kprobes_where_fentry_cannot_be_had() {
+    let device = Backing::virtio().open(NAME, false);
+    let before = objects();
+    let few = ["--max-devices", "1"];
+    let crowd: Vec<Tracer> = (0..12).map(|_| Tracer::start(&few)).collect();
+    let tracer = Tracer::start(&few);
+    let mut forced = report();
+    forced.args(["--attach", "fentry"]);
+    assert_refuses(&mut forced, 4, "verity_map");
+    RandomReads::small(100).on(&device);
+    let document = tracer.stop();
+    assert_eq!(document.0["tracing"]["rung"], "kprobe");
+    assert!(document.count(NAME, "ios") > 0);
+    for tracer in crowd {
+        let document = tracer.stop();
+        assert_eq!(document.0["tracing"]["rung"], "fentry");
+        document.assert_exact(NAME, 100);
+    }
+    wait_until_only(&before);
+}

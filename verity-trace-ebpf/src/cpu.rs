@@ -1,0 +1,150 @@
+//! What belongs to the CPU that a program runs on. A program can be interrupted by another one on
+//! the same CPU, so everything goes through a raw pointer, and what two programs add to is added
+//! to atomically.
+
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use verity_trace_ebpf::counters::{CpuCounters, Hook};
+use verity_trace_ebpf::in_flight::Verification;
+
+use crate::account::add;
+use crate::maps::CPUS;
+
+/// Which of the two copies of a program runs (see [`Hook`]).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The copy that handles what it sees.
+    First,
+    /// The copy that takes over what the first was not run for.
+    Second,
+}
+
+/// This CPU's counters.
+#[derive(Clone, Copy)]
+pub struct ThisCpu(*mut CpuCounters);
+
+/// The number of the CPU that the program runs on.
+#[inline(always)]
+pub fn number() -> u16 {
+    // SAFETY: the helper has no preconditions.
+    (unsafe { bpf_get_smp_processor_id() }) as u16
+}
+
+/// The time, in nanoseconds of `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+impl ThisCpu {
+    #[inline(always)]
+    pub fn get() -> Option<Self> {
+        CPUS.get_ptr_mut(0).map(Self)
+    }
+
+    /// Whether this copy has to handle the event of `key`.
+    #[inline(always)]
+    pub fn is_turn_of(self, turn: Turn, hook: Hook, key: u64) -> bool {
+        // SAFETY: a field of this CPU's value in the map, which is never freed.
+        let handled = unsafe { &raw mut (*self.0).now.handled[hook as usize] };
+        // SAFETY: as above.
+        unsafe {
+            if turn == Turn::Second && *handled == key {
+                *handled = 0;
+                return false;
+            }
+            if turn == Turn::First {
+                *handled = key;
+            }
+        }
+        true
+    }
+
+    /// Counts what the first copy would have handled, had it been run.
+    #[inline(always)]
+    pub fn took_over(self, turn: Turn, hook: Hook) {
+        if turn == Turn::Second {
+            // SAFETY: as in `is_turn_of`.
+            add(unsafe { &raw mut (*self.0).taken_over[hook as usize] }, 1);
+        }
+    }
+
+    /// The identity of the next I/O that this copy sees mapped here (`Record::seq`). Each copy has
+    /// a counter of its own, since one may interrupt the other.
+    #[inline(always)]
+    pub fn next_seq(self, turn: Turn) -> u64 {
+        // SAFETY: as in `is_turn_of`; a program never interrupts itself.
+        let count = unsafe {
+            let mapped = &raw mut (*self.0).mapped[turn as usize];
+            *mapped += 1;
+            *mapped
+        };
+        u64::from(number()) << 48 | (turn as u64) << 47 | count
+    }
+
+    /// Counts a verification that begins here.
+    #[inline(always)]
+    pub fn count_verification(self, verification: Verification) {
+        // SAFETY: as in `is_turn_of`.
+        let counter = unsafe {
+            match verification {
+                Verification::Kverityd => &raw mut (*self.0).kverityd_verifications,
+                Verification::Bh => &raw mut (*self.0).bh_verifications,
+                Verification::Inline => &raw mut (*self.0).inline_verifications,
+            }
+        };
+        add(counter, 1);
+    }
+
+    /// Adds the time of a verification that ran in softirq here.
+    #[inline(always)]
+    pub fn add_softirq_verification(self, ns: u64) {
+        // SAFETY: as in `is_turn_of`.
+        add(unsafe { &raw mut (*self.0).softirq_verify_ns }, ns);
+    }
+
+    #[inline(always)]
+    pub fn enter_softirq(self) {
+        // SAFETY: as in `is_turn_of`; softirqs do not nest on a CPU.
+        unsafe { (*self.0).now.softirq_entered_at = now() };
+    }
+
+    #[inline(always)]
+    pub fn leave_softirq(self, vector: u32) {
+        // SAFETY: as in `enter_softirq`.
+        let counters = unsafe { &mut *self.0 };
+        let entered_at = core::mem::take(&mut counters.now.softirq_entered_at);
+        if entered_at != 0
+            && let Some(ns) = counters.softirq_ns.get_mut(vector as usize)
+        {
+            *ns += now().saturating_sub(entered_at);
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_in_softirq(self) -> bool {
+        // SAFETY: as in `is_turn_of`.
+        unsafe { (*self.0).now.softirq_entered_at != 0 }
+    }
+
+    /// A BH work of dm-verity starts here; it keeps its CPU until it ends.
+    #[inline(always)]
+    pub fn start_bh_work(self, work: u64) {
+        // SAFETY: as in `is_turn_of`.
+        unsafe { (*self.0).now.bh_work = work };
+    }
+
+    /// Whether this BH work is the one that runs here. From then on it is not: its memory may be
+    /// another I/O's before its end is seen.
+    #[inline(always)]
+    pub fn take_bh_work(self, work: u64) -> bool {
+        // SAFETY: as in `is_turn_of`.
+        unsafe {
+            let is_running = (*self.0).now.bh_work == work;
+            if is_running {
+                (*self.0).now.bh_work = 0;
+            }
+            is_running
+        }
+    }
+}
