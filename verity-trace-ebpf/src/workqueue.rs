@@ -1,6 +1,6 @@
 //! The workqueue's tracepoints, filtered to dm-verity's work functions: other subsystems have works
-//! of the same name, and kverityd runs prefetches too. User space attaches them only where a softirq
-//! attempt is possible: they tell BH from inline, and when an attempt gave up. Those two must not be
+//! of the same name, and kverityd runs prefetches too. User space attaches them only on kernels where
+//! they tell something: when a softirq attempt gave up, and BH from inline. Those two must not be
 //! missed, so each has a second copy, as dm-verity's functions do; handling an event twice changes
 //! nothing.
 

@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: what tracing costs an I/O, counted in guest instructions.
 
-use std::process::Command;
-use std::{env, fs};
+use std::path::Path;
+use std::{fs, iter, slice};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::command;
+use crate::build;
+use crate::lab::{Job, Machine, Output, TIMEOUT};
 use crate::setup::Kernel;
 
 /// How many reads a case consists of.
@@ -74,8 +75,6 @@ trace on-fentry
 /// fentry is what the tracer chooses by itself.
 const CASES: [(&str, &str); 3] = [("off", "fentry"), ("off", "kprobe"), ("on", "fentry")];
 
-const TITLE: &str = "guest instructions per read: median of direct 4 KiB random reads on RAM disks";
-
 #[derive(clap::Args)]
 pub struct Args {
     /// Measure on this kernel alone
@@ -86,59 +85,57 @@ pub struct Args {
 /// A case's medians, in guest instructions per read.
 struct Row {
     kernel: Kernel,
-    option: &'static str,
-    probes: &'static str,
+    case: (&'static str, &'static str),
     untraced: u64,
     traced: u64,
 }
 
-/// Measures on every kernel, also after one has failed.
-pub fn main(args: &Args) -> u8 {
+/// Measures on one kernel after the other, and stops at the first failure.
+pub fn main(args: &Args) -> Result<()> {
+    let binary = build::binary()?;
     let kernels = args.kernel.as_ref();
     let mut rows = Vec::new();
-    let mut failed = false;
-    for &kernel in kernels.map_or(Kernel::ALL, std::slice::from_ref) {
+    for &kernel in kernels.map_or(Kernel::ALL, slice::from_ref) {
         eprintln!("measuring on kernel {kernel}");
-        match run(kernel) {
-            Ok(measured) => rows.extend(measured),
-            Err(error) => {
-                eprintln!("error: kernel {kernel}: {error:#}");
-                failed = true;
-            }
-        }
+        rows.extend(run(kernel, &binary).with_context(|| format!("measure on kernel {kernel}"))?);
     }
     print!("{}", table(&rows));
-    u8::from(failed)
+    Ok(())
 }
 
-fn run(kernel: Kernel) -> Result<Vec<Row>> {
+fn run(kernel: Kernel, binary: &Path) -> Result<Vec<Row>> {
     let dir = tempfile::tempdir()?;
-    let mut lab = Command::new(env::current_exe()?);
-    lab.args(["lab", "--icount", "--kernel", kernel.name(), "--out"])
-        .arg(format!("{RESULTS}:{}", dir.path().display()))
-        .args([
-            "--",
-            "sh",
-            "-c",
-            SCRIPT,
-            "bench",
-            &READS.to_string(),
-            RESULTS,
-        ]);
-    command::run(&mut lab)?;
+    let reads = READS.to_string();
+    let job = Job {
+        command: ["sh", "-c", SCRIPT, "bench", &reads, RESULTS]
+            .map(str::to_owned)
+            .to_vec(),
+        outputs: vec![Output {
+            guest: RESULTS.into(),
+            host: dir.path().to_owned(),
+        }],
+        timeout: Some(TIMEOUT),
+        ..Job::default()
+    };
+    let machine = Machine {
+        icount: true,
+        ..Machine::new(kernel)
+    };
+    let code = machine.run(binary, &job)?;
+    ensure!(code == 0, "the measurement ended with exit code {code}");
     let read = |name: String| {
         fs::read_to_string(dir.path().join(&name)).with_context(|| format!("read {name}"))
     };
     let median_of = |name: &str| {
         median(&read(format!("{name}_clat.log"))?).with_context(|| format!("reads {name}"))
     };
-    let row = |(option, probes): (&'static str, &'static str)| {
+    let row = |case: (&'static str, &'static str)| {
+        let (option, probes) = case;
         let name = format!("{option}-{probes}");
         check(&read(format!("{name}.json"))?, probes).with_context(|| format!("trace {name}"))?;
         Ok(Row {
             kernel,
-            option,
-            probes,
+            case,
             untraced: median_of(option)?,
             traced: median_of(&name)?,
         })
@@ -153,49 +150,39 @@ fn check(document: &str, rung: &str) -> Result<()> {
     let ios: Vec<_> = devices.iter().map(|device| &device["ios"]).collect();
     let seen = json!([document["tracing"]["rung"], ios, document["lost"]]);
     let wanted = json!([rung, [READS], 0]);
+    let loss = &document["loss"];
     ensure!(
         seen == wanted,
-        "probes, I/Os and losses are {seen} instead of {wanted}; losses: {}",
-        document["loss"]
+        "probes, I/Os, losses are {seen} and not {wanted}: {loss}"
     );
     Ok(())
 }
 
 /// The median of fio's log, a line `TIME, NANOSECONDS, …` for each of the reads.
 fn median(log: &str) -> Result<u64> {
-    let latency = |line: &str| {
-        let field = line.split(", ").nth(1)?;
-        field.parse::<u64>().ok()
-    };
-    let latencies = log.lines().map(latency).collect::<Option<Vec<_>>>();
+    let latency = |line: &str| line.split(", ").nth(1)?.parse::<u64>().ok();
+    let latencies: Option<Vec<_>> = log.lines().map(latency).collect();
     let mut latencies = latencies.context("fio's log is not as expected")?;
-    ensure!(
-        latencies.len() == READS,
-        "fio made {} of them",
-        latencies.len()
-    );
+    let reads = latencies.len();
+    ensure!(reads == READS, "fio made {reads} of {READS}");
     latencies.sort_unstable();
     Ok(latencies[READS / 2])
 }
 
 fn table(rows: &[Row]) -> String {
-    let header = format!(
-        "{TITLE}\n{:<8}{:<8}{:<8}{:>10}{:>10}{:>12}{:>10}\n",
-        "kernel", "option", "probes", "untraced", "traced", "difference", "percent"
-    );
+    let header = "guest instructions per read: median of direct 4 KiB random reads on RAM disks\n\
+                  kernel  option  probes    untraced    traced  difference   percent\n";
     let lines = rows.iter().map(|row| {
-        let difference = row.traced.cast_signed() - row.untraced.cast_signed();
+        let (kernel, (option, probes)) = (row.kernel.name(), row.case);
+        let (untraced, traced) = (row.untraced, row.traced);
+        let difference = traced.cast_signed() - untraced.cast_signed();
+        let percent = 100.0 * difference as f64 / untraced as f64;
         format!(
-            "{:<8}{:<8}{:<8}{:>10}{:>10}{difference:>+12}{:>+9.2}%\n",
-            row.kernel.name(),
-            row.option,
-            row.probes,
-            row.untraced,
-            row.traced,
-            100.0 * difference as f64 / row.untraced as f64
+            "{kernel:<8}{option:<8}{probes:<8}{untraced:>10}{traced:>10}{difference:>+12}\
+             {percent:>+9.2}%\n"
         )
     });
-    std::iter::once(header).chain(lines).collect()
+    iter::once(header.to_owned()).chain(lines).collect()
 }
 
 #[cfg(test)]
@@ -215,31 +202,28 @@ mod tests {
 
     #[test]
     fn a_trace_must_be_complete() {
-        let document = |rung: &str, ios: usize, lost: u32| {
+        let check = |rung: &str, ios: usize, lost: u32| {
             let devices = json!([{ "ios": ios }]);
-            json!({ "tracing": { "rung": rung }, "lost": lost, "devices": devices }).to_string()
+            let document = json!({ "tracing": { "rung": rung }, "lost": lost, "devices": devices });
+            check(&document.to_string(), "fentry")
         };
-        check(&document("fentry", READS, 0), "fentry").unwrap();
-        check(&document("kprobe", READS, 0), "fentry").unwrap_err();
-        check(&document("fentry", READS - 1, 0), "fentry").unwrap_err();
-        check(&document("fentry", READS, 1), "fentry").unwrap_err();
+        check("fentry", READS, 0).unwrap();
+        check("kprobe", READS, 0).unwrap_err();
+        check("fentry", READS - 1, 0).unwrap_err();
+        check("fentry", READS, 1).unwrap_err();
     }
 
     #[test]
     fn the_table_shows_the_difference() {
         let row = Row {
             kernel: Kernel::V6_12,
-            option: "off",
-            probes: "fentry",
+            case: ("off", "fentry"),
             untraced: 46_364,
             traced: 47_829,
         };
         let table = table(&[row]);
         let last = table.lines().last().unwrap();
-        let words: Vec<_> = last.split_whitespace().collect();
-        assert_eq!(
-            words,
-            ["6.12", "off", "fentry", "46364", "47829", "+1465", "+3.16%"]
-        );
+        let wanted = "6.12    off     fentry       46364     47829       +1465    +3.16%";
+        assert_eq!(last, wanted);
     }
 }

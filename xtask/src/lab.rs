@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-pub use files::Input;
+pub use files::{Input, Output};
 pub use machine::{Job, Machine};
 pub use terminal::is_terminal;
 
 use crate::setup::Kernel;
 use crate::{Usage, build};
-use files::Output;
 use qemu::Forward;
 
 /// How long a command may take unless it is told otherwise; a shell may take for ever.

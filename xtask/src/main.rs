@@ -76,6 +76,6 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Test(args) => Ok(test::main(&args)),
         Task::Lab(args) => lab::main(&args),
         Task::Lint => Ok(lint::main()),
-        Task::Bench(args) => Ok(bench::main(&args)),
+        Task::Bench(args) => bench::main(&args).map(|()| 0),
     }
 }

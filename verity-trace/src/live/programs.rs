@@ -99,10 +99,14 @@ pub struct Programs {
     pub rung: Rung,
 }
 
-/// The tracepoints of the workqueue tell BH from inline and when an attempt gave up: nothing that
-/// a kernel without softirq verification does.
+/// A queued work is the end of an attempt that gave up, and a work that executes tells BH from
+/// inline. Where the kernel does nothing of the kind, no other subsystem's work has to pay for it.
 fn is_wanted(tracepoint: &str, era: Era) -> bool {
-    era.can_attempt() || !tracepoint.starts_with("workqueue_")
+    match tracepoint {
+        "workqueue_queue_work" => era.can_attempt(),
+        "workqueue_execute_start" | "workqueue_execute_end" => era == Era::Inline,
+        _ => true,
+    }
 }
 
 impl Programs {

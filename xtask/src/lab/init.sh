@@ -46,6 +46,9 @@ export HOME=/root DM_DISABLE_UDEV=1
 export LAB_DATA="$(disk data)" LAB_HASH="$(disk hash)"
 . /lab/env
 
+# On hardware udev loads it; newer kernels have it built in.
+/sbin/modprobe -q sha256-ssse3
+
 if [ -n "$network" ]; then
     /sbin/modprobe virtio_net
     ip address add 10.0.2.15/24 dev eth0
