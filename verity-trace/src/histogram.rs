@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use verity_trace_ebpf::slot::{self, ABOVE, BELOW};
+use verity_trace_ebpf::slot::{self, ABOVE};
 
 /// A duration in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,12 +96,6 @@ impl Histogram {
         Nanos(self.sum_ns)
     }
 
-    /// The mean, absent when nothing was counted.
-    #[must_use]
-    pub fn mean(&self) -> Option<Nanos> {
-        self.sum_ns.checked_div(self.count()).map(Nanos)
-    }
-
     /// The smallest value with at least `permille` of a thousand of all counts at or below it,
     /// at most 1/32 off; absent when nothing was counted.
     #[must_use]
@@ -125,18 +119,6 @@ impl Histogram {
             count,
         })
     }
-
-    /// How many were shorter than the shortest slot of their own.
-    #[must_use]
-    pub fn below(&self) -> u64 {
-        self.counts.get(&BELOW).copied().unwrap_or(0)
-    }
-
-    /// How many were longer than the longest slot of their own.
-    #[must_use]
-    pub fn above(&self) -> u64 {
-        self.counts.get(&ABOVE).copied().unwrap_or(0)
-    }
 }
 
 #[cfg(test)]
@@ -145,10 +127,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn nothing_counted_has_no_percentile_and_no_mean() {
+    fn nothing_counted_has_no_percentile() {
         let histogram = Histogram::default();
         assert_eq!(histogram.percentile(500), None);
-        assert_eq!(histogram.mean(), None);
         assert_eq!(histogram.count(), 0);
     }
 

@@ -31,7 +31,7 @@ use crate::snapshot::{Era, Rung};
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
 
-/// How many faults are kept for showing; later ones are only counted.
+/// How many faults are kept for showing: a kernel that does something unknown does it again.
 const FAULTS_KEPT: usize = 8;
 
 // A map value travels as the bytes of the type that the programs know it by.
