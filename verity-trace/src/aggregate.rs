@@ -51,7 +51,7 @@ pub struct Reading {
     pub cpus: Vec<CpuCounters>,
     /// By kind.
     pub losses: BTreeMap<Loss, u64>,
-    /// Ends of I/Os that were in flight when the probes were attached.
+    /// Ends of I/Os that began before all probes were attached.
     pub before_attach: u64,
 }
 

@@ -69,7 +69,7 @@ fn loss(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     if snapshot.before_attach > 0 {
         writeln!(
             out,
-            "         {} I/Os in flight when the probes were attached are not counted",
+            "         {} I/Os that began before all probes were attached are not counted",
             snapshot.before_attach
         )?;
     }

@@ -323,7 +323,7 @@ pub struct Snapshot {
     pub cpus: Vec<Cpu>,
     /// What was not seen, kinds that did not happen left out.
     pub loss: BTreeMap<Loss, u64>,
-    /// I/Os that were in flight when the probes were attached, so that only their end was seen.
+    /// I/Os that began before all probes were attached, so that only their end was seen.
     pub before_attach: u64,
 }
 
