@@ -27,13 +27,13 @@ fn long_storms_are_exact() {
 }
 
 /// A function carries at most 38 programs (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h), and a tracer
-/// attaches three to `verity_map`: the 13th gets no fentry there, and goes on with kprobes.
+/// attaches four to `verity_map`: the tenth gets no fentry there, and goes on with kprobes.
 #[test]
 fn kprobes_where_fentry_cannot_be_had() {
     let device = Backing::virtio().open(NAME, false);
     let before = objects();
     let few = ["--max-devices", "1"];
-    let crowd: Vec<Tracer> = (0..12).map(|_| Tracer::start(&few)).collect();
+    let crowd: Vec<Tracer> = (0..9).map(|_| Tracer::start(&few)).collect();
     let tracer = Tracer::start(&few);
     let mut forced = report();
     forced.args(["--attach", "fentry"]);

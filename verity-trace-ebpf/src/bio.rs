@@ -30,8 +30,14 @@ fn verity_map(ctx: FEntryContext) -> i32 {
 }
 
 #[fentry(function = "verity_map")]
-fn verity_map_again(ctx: FEntryContext) -> i32 {
+fn verity_map_second(ctx: FEntryContext) -> i32 {
     begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Second);
+    0
+}
+
+#[fentry(function = "verity_map")]
+fn verity_map_third(ctx: FEntryContext) -> i32 {
+    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Third);
     0
 }
 
@@ -83,8 +89,14 @@ fn verity_end_io(ctx: FEntryContext) -> i32 {
 }
 
 #[fentry(function = "verity_end_io")]
-fn verity_end_io_again(ctx: FEntryContext) -> i32 {
+fn verity_end_io_second(ctx: FEntryContext) -> i32 {
     complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Second);
+    0
+}
+
+#[fentry(function = "verity_end_io")]
+fn verity_end_io_third(ctx: FEntryContext) -> i32 {
+    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Third);
     0
 }
 
@@ -106,7 +118,7 @@ fn begin<M: Memory>(target: u64, bio: u64, address: u64, turn: Turn) {
         return;
     }
     let io = io_of_bio::<M>(target, address);
-    if turn == Turn::Second
+    if turn != Turn::First
         && let Some(state) = IN_FLIGHT.get_ptr_mut(&io)
         // SAFETY: the events of one I/O come one after the other.
         && unsafe { (*state).is_fresh() }

@@ -48,12 +48,13 @@ pub struct DeviceCounters {
 /// How many softirq vectors Linux has (`NR_SOFTIRQS`, include/linux/interrupt.h).
 pub const SOFTIRQ_VECTORS: usize = 10;
 
-/// A function of dm-verity that is watched by two copies of one program.
+/// A function of dm-verity that is watched by three copies of one program.
 ///
-/// The kernel does not run a tracing program that is already running on its CPU, and a BH
-/// verification that interrupts one of kverityd would go unseen. The second copy runs right after
-/// the first and takes over what the first was not run for; both would have to be interrupted at
-/// once for an event to be lost.
+/// The kernel does not run a tracing program that is already running on its CPU: a BH verification
+/// that interrupts one of kverityd would go unseen, and on a preemptible kernel so would everything
+/// while a task is preempted inside the program. Each copy runs right after the one before it and
+/// takes over what that was not run for; all of them would have to be interrupted at once for an
+/// event to be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Hook {
@@ -76,8 +77,8 @@ impl Hook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CpuCounters {
-    /// I/Os that each of the two copies saw mapped: the lower part of `Record::seq`.
-    pub mapped: [u64; 2],
+    /// I/Os that each copy of a program saw mapped: the lower part of `Record::seq`.
+    pub mapped: [u64; 3],
     /// Nanoseconds in each softirq vector.
     pub softirq_ns: [u64; SOFTIRQ_VECTORS],
     /// Nanoseconds of verification in softirq, attempts that gave up included.
@@ -88,7 +89,7 @@ pub struct CpuCounters {
     pub bh_verifications: u64,
     /// Verifications that began inline, attempts included.
     pub inline_verifications: u64,
-    /// Events by [`Hook`] that the second copy of a program took over from the first.
+    /// Events by [`Hook`] that another copy of a program took over from the first.
     pub taken_over: [u64; Hook::COUNT],
     /// What this CPU is doing now.
     pub now: CpuState,
@@ -102,6 +103,6 @@ pub struct CpuState {
     pub softirq_entered_at: u64,
     /// The address of the BH work of dm-verity that runs now.
     pub bh_work: u64,
-    /// By [`Hook`]: what the first copy of a program has handled and the second not yet seen.
+    /// By [`Hook`]: what a copy of a program has handled and the last copy not yet seen.
     pub handled: [u64; Hook::COUNT],
 }

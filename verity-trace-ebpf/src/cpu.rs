@@ -9,13 +9,15 @@ use verity_trace_ebpf::in_flight::Verification;
 use crate::account::add;
 use crate::maps::CPUS;
 
-/// Which of the two copies of a program runs (see [`Hook`]).
+/// Which of the three copies of a program runs (see [`Hook`]); they run in this order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// The copy that handles what it sees.
     First,
     /// The copy that takes over what the first was not run for.
     Second,
+    /// The copy that takes over what neither of the others was run for.
+    Third,
 }
 
 /// This CPU's counters.
@@ -49,21 +51,16 @@ impl ThisCpu {
         let handled = unsafe { &raw mut (*self.0).now.handled[hook as usize] };
         // SAFETY: as above.
         unsafe {
-            if turn == Turn::Second && *handled == key {
-                *handled = 0;
-                return false;
-            }
-            if turn == Turn::First {
-                *handled = key;
-            }
+            let is_handled = turn != Turn::First && *handled == key;
+            *handled = if turn == Turn::Third { 0 } else { key };
+            !is_handled
         }
-        true
     }
 
     /// Counts what the first copy would have handled, had it been run.
     #[inline(always)]
     pub fn took_over(self, turn: Turn, hook: Hook) {
-        if turn == Turn::Second {
+        if turn != Turn::First {
             // SAFETY: as in `is_turn_of`.
             add(unsafe { &raw mut (*self.0).taken_over[hook as usize] }, 1);
         }
@@ -79,7 +76,7 @@ impl ThisCpu {
             *mapped += 1;
             *mapped
         };
-        u64::from(number()) << 48 | (turn as u64) << 47 | count
+        u64::from(number()) << 48 | (turn as u64) << 46 | count
     }
 
     /// Counts a verification that begins here.

@@ -23,7 +23,7 @@ pub const INLINE_ATTEMPT: u8 = 1 << 4;
 #[repr(C)]
 pub struct Record {
     /// Its identity: the number among all I/Os that one copy of a program saw mapped on one CPU,
-    /// with the copy in bit 47 and the CPU in the bits above.
+    /// with the copy in bits 46 and 47 and the CPU in the bits above.
     pub seq: u64,
     /// When `verity_map` was entered, in nanoseconds of `CLOCK_MONOTONIC`.
     pub mapped_at: u64,

@@ -1,7 +1,10 @@
 //! The workqueue's tracepoints, filtered to dm-verity's work functions: other subsystems have works
 //! of the same name, and kverityd runs prefetches too. User space attaches them only on kernels where
-//! they tell something: when a softirq attempt gave up, and BH from inline. Those two must not be
-//! missed, so each has a second copy, as dm-verity's functions do; handling an event twice changes
+//! they tell something: when a softirq attempt gave up, and BH from inline.
+//!
+//! A work is queued with interrupts off (`__queue_work`, kernel/workqueue.c), so that program is
+//! never interrupted. The start of one on kverityd can be by the start of one on the BH workqueue,
+//! which must not be missed: it has a second copy (see `Hook`), and noting a start twice changes
 //! nothing.
 
 use aya_ebpf::macros::btf_tracepoint;
@@ -17,12 +20,6 @@ fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-#[btf_tracepoint(function = "workqueue_queue_work")]
-fn workqueue_queue_work_again(ctx: BtfTracePointContext) -> i32 {
-    queue(ctx.arg(2));
-    0
-}
-
 #[btf_tracepoint(function = "workqueue_execute_start")]
 fn workqueue_execute_start(ctx: BtfTracePointContext) -> i32 {
     start(ctx.arg(0));
@@ -30,7 +27,7 @@ fn workqueue_execute_start(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[btf_tracepoint(function = "workqueue_execute_start")]
-fn workqueue_execute_start_again(ctx: BtfTracePointContext) -> i32 {
+fn workqueue_execute_start_second(ctx: BtfTracePointContext) -> i32 {
     start(ctx.arg(0));
     0
 }

@@ -73,8 +73,8 @@ struct Before {
     in_flight: u64,
     /// Ends seen until then.
     ended: u64,
-    /// What first copies missed until then less what second copies took over: second copies are
-    /// attached first.
+    /// What first copies missed until then less what other copies took over: these are attached
+    /// before the first.
     missed: [i128; Hook::COUNT],
 }
 
@@ -366,7 +366,7 @@ impl Session {
         Ok(counts.get(&u32::try_from(loss.number())?, 0)?)
     }
 
-    /// What first copies missed less what second copies took over, by hook.
+    /// What first copies missed less what other copies took over, by hook.
     fn missed(&self) -> anyhow::Result<[i128; Hook::COUNT]> {
         // In this order an event between the two is no loss.
         let missed = self.programs.missed()?;

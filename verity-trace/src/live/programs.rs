@@ -19,13 +19,12 @@ use crate::live::bpf::{self, TracingProgram};
 use crate::snapshot::{Era, Rung};
 
 /// Programs for tracepoints of the kernel itself: (tracepoint, program).
-const TRACEPOINTS: [(&str, &str); 7] = [
+const TRACEPOINTS: [(&str, &str); 6] = [
     ("softirq_entry", "softirq_entry"),
     ("softirq_exit", "softirq_exit"),
     ("workqueue_queue_work", "workqueue_queue_work"),
-    ("workqueue_queue_work", "workqueue_queue_work_again"),
     ("workqueue_execute_start", "workqueue_execute_start"),
-    ("workqueue_execute_start", "workqueue_execute_start_again"),
+    ("workqueue_execute_start", "workqueue_execute_start_second"),
     ("workqueue_execute_end", "workqueue_execute_end"),
 ];
 
@@ -34,8 +33,8 @@ struct FunctionProgram {
     function: &'static str,
     name: &'static str,
     attach_type: bpf_attach_type,
-    /// Set on the first of two copies: what it misses the second takes over.
-    taken_over_by_second: Option<Hook>,
+    /// Set on the first of several copies: what it misses the others take over.
+    first_of: Option<Hook>,
 }
 
 impl FunctionProgram {
@@ -44,34 +43,38 @@ impl FunctionProgram {
             function,
             name,
             attach_type: BPF_TRACE_FENTRY,
-            taken_over_by_second: None,
+            first_of: None,
         }
     }
 
     const fn first(function: &'static str, hook: Hook) -> Self {
         Self {
-            taken_over_by_second: Some(hook),
+            first_of: Some(hook),
             ..Self::new(function, function)
         }
     }
 }
 
 /// In the order of attaching: the end of an I/O's life first, so that every I/O whose beginning is
-/// seen is seen to its end; and the second copy first, since the kernel runs the programs of a
-/// function in the reverse order (`hlist_add_head` in `__bpf_trampoline_link_prog`,
+/// seen is seen to its end; and the last copy first, since the kernel runs the programs of a function
+/// in the reverse order (`hlist_add_head` in `__bpf_trampoline_link_prog`,
 /// kernel/bpf/trampoline.c).
-const FUNCTIONS: [FunctionProgram; 9] = [
-    FunctionProgram::new("verity_finish_io", "verity_finish_io_again"),
+const FUNCTIONS: [FunctionProgram; 13] = [
+    FunctionProgram::new("verity_finish_io", "verity_finish_io_third"),
+    FunctionProgram::new("verity_finish_io", "verity_finish_io_second"),
     FunctionProgram::first("verity_finish_io", Hook::FinishIo),
-    FunctionProgram::new("verity_verify_io", "verity_verify_io_again"),
+    FunctionProgram::new("verity_verify_io", "verity_verify_io_third"),
+    FunctionProgram::new("verity_verify_io", "verity_verify_io_second"),
     FunctionProgram::first("verity_verify_io", Hook::VerifyIo),
-    FunctionProgram::new("verity_end_io", "verity_end_io_again"),
+    FunctionProgram::new("verity_end_io", "verity_end_io_third"),
+    FunctionProgram::new("verity_end_io", "verity_end_io_second"),
     FunctionProgram::first("verity_end_io", Hook::EndIo),
     FunctionProgram {
         attach_type: BPF_TRACE_FEXIT,
         ..FunctionProgram::new("verity_map", "verity_map_exit")
     },
-    FunctionProgram::new("verity_map", "verity_map_again"),
+    FunctionProgram::new("verity_map", "verity_map_third"),
+    FunctionProgram::new("verity_map", "verity_map_second"),
     FunctionProgram::first("verity_map", Hook::Map),
 ];
 
@@ -89,7 +92,7 @@ struct Attached {
     // The link goes first: a program without a link is not run any more.
     link: Option<OwnedFd>,
     program: OwnedFd,
-    taken_over_by_second: Option<Hook>,
+    first_of: Option<Hook>,
 }
 
 /// Every program that is attached. Dropping it detaches and unloads them all.
@@ -167,14 +170,14 @@ impl Programs {
     pub fn missed(&self) -> anyhow::Result<[u64; Hook::COUNT]> {
         let mut missed = [0; Hook::COUNT];
         for attached in &self.tracing {
-            if let Some(hook) = attached.taken_over_by_second {
+            if let Some(hook) = attached.first_of {
                 missed[hook as usize] += bpf::recursion_misses(attached.program.as_fd())?;
             }
         }
         Ok(missed)
     }
 
-    /// The same of kprobe programs, which have no second copy; 0 on the other rung.
+    /// The same of kprobe programs, which have one copy each; 0 on the other rung.
     pub fn missed_by_kprobes(&self, ebpf: &Ebpf) -> anyhow::Result<u64> {
         if self.rung != Rung::Kprobe {
             return Ok(0);
@@ -220,7 +223,7 @@ fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
     let mut attached = Vec::new();
     for (program, fd) in loaded {
         attached.push(
-            attach(fd, program.taken_over_by_second).map_err(|error| {
+            attach(fd, program.first_of).map_err(|error| {
                 Error::Kernel(format!("attach to {}: {error}", program.function))
             })?,
         );
@@ -312,12 +315,12 @@ fn load(
     })?)
 }
 
-fn attach(program: OwnedFd, taken_over_by_second: Option<Hook>) -> std::io::Result<Attached> {
+fn attach(program: OwnedFd, first_of: Option<Hook>) -> std::io::Result<Attached> {
     let link = bpf::attach(program.as_fd())?;
     Ok(Attached {
         link: Some(link),
         program,
-        taken_over_by_second,
+        first_of,
     })
 }
 
