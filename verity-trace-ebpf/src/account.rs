@@ -2,6 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use verity_trace_ebpf::counters::{DeviceCounters, counters_index, histogram_index};
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
@@ -67,7 +68,12 @@ pub fn finished(device_slot: u32, placement: Placement, record: &Record) {
         lose(Loss::Clock);
     }
     count_softirq(record);
-    if setting!(records) != 0 && RECORDS.output::<Record>(record, 0).is_err() {
+    // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this program.
+    if setting!(records) != 0
+        && RECORDS
+            .output::<Record>(record, BPF_RB_NO_WAKEUP.into())
+            .is_err()
+    {
         lose(Loss::RingFull);
     }
 }

@@ -25,19 +25,25 @@ const EEXIST: i32 = 17;
 
 #[fentry(function = "verity_map")]
 fn verity_map(ctx: FEntryContext) -> i32 {
-    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::First);
+    cpu::without_preemption(|| {
+        begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::First);
+    });
     0
 }
 
 #[fentry(function = "verity_map")]
 fn verity_map_second(ctx: FEntryContext) -> i32 {
-    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Second);
+    cpu::without_preemption(|| {
+        begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Second);
+    });
     0
 }
 
 #[fentry(function = "verity_map")]
 fn verity_map_third(ctx: FEntryContext) -> i32 {
-    begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Third);
+    cpu::without_preemption(|| {
+        begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Third);
+    });
     0
 }
 
@@ -84,19 +90,19 @@ fn verity_map_kretprobe(ctx: RetProbeContext) -> u32 {
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io(ctx: FEntryContext) -> i32 {
-    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::First);
+    cpu::without_preemption(|| complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::First));
     0
 }
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io_second(ctx: FEntryContext) -> i32 {
-    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Second);
+    cpu::without_preemption(|| complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Second));
     0
 }
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io_third(ctx: FEntryContext) -> i32 {
-    complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Third);
+    cpu::without_preemption(|| complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Third));
     0
 }
 

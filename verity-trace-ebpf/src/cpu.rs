@@ -2,9 +2,12 @@
 //! the same CPU, so everything goes through a raw pointer, and what two programs add to is added
 //! to atomically.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use verity_trace_ebpf::counters::{CpuCounters, Hook};
 use verity_trace_ebpf::in_flight::Verification;
+use verity_trace_ebpf::settings::{PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL};
 
 use crate::account::add;
 use crate::maps::CPUS;
@@ -36,6 +39,28 @@ pub fn number() -> u16 {
 pub fn now() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// Runs something that no other task of this CPU can interrupt, where the kernel offers that: while
+/// a task is preempted inside a program, the kernel runs that program for nobody else on its CPU.
+#[inline(always)]
+pub fn without_preemption(run: impl FnOnce()) {
+    // SAFETY: a call gives up the registers that are named, and user space makes it one of a
+    // function without arguments, or removes it.
+    unsafe {
+        asm!(
+            "call {id}", id = const PREEMPT_DISABLE_CALL,
+            out("r0") _, out("r1") _, out("r2") _, out("r3") _, out("r4") _, out("r5") _,
+        );
+    }
+    run();
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "call {id}", id = const PREEMPT_ENABLE_CALL,
+            out("r0") _, out("r1") _, out("r2") _, out("r3") _, out("r4") _, out("r5") _,
+        );
+    }
 }
 
 impl ThisCpu {

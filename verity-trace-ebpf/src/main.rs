@@ -1,7 +1,7 @@
 //! The eBPF programs. On any other target this is an empty program, so that cargo's commands work
 //! on the whole workspace.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
     expect(

@@ -21,6 +21,13 @@ impl Settings {
     pub const ZERO: Self = unsafe { core::mem::zeroed() };
 }
 
+/// The number of the call that user space replaces with the kernel's `bpf_preempt_disable` before it
+/// loads a program, or removes where the kernel has none (before Linux 6.10).
+pub const PREEMPT_DISABLE_CALL: i32 = 0x7fff_0001;
+
+/// The same for `bpf_preempt_enable`.
+pub const PREEMPT_ENABLE_CALL: i32 = 0x7fff_0002;
+
 /// Load-time settings. Offsets are in bytes, from the running kernel's BTF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

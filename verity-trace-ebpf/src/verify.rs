@@ -15,19 +15,19 @@ use crate::memory::{Memory, Typed, Untyped};
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io(ctx: FEntryContext) -> i32 {
-    verify::<Typed>(ctx.arg(0), Turn::First);
+    cpu::without_preemption(|| verify::<Typed>(ctx.arg(0), Turn::First));
     0
 }
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io_second(ctx: FEntryContext) -> i32 {
-    verify::<Typed>(ctx.arg(0), Turn::Second);
+    cpu::without_preemption(|| verify::<Typed>(ctx.arg(0), Turn::Second));
     0
 }
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io_third(ctx: FEntryContext) -> i32 {
-    verify::<Typed>(ctx.arg(0), Turn::Third);
+    cpu::without_preemption(|| verify::<Typed>(ctx.arg(0), Turn::Third));
     0
 }
 
@@ -41,19 +41,19 @@ fn verity_verify_io_kprobe(ctx: ProbeContext) -> u32 {
 
 #[fentry(function = "verity_finish_io")]
 fn verity_finish_io(ctx: FEntryContext) -> i32 {
-    finish(ctx.arg(0), ctx.arg(1), Turn::First);
+    cpu::without_preemption(|| finish(ctx.arg(0), ctx.arg(1), Turn::First));
     0
 }
 
 #[fentry(function = "verity_finish_io")]
 fn verity_finish_io_second(ctx: FEntryContext) -> i32 {
-    finish(ctx.arg(0), ctx.arg(1), Turn::Second);
+    cpu::without_preemption(|| finish(ctx.arg(0), ctx.arg(1), Turn::Second));
     0
 }
 
 #[fentry(function = "verity_finish_io")]
 fn verity_finish_io_third(ctx: FEntryContext) -> i32 {
-    finish(ctx.arg(0), ctx.arg(1), Turn::Third);
+    cpu::without_preemption(|| finish(ctx.arg(0), ctx.arg(1), Turn::Third));
     0
 }
 

@@ -91,6 +91,13 @@ impl Types {
         .ok_or_else(|| Error::Kernel(format!("this kernel has no tracepoint {name}")))
     }
 
+    /// A function that the kernel lets programs call; absent when it has none of this name.
+    #[must_use]
+    pub fn kernel_function(&self, name: &str) -> Option<i32> {
+        let id = id(&self.vmlinux, name, |kind| matches!(kind, Type::Func(_)))?;
+        i32::try_from(id).ok()
+    }
+
     /// A function of dm-verity; absent when the kernel has none, or inlined it everywhere.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<FunctionType> {

@@ -11,12 +11,20 @@ use aya_obj::Object;
 use aya_obj::generated::bpf_attach_type::{
     self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
 };
+use aya_obj::generated::{BPF_CALL, BPF_JMP, bpf_insn};
 use verity_trace_ebpf::counters::Hook;
+use verity_trace_ebpf::settings::{PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL};
 
 use crate::error::{Error, Result};
 use crate::kernel::{FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
 use crate::snapshot::{Era, Rung};
+
+/// `BPF_PSEUDO_KFUNC_CALL`, include/uapi/linux/bpf.h.
+const PSEUDO_KFUNC_CALL: u8 = 2;
+
+/// `BPF_ALU64 | BPF_MOV | BPF_K`, include/uapi/linux/bpf.h.
+const MOVE_IMMEDIATE: u8 = 0xb7;
 
 /// Programs for tracepoints of the kernel itself: (tracepoint, program).
 const TRACEPOINTS: [(&str, &str); 6] = [
@@ -121,7 +129,7 @@ impl Programs {
         types: &Types,
         forced: Option<Rung>,
     ) -> Result<Self> {
-        let object = relocated(ebpf, object)?;
+        let object = relocated(ebpf, object, types)?;
         let mut tracing = Vec::new();
         let era = types.era();
         for (tracepoint, name) in TRACEPOINTS {
@@ -259,7 +267,7 @@ fn refusal(name: &str, error: &ProgramError) -> Error {
 
 /// The object parsed again, with the maps that aya created: what aya loads by itself cannot attach
 /// to a module's function.
-fn relocated(ebpf: &Ebpf, bytes: &[u8]) -> anyhow::Result<Object> {
+fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object> {
     let mut object = Object::parse(bytes).context("parse the kernel programs")?;
     let text: HashSet<usize> = object
         .functions
@@ -274,7 +282,34 @@ fn relocated(ebpf: &Ebpf, bytes: &[u8]) -> anyhow::Result<Object> {
     }
     object.relocate_maps(maps.into_iter(), &text)?;
     object.relocate_calls(&text)?;
+    for (placeholder, name) in [
+        (PREEMPT_DISABLE_CALL, "bpf_preempt_disable"),
+        (PREEMPT_ENABLE_CALL, "bpf_preempt_enable"),
+    ] {
+        let kernel_function = types.kernel_function(name);
+        for function in object.functions.values_mut() {
+            for instruction in &mut function.instructions {
+                replace_call(instruction, placeholder, kernel_function);
+            }
+        }
+    }
     Ok(object)
+}
+
+/// Makes the call of a placeholder one of a kernel function, or nothing where there is none.
+fn replace_call(instruction: &mut bpf_insn, placeholder: i32, kernel_function: Option<i32>) {
+    let is_helper_call = u32::from(instruction.code) == BPF_JMP | BPF_CALL;
+    if !is_helper_call || instruction.src_reg() != 0 || instruction.imm != placeholder {
+        return;
+    }
+    if let Some(id) = kernel_function {
+        instruction.set_src_reg(PSEUDO_KFUNC_CALL);
+        instruction.imm = id;
+    } else {
+        // r0 = 0: nobody reads it.
+        instruction.code = MOVE_IMMEDIATE;
+        instruction.imm = 0;
+    }
 }
 
 fn map_fd(map: &Map) -> anyhow::Result<RawFd> {
