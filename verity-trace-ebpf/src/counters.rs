@@ -101,8 +101,6 @@ pub struct CpuCounters {
 pub struct CpuState {
     /// When the softirq that runs now was entered.
     pub softirq_entered_at: u64,
-    /// The address of the BH work of dm-verity that runs now.
-    pub bh_work: u64,
     /// By [`Hook`]: what a copy of a program has handled and the last copy not yet seen.
     pub handled: [u64; Hook::COUNT],
 }

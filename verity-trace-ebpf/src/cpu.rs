@@ -3,11 +3,14 @@
 //! to atomically.
 
 use core::arch::asm;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use verity_trace_ebpf::counters::{CpuCounters, Hook};
 use verity_trace_ebpf::in_flight::Verification;
-use verity_trace_ebpf::settings::{PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL};
+use verity_trace_ebpf::settings::{
+    IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
+};
 
 use crate::account::add;
 use crate::maps::CPUS;
@@ -43,6 +46,10 @@ pub fn now() -> u64 {
 
 /// Runs something that no other task of this CPU can interrupt, where the kernel offers that: while
 /// a task is preempted inside a program, the kernel runs that program for nobody else on its CPU.
+///
+/// Enabling preemption gives way at once to a task that waits, and that would still be inside the
+/// program. With interrupts off it does not; the kernel gives way right behind the program, where it
+/// enables migration (`__bpf_prog_exit_recur`, kernel/bpf/trampoline.c), or at the next interrupt.
 #[inline(always)]
 pub fn without_preemption(run: impl FnOnce()) {
     // SAFETY: a call gives up the registers that are named, and user space makes it one of a
@@ -54,10 +61,20 @@ pub fn without_preemption(run: impl FnOnce()) {
         );
     }
     run();
-    // SAFETY: as above.
+    let mut interrupts = MaybeUninit::<u64>::uninit();
+    // SAFETY: as above; the function that turns interrupts off keeps their state where it is told to,
+    // and the one that turns them on takes it from there.
     unsafe {
         asm!(
-            "call {id}", id = const PREEMPT_ENABLE_CALL,
+            "r1 = {state}",
+            "call {off}",
+            "call {enable}",
+            "r1 = {state}",
+            "call {on}",
+            state = in(reg) &raw mut interrupts,
+            off = const IRQ_SAVE_CALL,
+            enable = const PREEMPT_ENABLE_CALL,
+            on = const IRQ_RESTORE_CALL,
             out("r0") _, out("r1") _, out("r2") _, out("r3") _, out("r4") _, out("r5") _,
         );
     }
@@ -147,26 +164,5 @@ impl ThisCpu {
     pub fn is_in_softirq(self) -> bool {
         // SAFETY: as in `is_turn_of`.
         unsafe { (*self.0).now.softirq_entered_at != 0 }
-    }
-
-    /// A BH work of dm-verity starts here; it keeps its CPU until it ends.
-    #[inline(always)]
-    pub fn start_bh_work(self, work: u64) {
-        // SAFETY: as in `is_turn_of`.
-        unsafe { (*self.0).now.bh_work = work };
-    }
-
-    /// Whether this BH work is the one that runs here. From then on it is not: its memory may be
-    /// another I/O's before its end is seen.
-    #[inline(always)]
-    pub fn take_bh_work(self, work: u64) -> bool {
-        // SAFETY: as in `is_turn_of`.
-        unsafe {
-            let is_running = (*self.0).now.bh_work == work;
-            if is_running {
-                (*self.0).now.bh_work = 0;
-            }
-            is_running
-        }
     }
 }

@@ -11,6 +11,9 @@ use crate::record::{ABSENT, CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, READ_
 /// A verification on kverityd began.
 const KVERITYD: u8 = 1 << 7;
 
+/// It was queued on the BH workqueue.
+const QUEUED_ON_BH: u8 = 1 << 6;
+
 /// What `verity_map` tells about an I/O.
 #[derive(Clone, Copy, Debug)]
 pub struct Begin {
@@ -121,6 +124,23 @@ impl InFlight {
         }
     }
 
+    /// It is queued on the BH workqueue: its verification in BH is not the completion's.
+    #[inline(always)]
+    pub fn queue_on_bh(&mut self) {
+        self.flags |= QUEUED_ON_BH;
+    }
+
+    /// What a verification is that the kernel calls one in BH.
+    #[must_use]
+    #[inline(always)]
+    pub fn bh_or_inline(&self) -> Verification {
+        if self.flags & QUEUED_ON_BH == 0 {
+            Verification::Inline
+        } else {
+            Verification::Bh
+        }
+    }
+
     /// `verity_verify_io` begins. Returns whether this is news.
     #[inline(always)]
     pub fn verify(
@@ -161,7 +181,7 @@ impl InFlight {
             went_back: false,
         };
         let mut stages = [ABSENT; Stage::PARTS];
-        let mut flags = self.flags & !KVERITYD;
+        let mut flags = self.flags & !(KVERITYD | QUEUED_ON_BH);
         let placement = self.placement();
         if let Placement::None = placement {
             stages[Stage::Device.number()] = clock.advance(now);
@@ -318,20 +338,20 @@ mod tests {
 
     #[test]
     fn bh_and_inline_differ_by_how_they_were_started() {
-        for (verification, placement) in [
-            (Verification::Bh, Placement::Bh),
-            (Verification::Inline, Placement::Inline),
-        ] {
+        for (queued, placement) in [(true, Placement::Bh), (false, Placement::Inline)] {
             let mut io = begun();
             io.complete(1_100, 0);
-            io.verify(1_150, 0, verification, true);
+            if queued {
+                io.queue_on_bh();
+            }
+            io.verify(1_150, 0, io.bh_or_inline(), true);
             let record = io.finish(1_400, 0);
             assert_eq!(record.placement(), Some(placement));
             assert_eq!(
                 stages(&record),
                 [Some(100), Some(50), None, None, Some(250)]
             );
-            assert!(record.has(IN_SOFTIRQ));
+            assert_eq!(record.flags & !INLINE_ATTEMPT, IN_SOFTIRQ);
         }
     }
 

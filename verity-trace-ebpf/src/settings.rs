@@ -28,6 +28,12 @@ pub const PREEMPT_DISABLE_CALL: i32 = 0x7fff_0001;
 /// The same for `bpf_preempt_enable`.
 pub const PREEMPT_ENABLE_CALL: i32 = 0x7fff_0002;
 
+/// The same for `bpf_local_irq_save` (since Linux 6.14).
+pub const IRQ_SAVE_CALL: i32 = 0x7fff_0003;
+
+/// The same for `bpf_local_irq_restore`.
+pub const IRQ_RESTORE_CALL: i32 = 0x7fff_0004;
+
 /// Load-time settings. Offsets are in bytes, from the running kernel's BTF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

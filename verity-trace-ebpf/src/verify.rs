@@ -79,16 +79,16 @@ fn verify<M: Memory>(io: u64, turn: Turn) {
         return;
     };
     let in_bh: u8 = M::read(io, setting!(io_in_bh));
-    let bh_work = io.wrapping_add(setting!(io_bh_work));
     let verification = if in_bh == 0 {
         Verification::Kverityd
-    } else if setting!(can_be_inline) == 0 || this.take_bh_work(bh_work) {
+    } else if setting!(can_be_inline) == 0 {
         Verification::Bh
     } else {
-        Verification::Inline
+        // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+        unsafe { (*state).bh_or_inline() }
     };
     let in_softirq = this.is_in_softirq();
-    // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+    // SAFETY: as above.
     let is_news = unsafe { (*state).verify(cpu::now(), cpu::number(), verification, in_softirq) };
     if is_news {
         this.count_verification(verification);

@@ -13,7 +13,9 @@ use aya_obj::generated::bpf_attach_type::{
 };
 use aya_obj::generated::{BPF_CALL, BPF_JMP, bpf_insn};
 use verity_trace_ebpf::counters::Hook;
-use verity_trace_ebpf::settings::{PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL};
+use verity_trace_ebpf::settings::{
+    IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
+};
 
 use crate::error::{Error, Result};
 use crate::kernel::{FunctionType, Types};
@@ -26,15 +28,8 @@ const PSEUDO_KFUNC_CALL: u8 = 2;
 /// `BPF_ALU64 | BPF_MOV | BPF_K`, include/uapi/linux/bpf.h.
 const MOVE_IMMEDIATE: u8 = 0xb7;
 
-/// Programs for tracepoints of the kernel itself: (tracepoint, program).
-const TRACEPOINTS: [(&str, &str); 6] = [
-    ("softirq_entry", "softirq_entry"),
-    ("softirq_exit", "softirq_exit"),
-    ("workqueue_queue_work", "workqueue_queue_work"),
-    ("workqueue_execute_start", "workqueue_execute_start"),
-    ("workqueue_execute_start", "workqueue_execute_start_second"),
-    ("workqueue_execute_end", "workqueue_execute_end"),
-];
+/// Tracepoints of the kernel itself; the program for each has its name.
+const TRACEPOINTS: [&str; 3] = ["softirq_entry", "softirq_exit", "workqueue_queue_work"];
 
 /// A program for a function of dm-verity.
 struct FunctionProgram {
@@ -110,14 +105,10 @@ pub struct Programs {
     pub rung: Rung,
 }
 
-/// A queued work is the end of an attempt that gave up, and a work that executes tells BH from
-/// inline. Where the kernel does nothing of the kind, no other subsystem's work has to pay for it.
+/// A queued work is the end of an attempt that gave up, and tells BH from inline. Where the kernel
+/// attempts nothing in softirq, no other subsystem's work has to pay for it.
 fn is_wanted(tracepoint: &str, era: Era) -> bool {
-    match tracepoint {
-        "workqueue_queue_work" => era.can_attempt(),
-        "workqueue_execute_start" | "workqueue_execute_end" => era == Era::Inline,
-        _ => true,
-    }
+    tracepoint != "workqueue_queue_work" || era.can_attempt()
 }
 
 impl Programs {
@@ -132,12 +123,12 @@ impl Programs {
         let object = relocated(ebpf, object, types)?;
         let mut tracing = Vec::new();
         let era = types.era();
-        for (tracepoint, name) in TRACEPOINTS {
+        for tracepoint in TRACEPOINTS {
             if !is_wanted(tracepoint, era) {
                 continue;
             }
             let id = types.tracepoint(tracepoint)?;
-            let program = load(&object, name, BPF_TRACE_RAW_TP, id, None)
+            let program = load(&object, tracepoint, BPF_TRACE_RAW_TP, id, None)
                 .with_context(|| format!("load the program for the tracepoint {tracepoint}"))
                 .map_err(|error| permission(&error))?;
             let attached = attach(program, None)
@@ -285,6 +276,8 @@ fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object>
     for (placeholder, name) in [
         (PREEMPT_DISABLE_CALL, "bpf_preempt_disable"),
         (PREEMPT_ENABLE_CALL, "bpf_preempt_enable"),
+        (IRQ_SAVE_CALL, "bpf_local_irq_save"),
+        (IRQ_RESTORE_CALL, "bpf_local_irq_restore"),
     ] {
         let kernel_function = types.kernel_function(name);
         for function in object.functions.values_mut() {
