@@ -22,13 +22,13 @@ impl Settings {
 }
 
 /// The number of the call that user space replaces with the kernel's `bpf_preempt_disable` before it
-/// loads a program, or removes where the kernel has none (before Linux 6.10).
+/// loads a program, or removes where the kernel lacks one of these four (before Linux 6.14).
 pub const PREEMPT_DISABLE_CALL: i32 = 0x7fff_0001;
 
 /// The same for `bpf_preempt_enable`.
 pub const PREEMPT_ENABLE_CALL: i32 = 0x7fff_0002;
 
-/// The same for `bpf_local_irq_save` (since Linux 6.14).
+/// The same for `bpf_local_irq_save` .
 pub const IRQ_SAVE_CALL: i32 = 0x7fff_0003;
 
 /// The same for `bpf_local_irq_restore`.

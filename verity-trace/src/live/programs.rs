@@ -273,13 +273,18 @@ fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object>
     }
     object.relocate_maps(maps.into_iter(), &text)?;
     object.relocate_calls(&text)?;
-    for (placeholder, name) in [
+    let calls = [
         (PREEMPT_DISABLE_CALL, "bpf_preempt_disable"),
         (PREEMPT_ENABLE_CALL, "bpf_preempt_enable"),
         (IRQ_SAVE_CALL, "bpf_local_irq_save"),
         (IRQ_RESTORE_CALL, "bpf_local_irq_restore"),
-    ] {
-        let kernel_function = types.kernel_function(name);
+    ];
+    // Without one of them the others only move the moment at which a task gives way.
+    let are_there = calls
+        .iter()
+        .all(|(_, name)| types.kernel_function(name).is_some());
+    for (placeholder, name) in calls {
+        let kernel_function = types.kernel_function(name).filter(|_| are_there);
         for function in object.functions.values_mut() {
             for instruction in &mut function.instructions {
                 replace_call(instruction, placeholder, kernel_function);
