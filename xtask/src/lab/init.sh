@@ -43,7 +43,7 @@ hostname lab
 
 export PATH=/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root DM_DISABLE_UDEV=1
-export LAB_DATA="$(disk data)" LAB_HASH="$(disk hash)"
+export LAB_DATA="$(disk data)" LAB_HASH="$(disk hash)" LAB_DATA_ONE_QUEUE="$(disk single)"
 . /lab/env
 
 # On hardware udev loads it; newer kernels have it built in.

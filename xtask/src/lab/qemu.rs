@@ -97,6 +97,8 @@ impl Emulator {
         };
         emulator.disk("data", &parts.disks.data, Disk::Scratch { queues: 2 });
         emulator.disk("hash", &parts.disks.hash, Disk::Scratch { queues: 1 });
+        emulator.disk("single", &parts.disks.data, Disk::Scratch { queues: 1 });
+        emulator.nvme(&parts.disks.data);
         emulator.disk("usr", &parts.guest.usr, Disk::ReadOnly);
         emulator.disk("modules", &kernel.modules, Disk::ReadOnly);
         emulator.network(&machine.forwards);
@@ -149,6 +151,14 @@ impl Emulator {
         self.command.arg("-drive").arg(with_path(&drive, image));
         let device = format!("virtio-blk-pci,drive={name},serial={name},num-queues={queues}");
         self.command.args(["-device", &device]);
+    }
+
+    /// The data disk once more, behind another driver.
+    fn nvme(&mut self, image: &Path) {
+        let drive = "if=none,id=nvme,format=raw,snapshot=on,cache=unsafe,file=";
+        self.command.arg("-drive").arg(with_path(drive, image));
+        self.command
+            .args(["-device", "nvme,drive=nvme,serial=nvme"]);
     }
 
     /// No network at all but for the forwarded ports.
