@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
-    Cpu, Device, DeviceNumber, Era, Kernel, Loss, Placement, Rung, Snapshot, Stage, Totals,
-    Tracing, stage_name,
+    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
+    Loss, Placement, Reason, Rung, Snapshot, Stage, Totals, Tracing, stage_name,
 };
 
 /// A scenario file.
@@ -66,8 +66,12 @@ pub struct Case {
     option: bool,
     #[serde(default = "sha256")]
     algorithm: String,
+    /// By stage, how many and the age of the oldest in milliseconds.
     #[serde(default)]
-    in_flight: u64,
+    in_flight: BTreeMap<String, (u64, u64)>,
+    first_failure: Option<FirstFailure>,
+    rechecked: Option<u64>,
+    fec: Option<u64>,
     #[serde(default)]
     rejected: u64,
     #[serde(default)]
@@ -75,6 +79,13 @@ pub struct Case {
     /// The I/Os.
     #[serde(default)]
     pub ios: Vec<Group>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstFailure {
+    sector: u64,
+    status: u8,
 }
 
 /// I/Os that were alike.
@@ -85,6 +96,15 @@ pub struct Group {
     pub placement: String,
     /// For a fallback, where the attempt was.
     pub attempt: Option<String>,
+    /// Why not in BH or inline.
+    pub reason: Option<String>,
+    /// Where the data device completed them.
+    #[serde(default = "unknown")]
+    pub completion: String,
+    /// Where they were verified.
+    pub context: Option<String>,
+    /// For a fallback, where the attempt ran.
+    pub attempt_context: Option<String>,
     /// How many.
     pub count: u64,
     /// How many of them finished in the last interval.
@@ -157,6 +177,21 @@ pub fn stage(name: &str) -> Stage {
     named(&Stage::ALL, stage_name, name)
 }
 
+/// The reason with this word.
+pub fn reason(name: &str) -> Reason {
+    named(&Reason::ALL, Reason::name, name)
+}
+
+/// The context with this word.
+pub fn context(name: &str) -> Context {
+    named(&Context::ALL, Context::name, name)
+}
+
+/// The context of a completion with this word.
+pub fn completion(name: &str) -> Completion {
+    named(&Completion::ALL, Completion::name, name)
+}
+
 impl Scenario {
     /// The moment that it describes.
     pub fn snapshot(&self) -> Snapshot {
@@ -198,6 +233,8 @@ impl Scenario {
         let mut all = totals(&case.ios, |group| group.count);
         all.rejected = case.rejected;
         all.incomplete = case.incomplete;
+        all.rechecked = case.rechecked;
+        all.fec = case.fec;
         Device {
             name: if case.devices == 1 {
                 case.name.clone()
@@ -217,9 +254,22 @@ impl Scenario {
             recent: self
                 .interval_ms
                 .map(|_| totals(&case.ios, |group| group.recent)),
-            in_flight: case.in_flight,
+            in_flight: in_flight(&case.in_flight),
+            first_failure: case
+                .first_failure
+                .map(|FirstFailure { sector, status }| Failure { sector, status }),
         }
     }
+}
+
+fn in_flight(stages: &BTreeMap<String, (u64, u64)>) -> InFlight {
+    let mut in_flight = InFlight::default();
+    for (name, &(ios, age)) in stages {
+        for _ in 0..ios {
+            in_flight.add(stage(name), Duration::from_millis(age));
+        }
+    }
+    in_flight
 }
 
 fn totals(groups: &[Group], count: impl Fn(&Group) -> u64) -> Totals {
@@ -236,6 +286,22 @@ fn totals(groups: &[Group], count: impl Fn(&Group) -> u64) -> Totals {
         these.ios += count;
         these.bytes += count * group.bytes;
         these.failed += if group.failed { count } else { 0 };
+        *these
+            .completions
+            .entry(completion(&group.completion))
+            .or_default() += count;
+        if let Some(name) = &group.context {
+            *these.contexts.entry(context(name)).or_default() += count;
+        }
+        if let Some(name) = &group.reason {
+            *these.reasons.entry(reason(name)).or_default() += count;
+        }
+        let kind = Kind {
+            size: 1 << group.bytes.ilog2(),
+            class: IoClass::BestEffort,
+            placement: placement(&group.placement),
+            reason: group.reason.as_deref().map(reason),
+        };
         let total = group.stages.values().sum();
         let parts = group.stages.iter().map(|(name, &ns)| (stage(name), ns));
         for (stage, ns) in parts.chain([(Stage::Total, total)]) {
@@ -245,6 +311,10 @@ fn totals(groups: &[Group], count: impl Fn(&Group) -> u64) -> Totals {
         if let Some(attempt) = &group.attempt {
             *totals.attempts.entry(placement(attempt)).or_default() += count;
         }
+        if let Some(name) = &group.attempt_context {
+            *totals.attempt_contexts.entry(context(name)).or_default() += count;
+        }
+        *totals.mix.entry(kind).or_default() += count;
     }
     totals
 }
@@ -285,6 +355,10 @@ fn folder() -> PathBuf {
 
 fn one() -> u32 {
     1
+}
+
+fn unknown() -> String {
+    Completion::Unknown.name().to_owned()
 }
 
 fn sha256() -> String {

@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
-use crate::shell::{run, succeeds};
+use crate::shell::{run, succeeds, wait_until};
 
 const DATA_BYTES: u64 = 64 << 20;
+
+const NULL_BLK: &str = "/sys/kernel/config/nullb";
 
 /// An open dm-verity device, closed when dropped.
 pub struct Verity {
@@ -37,14 +39,87 @@ impl Backing {
         let kib = format!("rd_size={}", DATA_BYTES / 1024);
         run("modprobe", &["brd", "rd_nr=2", &kib]);
         for (from, to) in [(&virtio.data, "/dev/ram0"), (&virtio.hash, "/dev/ram1")] {
-            let from = format!("if={from}");
-            let to = format!("of={to}");
-            run("dd", &[&from, &to, "bs=1M", "conv=fsync"]);
+            copy(from, to);
         }
         Self {
             data: "/dev/ram0".to_owned(),
             hash: "/dev/ram1".to_owned(),
         }
+    }
+
+    /// virtio-blk with one queue for both CPUs: completes in the BLOCK softirq.
+    pub fn virtio_with_one_queue() -> Self {
+        Self {
+            data: variable("LAB_DATA_ONE_QUEUE"),
+            ..Self::virtio()
+        }
+    }
+
+    /// NVMe: completes in hardirq.
+    pub fn nvme() -> Self {
+        run("modprobe", &["nvme"]);
+        let data = "/dev/nvme0n1".to_owned();
+        wait_until("the NVMe disk is there", || {
+            succeeds("test", &["-b", &data])
+        });
+        Self {
+            data,
+            ..Self::virtio()
+        }
+    }
+
+    /// A loop device over a file in memory: its worker completes, and with one queue that is handed to
+    /// the BLOCK softirq (`blk_mq_complete_request_remote`, block/blk-mq.c).
+    pub fn loop_device() -> Self {
+        let virtio = Self::virtio();
+        let file = "/tmp/loop.img";
+        if !succeeds("test", &["-e", file]) {
+            run("modprobe", &["loop"]);
+            copy(&virtio.data, file);
+            run("losetup", &["/dev/loop7", file]);
+        }
+        Self {
+            data: "/dev/loop7".to_owned(),
+            ..virtio
+        }
+    }
+
+    /// A null_blk device that keeps what is written to it, and completes as `irqmode` says: 0 and
+    /// 1 in the task that submits, 2 in a timer's hardirq (drivers/block/null_blk/main.c).
+    pub fn null_blk(irqmode: u8) -> Self {
+        let virtio = Self::virtio();
+        if !succeeds("test", &["-d", NULL_BLK]) {
+            run("modprobe", &["null_blk", "nr_devices=0"]);
+            let configfs = "/sys/kernel/config";
+            run("mount", &["-t", "configfs", "configfs", configfs]);
+        }
+        let name = format!("mode{irqmode}");
+        let folder = format!("{NULL_BLK}/{name}");
+        if !succeeds("test", &["-d", &folder]) {
+            fs::create_dir(&folder).expect("a null_blk device");
+            for (attribute, value) in [
+                ("size", "64"),
+                ("blocksize", "4096"),
+                ("memory_backed", "1"),
+                ("submit_queues", "1"),
+                ("irqmode", &irqmode.to_string()),
+                ("power", "1"),
+            ] {
+                fs::write(format!("{folder}/{attribute}"), value)
+                    .unwrap_or_else(|error| panic!("{attribute}: {error}"));
+            }
+        }
+        let index = fs::read_to_string(format!("{folder}/index")).expect("its number");
+        // Later kernels call the disk by the folder's name.
+        let data = [
+            format!("/dev/{name}"),
+            format!("/dev/nullb{}", index.trim()),
+        ]
+        .into_iter()
+        .find(|path| succeeds("test", &["-b", path]))
+        .expect("a null_blk disk");
+        copy(&virtio.data, &data);
+        Self { data, ..virtio }
     }
 
     /// The same with every read of a hash block 20 ms late, behind dm-delay.
@@ -185,6 +260,11 @@ impl Drop for PrefetchCluster {
     fn drop(&mut self) {
         fs::write(PREFETCH_CLUSTER, "262144").expect("set prefetch_cluster");
     }
+}
+
+fn copy(from: &str, to: &str) {
+    let (from, to) = (format!("if={from}"), format!("of={to}"));
+    run("dd", &[&from, &to, "bs=1M", "conv=fsync"]);
 }
 
 fn variable(name: &str) -> String {

@@ -3,6 +3,7 @@
 
 use crate::behaviour::{assert_refuses, report};
 use crate::bpf::{objects, wait_until_only};
+use crate::context::check_the_whole_matrix;
 use crate::device::Backing;
 use crate::load::RandomReads;
 use crate::placement::{NAME, trace};
@@ -26,14 +27,20 @@ fn long_storms_are_exact() {
     }
 }
 
+/// Every way to complete, with the option on and off, small and large.
+#[test]
+fn the_matrix_of_completions_is_as_expected() {
+    check_the_whole_matrix();
+}
+
 /// A function carries at most 38 programs (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h), and a tracer
-/// attaches four to `verity_map`: the tenth gets no fentry there, and goes on with kprobes.
+/// attaches three to `verity_map`: the thirteenth gets no fentry there, and goes on with kprobes.
 #[test]
 fn kprobes_where_fentry_cannot_be_had() {
     let device = Backing::virtio().open(NAME, false);
     let before = objects();
     let few = ["--max-devices", "1"];
-    let crowd: Vec<Tracer> = (0..9).map(|_| Tracer::start(&few)).collect();
+    let crowd: Vec<Tracer> = (0..12).map(|_| Tracer::start(&few)).collect();
     let tracer = Tracer::start(&few);
     let mut forced = report();
     forced.args(["--attach", "fentry"]);

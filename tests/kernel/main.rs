@@ -7,6 +7,7 @@
 
 mod behaviour;
 mod bpf;
+mod context;
 mod device;
 mod full;
 mod load;

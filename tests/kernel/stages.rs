@@ -127,6 +127,15 @@ fn a_corrupt_block_is_a_failed_io() {
         Bh | Inline => "fallback",
     };
     assert_eq!(failed["placement"], placement);
+    let first = &document.device(NAME)["first_failure"];
+    assert_eq!(
+        (&first["sector"], &first["status"]),
+        (&failed["sector"], &failed["status"])
+    );
+    if placement == "fallback" {
+        assert_eq!(failed["reason"], "mismatch");
+        assert_eq!(document.count(NAME, "rechecked"), 1);
+    }
 }
 
 /// Data that the device below cannot read is not verified: the I/O ends as `none`, with the error.

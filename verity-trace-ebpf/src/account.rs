@@ -3,14 +3,20 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use verity_trace_ebpf::counters::{DeviceCounters, counters_index, histogram_index};
+use verity_trace_ebpf::context::Context;
+use verity_trace_ebpf::counters::{
+    DeviceCounters, class_number, completion_index, context_index, counters_index, histogram_index,
+    outcome_index, size_number,
+};
 use verity_trace_ebpf::loss::Loss;
-use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
-use verity_trace_ebpf::record::{CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, Record};
+use verity_trace_ebpf::placement::{Placement, Stage, pair};
+use verity_trace_ebpf::record::{CLOCK, FEC, INCOMPLETE, INLINE_ATTEMPT, RECHECKED, Record};
 use verity_trace_ebpf::slot;
 
 use crate::cpu::{self, ThisCpu};
-use crate::maps::{COUNTERS, HISTOGRAMS, LOSSES, RECORDS, setting};
+use crate::maps::{COUNTERS, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
+use crate::memory::opaque;
+use crate::places::compare_and_set;
 
 /// Counts something that was not seen.
 #[inline(always)]
@@ -36,10 +42,31 @@ pub fn finished(device_slot: u32, placement: Placement, record: &Record) {
         // SAFETY: pointers to fields of a valid value, with indices of the arrays' own enums.
         unsafe {
             let number = placement.number();
-            add(&raw mut (*counters).finished[number], 1);
-            add(&raw mut (*counters).bytes[number], u64::from(record.bytes));
+            let size = size_number(record.bytes);
+            let class = class_number(record.ioprio);
+            add_at(
+                &raw mut (*counters).outcomes,
+                outcome_index(size, class, record.outcome),
+                1,
+            );
+            add_at(&raw mut (*counters).bytes, number, u64::from(record.bytes));
+            let completion = completion_index(number, usize::from(record.completion));
+            add_at(&raw mut (*counters).completions, completion, 1);
+            let context = context_index(number, usize::from(record.context));
+            add_at(&raw mut (*counters).contexts, context, 1);
+            if let Placement::Fallback = placement {
+                let context = usize::from(record.attempt_context);
+                add_at(&raw mut (*counters).attempt_contexts, context, 1);
+            }
             if record.status != 0 {
-                add(&raw mut (*counters).failed[number], 1);
+                add_at(&raw mut (*counters).failed, number, 1);
+                remember_failure(device_slot, record);
+            }
+            if record.has(RECHECKED) {
+                add(&raw mut (*counters).rechecked, 1);
+            }
+            if record.has(FEC) {
+                add(&raw mut (*counters).fec, 1);
             }
             if record.has(INCOMPLETE) {
                 add(&raw mut (*counters).incomplete, 1);
@@ -67,7 +94,7 @@ pub fn finished(device_slot: u32, placement: Placement, record: &Record) {
     if record.has(CLOCK) {
         lose(Loss::Clock);
     }
-    count_softirq(record);
+    count_softirq(placement, record);
     // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this program.
     if setting!(records) != 0
         && RECORDS
@@ -90,28 +117,38 @@ impl Stages {
     fn count(&self, stage: Stage, record: &Record) {
         if let Some(pair) = pair(self.placement, stage)
             && let Some(ns) = record.stage_ns(stage)
-            && pair < PAIRS
         {
-            // SAFETY: a pointer to an element of a valid value; the index was checked.
-            add(
-                unsafe { (&raw mut (*self.counters).sum_ns).cast::<u64>().add(pair) },
-                ns,
-            );
+            // SAFETY: a pointer to a field of a valid value.
+            add_at(unsafe { &raw mut (*self.counters).sum_ns }, pair, ns);
             count_duration(self.device_slot, pair, ns);
         }
     }
 }
 
+/// Keeps where a device failed first.
 #[inline(always)]
-fn count_softirq(record: &Record) {
-    if !record.has(IN_SOFTIRQ) {
-        return;
+fn remember_failure(device_slot: u32, record: &Record) {
+    if let Some(first) = FIRST_FAILURES.get_ptr_mut(device_slot) {
+        // SAFETY: pointers to fields of a valid value; only who takes it writes the rest.
+        unsafe {
+            if compare_and_set(&raw mut (*first).is_taken, 0, 1) {
+                (*first).sector = record.sector;
+                (*first).status = u64::from(record.status);
+                compare_and_set(&raw mut (*first).is_written, 0, 1);
+            }
+        }
     }
-    let stage = match record.placement() {
-        Some(Placement::Fallback) => Stage::Attempt,
-        _ => Stage::Verify,
+}
+
+#[inline(always)]
+fn count_softirq(placement: Placement, record: &Record) {
+    let (context, stage) = match placement {
+        Placement::Fallback => (record.attempt_context, Stage::Attempt),
+        _ => (record.context, Stage::Verify),
     };
-    if let (Some(ns), Some(cpu)) = (record.stage_ns(stage), ThisCpu::get()) {
+    if [Context::Softirq as u8, Context::Ksoftirqd as u8].contains(&context)
+        && let (Some(ns), Some(cpu)) = (record.stage_ns(stage), ThisCpu::get())
+    {
         cpu.add_softirq_verification(ns);
     }
 }
@@ -138,6 +175,15 @@ fn device(device_slot: u32) -> Option<*mut DeviceCounters> {
 #[inline(always)]
 fn shard() -> u32 {
     u32::from(cpu::number()) & (setting!(shards) as u32).wrapping_sub(1)
+}
+
+/// Adds to one of some counters, which are as many as a power of two.
+#[inline(always)]
+fn add_at<const N: usize>(counters: *mut [u64; N], index: usize, n: u64) {
+    const { assert!(N.is_power_of_two()) };
+    let index = opaque(index as u64) as usize & (N - 1);
+    // SAFETY: callers pass valid counters, and the index is one of theirs.
+    add(unsafe { counters.cast::<u64>().add(index) }, n);
 }
 
 /// Adds atomically, so that a program that interrupts another on its CPU loses nothing.

@@ -2,48 +2,36 @@
 //! data device completed it.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use aya_log_ebpf::warn;
-use verity_trace_ebpf::counters::Hook;
-use verity_trace_ebpf::in_flight::{Begin, InFlight};
+use verity_trace_ebpf::counters::{Hook, Scratch};
+use verity_trace_ebpf::in_flight::Begin;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::settings::OTHER_SLOT;
 
 use crate::account;
-use crate::cpu::{self, ThisCpu, Turn};
-use crate::maps::{DEVICES, FREE_SLOTS, IN_FLIGHT, MAPPING, setting};
+use crate::cpu::{self, FIRST, SECOND, ThisCpu};
+use crate::maps::{DEVICES, FREE_SLOTS, MAPPING, setting};
 use crate::memory::{Memory, Typed, Untyped, scalar_arg};
+use crate::places::{self, Claim};
+use crate::task;
 
 /// include/linux/device-mapper.h
 const DM_MAPIO_SUBMITTED: i32 = 0;
 const DM_MAPIO_KILL: i32 = 4;
 
-const E2BIG: i32 = 7;
-const EEXIST: i32 = 17;
-
 #[fentry(function = "verity_map")]
 fn verity_map(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| {
-        begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::First);
-    });
+    begin::<Typed, FIRST>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1));
     0
 }
 
 #[fentry(function = "verity_map")]
 fn verity_map_second(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| {
-        begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Second);
-    });
-    0
-}
-
-#[fentry(function = "verity_map")]
-fn verity_map_third(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| {
-        begin::<Typed>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1), Turn::Third);
-    });
+    begin::<Typed, SECOND>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1));
     0
 }
 
@@ -65,7 +53,7 @@ fn verity_map_exit(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn verity_map_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(target), Some(bio)) = (ctx.arg(0), ctx.arg(1)) {
-        begin::<Untyped>(target, bio, bio, Turn::First);
+        begin::<Untyped, FIRST>(target, bio, bio);
         let io = io_of_bio::<Untyped>(target, bio);
         // A full table leaves a refused map in flight until its memory is used again; that is then
         // counted as a start without finish.
@@ -90,106 +78,102 @@ fn verity_map_kretprobe(ctx: RetProbeContext) -> u32 {
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::First));
+    complete::<Typed, FIRST>(ctx.arg(0));
     0
 }
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io_second(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Second));
-    0
-}
-
-#[fentry(function = "verity_end_io")]
-fn verity_end_io_third(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| complete::<Typed>(ctx.arg(0), scalar_arg(&ctx, 0), Turn::Third));
+    complete::<Typed, SECOND>(ctx.arg(0));
     0
 }
 
 #[kprobe]
 fn verity_end_io_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(bio) = ctx.arg(0) {
-        complete::<Untyped>(bio, bio, Turn::First);
+        complete::<Untyped, FIRST>(bio);
     }
     0
 }
 
 /// An I/O begins. `address` is the same as `bio`, as a number that may be calculated with.
 #[inline(always)]
-fn begin<M: Memory>(target: u64, bio: u64, address: u64, turn: Turn) {
-    let Some(this) = ThisCpu::get() else {
-        return;
-    };
-    if !this.is_turn_of(turn, Hook::Map, address) {
-        return;
-    }
+fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
     let io = io_of_bio::<M>(target, address);
-    if turn != Turn::First
-        && let Some(state) = IN_FLIGHT.get_ptr_mut(&io)
-        // SAFETY: the events of one I/O come one after the other.
-        && unsafe { (*state).is_fresh() }
-    {
-        return;
-    }
-    this.took_over(turn, Hook::Map);
-    let bdev: u64 = M::read(bio, setting!(bio_bdev));
-    let device: u32 = M::read(bdev, setting!(bdev_dev));
-    let opf: u32 = M::read(bio, setting!(bio_opf));
-    let device_slot = slot_of(device);
-    let begin = Begin {
-        seq: this.next_seq(turn),
-        device,
-        device_slot,
-        sector: M::read(bio, setting!(bio_sector)),
-        bytes: M::read(bio, setting!(bio_size)),
-        ioprio: M::read(bio, setting!(bio_ioprio)),
-        read_ahead: u64::from(opf) & setting!(read_ahead_mask) != 0,
-        submitter: (bpf_get_current_pid_tgid() >> 32) as u32,
-        cpu: cpu::number(),
-    };
-    let state = InFlight::begin(cpu::now(), &begin);
-    match IN_FLIGHT.insert(&io, &state, BPF_NOEXIST.into()) {
-        Ok(()) => {}
-        Err(error) if error == -EEXIST => {
-            account::lose(Loss::StartWithoutFinish);
-            if IN_FLIGHT.insert(&io, &state, BPF_ANY.into()).is_err() {
-                account::lose(Loss::MapBusy);
+    cpu::take_turn::<M, COPY>(Hook::Map, io, move |this| {
+        let place = match places::claim(io) {
+            Claim::New(place) => place,
+            Claim::Again(place) => {
+                // SAFETY: the events of one I/O come one after the other.
+                if COPY != FIRST && unsafe { (*place.state).is_fresh() } {
+                    return;
+                }
+                account::lose(Loss::StartWithoutFinish);
+                place
             }
+            Claim::Full => {
+                account::lose(Loss::TableFull);
+                return;
+            }
+        };
+        this.took_over::<COPY>(Hook::Map);
+        let bdev: u64 = M::read(bio, setting!(bio_bdev));
+        let device: u32 = M::read(bdev, setting!(bdev_dev));
+        let opf: u32 = M::read(bio, setting!(bio_opf));
+        let begin = Begin {
+            seq: this.next_seq::<COPY>(),
+            device,
+            device_slot: slot_of(device),
+            sector: M::read(bio, setting!(bio_sector)),
+            bytes: M::read(bio, setting!(bio_size)),
+            ioprio: M::read(bio, setting!(bio_ioprio)),
+            read_ahead: u64::from(opf) & setting!(read_ahead_mask) != 0,
+            submitter: (bpf_get_current_pid_tgid() >> 32) as u32,
+            cpu: cpu::number(),
+        };
+        // SAFETY: the place belongs to this I/O.
+        let state = unsafe { &mut *place.state };
+        state.begin(cpu::now(), &begin);
+        if setting!(records) != 0 {
+            // SAFETY: the helper has no preconditions.
+            let cgroup = unsafe { bpf_get_current_cgroup_id() };
+            state.submitted_by(bpf_get_current_comm().unwrap_or_default(), cgroup);
         }
-        Err(error) if error == -E2BIG => account::lose(Loss::TableFull),
-        Err(_) => account::lose(Loss::MapBusy),
-    }
+    });
 }
 
 /// The target refused the map: it is not an I/O.
 #[inline(always)]
 fn reject(io: u64) {
-    // SAFETY: the value is copied at once, and nothing else knows a refused I/O.
-    if let Some(device_slot) = unsafe { IN_FLIGHT.get(&io) }.map(InFlight::device_slot) {
-        account::rejected(device_slot);
-        if IN_FLIGHT.remove(&io).is_err() {
-            account::lose(Loss::MapBusy);
-        }
+    if let Some(place) = places::find(io) {
+        // SAFETY: nothing else knows a refused I/O.
+        account::rejected(unsafe { (*place.state).device_slot() });
+        place.release();
     }
 }
 
-/// The data device completed an I/O. `address` is the same as `bio`, as a number.
+/// The data device completed an I/O.
 #[inline(always)]
-fn complete<M: Memory>(bio: u64, address: u64, turn: Turn) {
+fn complete<M: Memory, const COPY: usize>(bio: u64) {
     let Some(this) = ThisCpu::get() else {
         return;
     };
-    if !this.is_turn_of(turn, Hook::EndIo, address) {
-        return;
-    }
-    let io: u64 = M::read(bio, setting!(bio_private));
-    // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
-    let is_news = IN_FLIGHT
-        .get_ptr_mut(&io)
-        .is_none_or(|state| unsafe { (*state).complete(cpu::now(), cpu::number()) });
-    if is_news {
-        this.took_over(turn, Hook::EndIo);
-    }
+    let program = if COPY == FIRST {
+        Scratch::EndIo
+    } else {
+        Scratch::EndIoSecond
+    };
+    let io = this.address(M::read(bio, setting!(bio_private)), program);
+    cpu::take_turn::<M, COPY>(Hook::EndIo, io, move |this| {
+        let is_news = places::find(io).is_none_or(|place| {
+            let completion = task::completion(this, M::IS_TYPED);
+            // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+            unsafe { (*place.state).complete(cpu::now(), cpu::number(), completion) }
+        });
+        if is_news {
+            this.took_over::<COPY>(Hook::EndIo);
+        }
+    });
 }
 
 /// The `dm_verity_io` of a bio that device-mapper hands to the target: it lies in front of the

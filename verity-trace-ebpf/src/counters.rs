@@ -3,7 +3,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::context::{Completion, Context};
 use crate::placement::{PAIRS, Placement};
+use crate::reason::{ALL_OUTCOMES, OUTCOMES};
+use crate::record::Record;
 use crate::slot::SLOTS;
 
 /// How often each slot was hit, for one device, one pair of placement and stage, and one shard.
@@ -25,6 +28,61 @@ pub const fn histogram_index(device_slot: u32, pair: usize, shard: u32, shards: 
     (device_slot * PAIRS as u32 + pair as u32) * shards + shard
 }
 
+/// How many sizes of I/Os are told apart, by powers of two.
+pub const SIZES: usize = 16;
+
+/// The smallest size that is told apart, as a power of two; the largest stands for all above it too.
+pub const SMALLEST_SIZE_BIT: u32 = 9;
+
+/// How many ioprio classes there are (`IOPRIO_CLASS_*`, include/uapi/linux/ioprio.h).
+pub const CLASSES: usize = 4;
+
+/// Where the class is in an ioprio (`IOPRIO_CLASS_SHIFT`, include/uapi/linux/ioprio.h).
+pub const CLASS_SHIFT: u16 = 13;
+
+/// The number of a size in [`DeviceCounters::outcomes`]; always below [`SIZES`].
+#[must_use]
+#[inline(always)]
+pub const fn size_number(bytes: u32) -> usize {
+    let number = (bytes | 1).ilog2().saturating_sub(SMALLEST_SIZE_BIT) as usize;
+    if number < SIZES { number } else { SIZES - 1 }
+}
+
+/// The number of an ioprio's class; one that does not exist counts as none.
+#[must_use]
+#[inline(always)]
+pub const fn class_number(ioprio: u16) -> usize {
+    let class = (ioprio >> CLASS_SHIFT) as usize;
+    if class < CLASSES { class } else { 0 }
+}
+
+/// Rows of the arrays that follow are powers of two: one mask then proves an index to the verifier.
+const PLACEMENT_SLOTS: usize = Placement::COUNT.next_power_of_two();
+const CONTEXT_SLOTS: usize = Context::COUNT.next_power_of_two();
+/// See [`outcome_index`].
+pub const OUTCOME_SLOTS: usize = OUTCOMES.next_power_of_two();
+
+/// Where an outcome is counted in [`DeviceCounters::outcomes`].
+#[must_use]
+#[inline(always)]
+pub const fn outcome_index(size: usize, class: usize, outcome: u8) -> usize {
+    (size * CLASSES + class) * OUTCOME_SLOTS + outcome as usize
+}
+
+/// Where a placement and the context of its completion are counted in [`DeviceCounters::completions`].
+#[must_use]
+#[inline(always)]
+pub const fn completion_index(placement: usize, completion: usize) -> usize {
+    placement * Completion::COUNT + completion
+}
+
+/// Where a placement and the context of its verification are counted in [`DeviceCounters::contexts`].
+#[must_use]
+#[inline(always)]
+pub const fn context_index(placement: usize, context: usize) -> usize {
+    placement * CONTEXT_SLOTS + context
+}
+
 /// The counters of one device in one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -35,26 +93,62 @@ pub struct DeviceCounters {
     pub incomplete: u64,
     /// Fallbacks whose attempt ran inline; the others ran on the BH workqueue.
     pub inline_attempts: u64,
-    /// I/Os finished, by placement.
-    pub finished: [u64; Placement::COUNT],
+    /// I/Os of which a block was read again because its hash did not match.
+    pub rechecked: u64,
+    /// I/Os for which forward error correction was tried.
+    pub fec: u64,
+    /// I/Os finished, by [`outcome_index`].
+    pub outcomes: [u64; SIZES * CLASSES * OUTCOME_SLOTS],
     /// Bytes of the I/Os finished, by placement.
-    pub bytes: [u64; Placement::COUNT],
+    pub bytes: [u64; PLACEMENT_SLOTS],
     /// I/Os that finished with an error status, by placement.
-    pub failed: [u64; Placement::COUNT],
+    pub failed: [u64; PLACEMENT_SLOTS],
     /// Nanoseconds, by pair of placement and stage.
-    pub sum_ns: [u64; PAIRS],
+    pub sum_ns: [u64; PAIRS.next_power_of_two()],
+    /// I/Os finished, by [`completion_index`].
+    pub completions: [u64; PLACEMENT_SLOTS * Completion::COUNT],
+    /// I/Os finished, by [`context_index`].
+    pub contexts: [u64; PLACEMENT_SLOTS * CONTEXT_SLOTS],
+    /// Fallbacks, by the context of their attempt.
+    pub attempt_contexts: [u64; CONTEXT_SLOTS],
+}
+
+impl DeviceCounters {
+    /// I/Os finished with this placement.
+    #[must_use]
+    pub fn finished(&self, placement: Placement) -> u64 {
+        self.outcomes
+            .chunks_exact(OUTCOME_SLOTS)
+            .flat_map(|outcomes| outcomes.iter().zip(ALL_OUTCOMES))
+            .filter(|(_, outcome)| outcome.0 == placement)
+            .map(|(count, _)| count)
+            .sum()
+    }
+}
+
+/// The first I/O of a device that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FirstFailure {
+    /// 1 once there is one.
+    pub is_taken: u64,
+    /// 1 once the rest is written.
+    pub is_written: u64,
+    /// Its first sector on the device.
+    pub sector: u64,
+    /// Its `blk_status_t`.
+    pub status: u64,
 }
 
 /// How many softirq vectors Linux has (`NR_SOFTIRQS`, include/linux/interrupt.h).
 pub const SOFTIRQ_VECTORS: usize = 10;
 
-/// A function of dm-verity that is watched by three copies of one program.
+/// A function of dm-verity that is watched by two copies of one program.
 ///
 /// The kernel does not run a tracing program that is already running on its CPU: a BH verification
 /// that interrupts one of kverityd would go unseen, and on a preemptible kernel so would everything
-/// while a task is preempted inside the program. Each copy runs right after the one before it and
-/// takes over what that was not run for; all of them would have to be interrupted at once for an
-/// event to be lost.
+/// while a task is preempted inside the program. The second copy runs right after the first and takes
+/// over what that was not run for; both would have to be interrupted at once for an event to be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Hook {
@@ -73,12 +167,29 @@ impl Hook {
     pub const COUNT: usize = 4;
 }
 
+/// A program that needs a place in [`CpuState::scratch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Scratch {
+    /// The first copy for `verity_end_io`.
+    EndIo = 0,
+    /// The second.
+    EndIoSecond = 1,
+    /// The one for `workqueue_queue_work`.
+    QueueWork = 2,
+}
+
+impl Scratch {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+}
+
 /// What one CPU did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CpuCounters {
     /// I/Os that each copy of a program saw mapped: the lower part of `Record::seq`.
-    pub mapped: [u64; 3],
+    pub mapped: [u64; 2],
     /// Nanoseconds in each softirq vector.
     pub softirq_ns: [u64; SOFTIRQ_VECTORS],
     /// Nanoseconds of verification in softirq, attempts that gave up included.
@@ -101,6 +212,31 @@ pub struct CpuCounters {
 pub struct CpuState {
     /// When the softirq that runs now was entered.
     pub softirq_entered_at: u64,
-    /// By [`Hook`]: what a copy of a program has handled and the last copy not yet seen.
+    /// The task that it runs in, by address.
+    pub softirq_task: u64,
+    /// The I/O that each copy for `verity_finish_io` accounts for.
+    pub results: [Record; 2],
+    /// Where a pointer becomes a number.
+    pub scratch: [u64; Scratch::COUNT],
+    /// By [`Hook`]: what the first copy of a program has handled and the second not yet seen.
     pub handled: [u64; Hook::COUNT],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two_and_the_ends_take_the_rest() {
+        let numbers = [0, 512, 1_023, 1_024, 4_096, 65_536, 1 << 20, u32::MAX].map(size_number);
+        assert_eq!(numbers, [0, 0, 0, 1, 3, 7, 11, 15]);
+    }
+
+    #[test]
+    fn an_ioprio_class_that_does_not_exist_counts_as_none() {
+        assert_eq!(
+            [0, 16_388, 3 << 13, 7 << 13].map(class_number),
+            [0, 2, 3, 0]
+        );
+    }
 }

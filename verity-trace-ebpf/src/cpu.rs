@@ -6,25 +6,23 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
-use verity_trace_ebpf::counters::{CpuCounters, Hook};
+use verity_trace_ebpf::counters::{CpuCounters, Hook, Scratch};
 use verity_trace_ebpf::in_flight::Verification;
+use verity_trace_ebpf::record::Record;
 use verity_trace_ebpf::settings::{
     IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
 };
 
 use crate::account::add;
 use crate::maps::CPUS;
+use crate::memory::Memory;
+use crate::task;
 
-/// Which of the three copies of a program runs (see [`Hook`]); they run in this order.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// The copy that handles what it sees.
-    First,
-    /// The copy that takes over what the first was not run for.
-    Second,
-    /// The copy that takes over what neither of the others was run for.
-    Third,
-}
+/// The copy of a program that handles what it sees (see [`Hook`]).
+pub const FIRST: usize = 0;
+
+/// The copy that runs after it and takes over what the first was not run for.
+pub const SECOND: usize = 1;
 
 /// This CPU's counters.
 #[derive(Clone, Copy)]
@@ -51,7 +49,7 @@ pub fn now() -> u64 {
 /// program. With interrupts off it does not; the kernel gives way right behind the program, where it
 /// enables migration (`__bpf_prog_exit_recur`, kernel/bpf/trampoline.c), or at the next interrupt.
 #[inline(always)]
-pub fn without_preemption(run: impl FnOnce()) {
+fn without_preemption(run: impl FnOnce()) {
     // SAFETY: a call gives up the registers that are named, and user space makes it one of a
     // function without arguments, or removes it.
     unsafe {
@@ -80,6 +78,23 @@ pub fn without_preemption(run: impl FnOnce()) {
     }
 }
 
+/// Runs a copy of a program for the event of `key`: the first always, the second when the first was
+/// not run for it.
+#[inline(always)]
+pub fn take_turn<M: Memory, const COPY: usize>(hook: Hook, key: u64, run: impl FnOnce(ThisCpu)) {
+    let Some(this) = ThisCpu::get() else {
+        return;
+    };
+    if !this.is_turn_of::<COPY>(hook, key) {
+        return;
+    }
+    if M::IS_TYPED {
+        without_preemption(|| run(this));
+    } else {
+        run(this);
+    }
+}
+
 impl ThisCpu {
     #[inline(always)]
     pub fn get() -> Option<Self> {
@@ -88,21 +103,47 @@ impl ThisCpu {
 
     /// Whether this copy has to handle the event of `key`.
     #[inline(always)]
-    pub fn is_turn_of(self, turn: Turn, hook: Hook, key: u64) -> bool {
+    fn is_turn_of<const COPY: usize>(self, hook: Hook, key: u64) -> bool {
         // SAFETY: a field of this CPU's value in the map, which is never freed.
         let handled = unsafe { &raw mut (*self.0).now.handled[hook as usize] };
         // SAFETY: as above.
         unsafe {
-            let is_handled = turn != Turn::First && *handled == key;
-            *handled = if turn == Turn::Third { 0 } else { key };
+            let is_handled = COPY != FIRST && *handled == key;
+            *handled = if COPY == FIRST { key } else { 0 };
             !is_handled
+        }
+    }
+
+    /// A typed pointer as a plain number, which may be calculated with: what went through a map has no
+    /// type. Each program has a place of its own for it, since a program never interrupts itself.
+    #[inline(always)]
+    pub fn address(self, pointer: u64, program: Scratch) -> u64 {
+        // SAFETY: as in `is_turn_of`.
+        unsafe {
+            let scratch = &raw mut (*self.0).now.scratch[program as usize];
+            scratch.write_volatile(pointer);
+            scratch.read_volatile()
+        }
+    }
+
+    /// Puts a record where the verifier knows nothing of what it holds: otherwise it would walk through
+    /// the accounting once for each way in which a record can come about.
+    #[inline(always)]
+    pub fn put<const COPY: usize>(self, record: &Record) -> *const Record {
+        // SAFETY: as in `is_turn_of`; each copy has its own, and a program never interrupts itself.
+        unsafe {
+            let mut result = &raw mut (*self.0).now.results[COPY];
+            result.write(*record);
+            // Without this the compiler remembers what it wrote.
+            asm!("{0} = {0}", inout(reg) result, options(preserves_flags, nostack));
+            result
         }
     }
 
     /// Counts what the first copy would have handled, had it been run.
     #[inline(always)]
-    pub fn took_over(self, turn: Turn, hook: Hook) {
-        if turn != Turn::First {
+    pub fn took_over<const COPY: usize>(self, hook: Hook) {
+        if COPY != FIRST {
             // SAFETY: as in `is_turn_of`.
             add(unsafe { &raw mut (*self.0).taken_over[hook as usize] }, 1);
         }
@@ -111,14 +152,14 @@ impl ThisCpu {
     /// The identity of the next I/O that this copy sees mapped here (`Record::seq`). Each copy has
     /// a counter of its own, since one may interrupt the other.
     #[inline(always)]
-    pub fn next_seq(self, turn: Turn) -> u64 {
+    pub fn next_seq<const COPY: usize>(self) -> u64 {
         // SAFETY: as in `is_turn_of`; a program never interrupts itself.
         let count = unsafe {
-            let mapped = &raw mut (*self.0).mapped[turn as usize];
+            let mapped = &raw mut (*self.0).mapped[COPY];
             *mapped += 1;
             *mapped
         };
-        u64::from(number()) << 48 | (turn as u64) << 46 | count
+        u64::from(number()) << 48 | (COPY as u64) << 47 | count
     }
 
     /// Counts a verification that begins here.
@@ -145,7 +186,10 @@ impl ThisCpu {
     #[inline(always)]
     pub fn enter_softirq(self) {
         // SAFETY: as in `is_turn_of`; softirqs do not nest on a CPU.
-        unsafe { (*self.0).now.softirq_entered_at = now() };
+        unsafe {
+            (*self.0).now.softirq_entered_at = now();
+            (*self.0).now.softirq_task = task::current();
+        }
     }
 
     #[inline(always)]
@@ -153,6 +197,7 @@ impl ThisCpu {
         // SAFETY: as in `enter_softirq`.
         let counters = unsafe { &mut *self.0 };
         let entered_at = core::mem::take(&mut counters.now.softirq_entered_at);
+        counters.now.softirq_task = 0;
         if entered_at != 0
             && let Some(ns) = counters.softirq_ns.get_mut(vector as usize)
         {
@@ -160,9 +205,11 @@ impl ThisCpu {
         }
     }
 
+    /// Whether it is in a softirq. Where softirqs can be preempted (`PREEMPT_RT`), another task that
+    /// runs meanwhile is not in one.
     #[inline(always)]
     pub fn is_in_softirq(self) -> bool {
         // SAFETY: as in `is_turn_of`.
-        unsafe { (*self.0).now.softirq_entered_at != 0 }
+        unsafe { (*self.0).now.softirq_task == task::current() }
     }
 }

@@ -5,14 +5,30 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::context::{Completion, Context};
 use crate::placement::{Placement, Stage};
-use crate::record::{ABSENT, CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, Record};
+use crate::reason::{Reason, outcome};
+use crate::record::{
+    ABSENT, CLOCK, COMMAND_BYTES, FEC, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, RECHECKED, Record,
+};
 
 /// A verification on kverityd began.
-const KVERITYD: u8 = 1 << 7;
+const KVERITYD: u16 = 1 << 15;
 
 /// It was queued on the BH workqueue.
-const QUEUED_ON_BH: u8 = 1 << 6;
+const QUEUED_ON_BH: u16 = 1 << 14;
+
+/// The device's table had the option when the I/O was verified.
+const OPTION: u16 = 1 << 13;
+
+/// The attempt returned that there is no memory.
+const NO_MEMORY: u16 = 1 << 12;
+
+/// What a record carries of the flags.
+const RECORDED: u16 = READ_AHEAD | INLINE_ATTEMPT | RECHECKED | FEC;
+
+/// Stands for a limit that was not read.
+const NO_LIMIT: u64 = u64::MAX;
 
 /// What `verity_map` tells about an I/O.
 #[derive(Clone, Copy, Debug)]
@@ -48,17 +64,34 @@ pub enum Verification {
     Inline,
 }
 
+/// By what this kernel decides where an I/O is verified.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Rules {
+    /// It accepts the option and ignores it.
+    pub is_inert: bool,
+    /// It has `use_bh_bytes`.
+    pub has_limits: bool,
+    /// It leaves an I/O to kverityd when the CPU has another task to run.
+    pub gives_way: bool,
+    /// It is seen when a hash does not match; otherwise the status has to tell.
+    pub sees_mismatch: bool,
+}
+
 /// An I/O in flight. Times are nanoseconds of `CLOCK_MONOTONIC`; 0 means that it did not happen yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct InFlight {
-    seq: u64,
     mapped_at: u64,
     completed_at: u64,
     attempted_at: u64,
     gave_up_at: u64,
     verified_at: u64,
+    seq: u64,
     sector: u64,
+    limit: u64,
+    cgroup: u64,
+    command: [u8; COMMAND_BYTES],
     device: u32,
     device_slot: u32,
     bytes: u32,
@@ -67,34 +100,51 @@ pub struct InFlight {
     submit_cpu: u16,
     complete_cpu: u16,
     verify_cpu: u16,
-    flags: u8,
-    reserved: [u8; 7],
+    flags: u16,
+    completion: u8,
+    context: u8,
+    attempt_context: u8,
+    reserved: [u8; 3],
 }
 
 impl InFlight {
-    /// The I/O enters `verity_map`.
-    #[must_use]
+    /// The I/O enters `verity_map`: whatever was here before is gone. Written field by field, since
+    /// a copy of the whole would be made on a stack of 512 bytes.
     #[inline(always)]
-    pub fn begin(now: u64, begin: &Begin) -> Self {
-        Self {
-            seq: begin.seq,
-            mapped_at: now,
-            completed_at: 0,
-            attempted_at: 0,
-            gave_up_at: 0,
-            verified_at: 0,
-            sector: begin.sector,
-            device: begin.device,
-            device_slot: begin.device_slot,
-            bytes: begin.bytes,
-            submitter: begin.submitter,
-            ioprio: begin.ioprio,
-            submit_cpu: begin.cpu,
-            complete_cpu: 0,
-            verify_cpu: 0,
-            flags: if begin.read_ahead { READ_AHEAD } else { 0 },
-            reserved: [0; 7],
-        }
+    pub fn begin(&mut self, now: u64, begin: &Begin) {
+        self.mapped_at = now;
+        self.completed_at = 0;
+        self.attempted_at = 0;
+        self.gave_up_at = 0;
+        self.verified_at = 0;
+        self.seq = begin.seq;
+        self.sector = begin.sector;
+        self.limit = NO_LIMIT;
+        self.device = begin.device;
+        self.device_slot = begin.device_slot;
+        self.bytes = begin.bytes;
+        self.submitter = begin.submitter;
+        self.ioprio = begin.ioprio;
+        self.submit_cpu = begin.cpu;
+        self.complete_cpu = 0;
+        self.verify_cpu = 0;
+        self.flags = if begin.read_ahead { READ_AHEAD } else { 0 };
+        self.completion = Completion::Unknown as u8;
+        self.context = Context::Unknown as u8;
+        self.attempt_context = Context::Unknown as u8;
+    }
+
+    /// Who submitted it, which only records tell.
+    #[inline(always)]
+    pub fn submitted_by(&mut self, command: [u8; COMMAND_BYTES], cgroup: u64) {
+        self.command = command;
+        self.cgroup = cgroup;
+    }
+
+    /// Nothing is in flight here any more.
+    #[inline(always)]
+    pub fn end(&mut self) {
+        self.mapped_at = 0;
     }
 
     /// Whether nothing but its beginning was seen yet.
@@ -107,27 +157,35 @@ impl InFlight {
     /// The data device completed it: `verity_end_io`. Returns whether this is news: each event is
     /// handled once, however many copies of a program see it.
     #[inline(always)]
-    pub fn complete(&mut self, now: u64, cpu: u16) -> bool {
+    pub fn complete(&mut self, now: u64, cpu: u16, completion: Completion) -> bool {
         let is_news = self.completed_at == 0;
         if is_news {
             self.completed_at = now;
             self.complete_cpu = cpu;
+            self.completion = completion as u8;
         }
         is_news
     }
 
-    /// It is queued on `kverityd`; after an attempt in softirq this is the attempt's end.
+    /// It is queued on `kverityd`; after an attempt in softirq this is the attempt's end. `limit` is
+    /// how many bytes its ioprio class may have to be verified in BH, absent when it cannot be read.
     #[inline(always)]
-    pub fn queue_on_kverityd(&mut self, now: u64) {
-        if self.attempted_at != 0 && self.flags & KVERITYD == 0 && self.gave_up_at == 0 {
-            self.gave_up_at = now;
+    pub fn queue_on_kverityd(&mut self, now: u64, limit: Option<u32>) {
+        if self.attempted_at != 0 {
+            if self.flags & KVERITYD == 0 && self.gave_up_at == 0 {
+                self.gave_up_at = now;
+            }
+        } else if let Some(limit) = limit {
+            self.limit = u64::from(limit);
         }
     }
 
-    /// It is queued on the BH workqueue: its verification in BH is not the completion's.
+    /// It is queued on the BH workqueue: its verification in BH is not the completion's. Where the
+    /// kernel can verify inline it does this only in hardirq or with interrupts off.
     #[inline(always)]
     pub fn queue_on_bh(&mut self) {
         self.flags |= QUEUED_ON_BH;
+        self.completion = Completion::HardirqOrIrqsOff as u8;
     }
 
     /// What a verification is that the kernel calls one in BH.
@@ -141,14 +199,16 @@ impl InFlight {
         }
     }
 
-    /// `verity_verify_io` begins. Returns whether this is news.
+    /// `verity_verify_io` begins, on a device whose table has the option or has not. Returns whether
+    /// this is news.
     #[inline(always)]
     pub fn verify(
         &mut self,
         now: u64,
         cpu: u16,
         verification: Verification,
-        in_softirq: bool,
+        context: Context,
+        option: bool,
     ) -> bool {
         if let Verification::Kverityd = verification {
             if self.flags & KVERITYD != 0 {
@@ -156,32 +216,52 @@ impl InFlight {
             }
             self.flags |= KVERITYD;
             self.verified_at = now;
+            self.context = context as u8;
         } else {
             if self.attempted_at != 0 {
                 return false;
             }
             self.attempted_at = now;
+            self.attempt_context = context as u8;
             if let Verification::Inline = verification {
                 self.flags |= INLINE_ATTEMPT;
             }
-            if in_softirq {
-                self.flags |= IN_SOFTIRQ;
-            }
+        }
+        if option {
+            self.flags |= OPTION;
         }
         self.verify_cpu = cpu;
         true
     }
 
+    /// The attempt found no memory.
+    #[inline(always)]
+    pub fn found_no_memory(&mut self) {
+        self.flags |= NO_MEMORY;
+    }
+
+    /// A block is read again because its hash did not match.
+    #[inline(always)]
+    pub fn recheck(&mut self) {
+        self.flags |= RECHECKED;
+    }
+
+    /// Forward error correction is tried because a hash did not match or a block could not be read.
+    #[inline(always)]
+    pub fn correct(&mut self) {
+        self.flags |= FEC;
+    }
+
     /// `verity_finish_io` begins: the I/O becomes a record. `status` is a `blk_status_t`.
     #[must_use]
     #[inline(always)]
-    pub fn finish(&self, now: u64, status: u8) -> Record {
+    pub fn finish(&self, now: u64, status: u8, rules: Rules) -> Record {
         let mut clock = Cursor {
             at: self.mapped_at,
             went_back: false,
         };
         let mut stages = [ABSENT; Stage::PARTS];
-        let mut flags = self.flags & !(KVERITYD | QUEUED_ON_BH);
+        let mut flags = self.flags & RECORDED;
         let placement = self.placement();
         if let Placement::None = placement {
             stages[Stage::Device.number()] = clock.advance(now);
@@ -227,12 +307,18 @@ impl InFlight {
         if clock.went_back {
             flags |= CLOCK;
         }
+        let (context, attempt_context) = match placement {
+            Placement::Bh | Placement::Inline => (self.attempt_context, Context::Unknown as u8),
+            _ => (self.context, self.attempt_context),
+        };
         Record {
             seq: self.seq,
             mapped_at: self.mapped_at,
             sector: self.sector,
             total_ns: clock.at - self.mapped_at,
             stages_ns: stages,
+            cgroup: self.cgroup,
+            command: self.command,
             device: self.device,
             bytes: self.bytes,
             submitter: self.submitter,
@@ -240,11 +326,44 @@ impl InFlight {
             submit_cpu: self.submit_cpu,
             complete_cpu: self.complete_cpu,
             verify_cpu: self.verify_cpu,
+            flags,
             status,
             placement: placement as u8,
-            flags,
-            reserved: 0,
+            outcome: outcome(placement, self.reason(placement, status, rules)),
+            completion: self.completion,
+            context,
+            attempt_context,
+            reserved: [0; 4],
         }
+    }
+
+    /// When it entered `verity_map`; absent when nothing is in flight here.
+    #[must_use]
+    pub fn mapped_at(&self) -> Option<u64> {
+        (self.mapped_at != 0).then_some(self.mapped_at)
+    }
+
+    /// The stage that it is in. A verification that goes on may yet turn out to be an attempt.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        if self.flags & KVERITYD != 0 {
+            Stage::Verify
+        } else if self.gave_up_at != 0 {
+            Stage::RetryWait
+        } else if self.attempted_at != 0 {
+            Stage::Verify
+        } else if self.completed_at != 0 {
+            Stage::Wait
+        } else {
+            Stage::Device
+        }
+    }
+
+    /// `bi_ioprio`.
+    #[must_use]
+    #[inline(always)]
+    pub fn ioprio(&self) -> u16 {
+        self.ioprio
     }
 
     /// Where the device's counters are.
@@ -263,6 +382,45 @@ impl InFlight {
             (true, false) => Placement::Bh,
             (false, true) => Placement::Kverityd,
             (false, false) => Placement::None,
+        }
+    }
+
+    #[inline(always)]
+    fn reason(&self, placement: Placement, status: u8, rules: Rules) -> Option<Reason> {
+        match placement {
+            Placement::Bh | Placement::Inline => None,
+            Placement::Kverityd => Some(self.reason_for_kverityd(rules)),
+            Placement::Fallback => Some(if self.flags & NO_MEMORY != 0 {
+                Reason::NoMemory
+            } else if self.flags & (RECHECKED | FEC) != 0 || status != 0 && !rules.sees_mismatch {
+                Reason::Mismatch
+            } else {
+                Reason::CacheMiss
+            }),
+            Placement::None => Some(if status == 0 {
+                Reason::Unknown
+            } else if self.flags & READ_AHEAD != 0 {
+                Reason::ReadaheadError
+            } else {
+                Reason::DeviceError
+            }),
+        }
+    }
+
+    #[inline(always)]
+    fn reason_for_kverityd(&self, rules: Rules) -> Reason {
+        if self.flags & OPTION == 0 {
+            Reason::OptionOff
+        } else if rules.is_inert {
+            Reason::Inert
+        } else if !rules.has_limits || self.limit == NO_LIMIT {
+            Reason::Unknown
+        } else if u64::from(self.bytes) > self.limit {
+            Reason::TooLarge
+        } else if rules.gives_way {
+            Reason::NeedResched
+        } else {
+            Reason::Unknown
         }
     }
 }
@@ -304,8 +462,17 @@ mod tests {
         cpu: 1,
     };
 
+    const RULES: Rules = Rules {
+        is_inert: false,
+        has_limits: true,
+        gives_way: true,
+        sees_mismatch: true,
+    };
+
     fn begun() -> InFlight {
-        InFlight::begin(1_000, &BEGIN)
+        let mut io = InFlight::zeroed();
+        io.begin(1_000, &BEGIN);
+        io
     }
 
     fn stages(record: &Record) -> [Option<u64>; Stage::PARTS] {
@@ -319,10 +486,10 @@ mod tests {
     #[test]
     fn kverityd_has_device_wait_and_verify() {
         let mut io = begun();
-        io.complete(1_100, 0);
-        io.queue_on_kverityd(1_110);
-        io.verify(1_150, 1, Verification::Kverityd, false);
-        let record = io.finish(1_400, 0);
+        io.complete(1_100, 0, Completion::Softirq);
+        io.queue_on_kverityd(1_110, None);
+        io.verify(1_150, 1, Verification::Kverityd, Context::Kworker, true);
+        let record = io.finish(1_400, 0, RULES);
         assert_eq!(record.placement(), Some(Placement::Kverityd));
         assert_eq!(
             stages(&record),
@@ -330,6 +497,8 @@ mod tests {
         );
         assert_eq!(record.total_ns, 400);
         assert_eq!(record.flags, 0);
+        assert_eq!(record.completion, Completion::Softirq as u8);
+        assert_eq!(record.context, Context::Kworker as u8);
         assert_eq!(
             (record.submit_cpu, record.complete_cpu, record.verify_cpu),
             (1, 0, 1)
@@ -340,18 +509,20 @@ mod tests {
     fn bh_and_inline_differ_by_how_they_were_started() {
         for (queued, placement) in [(true, Placement::Bh), (false, Placement::Inline)] {
             let mut io = begun();
-            io.complete(1_100, 0);
+            io.complete(1_100, 0, Completion::Softirq);
             if queued {
                 io.queue_on_bh();
             }
-            io.verify(1_150, 0, io.bh_or_inline(), true);
-            let record = io.finish(1_400, 0);
+            io.verify(1_150, 0, io.bh_or_inline(), Context::Softirq, true);
+            let record = io.finish(1_400, 0, RULES);
             assert_eq!(record.placement(), Some(placement));
             assert_eq!(
                 stages(&record),
                 [Some(100), Some(50), None, None, Some(250)]
             );
-            assert_eq!(record.flags & !INLINE_ATTEMPT, IN_SOFTIRQ);
+            assert_eq!(record.flags & !INLINE_ATTEMPT, 0);
+            assert_eq!(record.context, Context::Softirq as u8);
+            assert_eq!(record.outcome(), Some((placement, None)));
         }
     }
 
@@ -359,13 +530,19 @@ mod tests {
     fn a_fallback_keeps_its_attempt_apart_and_its_attempts_placement() {
         for (verification, inline) in [(Verification::Bh, false), (Verification::Inline, true)] {
             let mut io = begun();
-            io.complete(1_100, 0);
-            io.verify(1_150, 0, verification, true);
-            io.queue_on_kverityd(1_170);
-            io.verify(1_270, 0, Verification::Kverityd, false);
-            let record = io.finish(1_500, 0);
+            io.complete(1_100, 0, Completion::Softirq);
+            io.verify(1_150, 0, verification, Context::Ksoftirqd, true);
+            io.queue_on_kverityd(1_170, None);
+            io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+            let record = io.finish(1_500, 0, RULES);
             assert_eq!(record.placement(), Some(Placement::Fallback));
             assert_eq!(record.has(INLINE_ATTEMPT), inline);
+            assert_eq!(record.attempt_context, Context::Ksoftirqd as u8);
+            assert_eq!(record.context, Context::Kworker as u8);
+            assert_eq!(
+                record.outcome(),
+                Some((Placement::Fallback, Some(Reason::CacheMiss)))
+            );
             assert_eq!(
                 stages(&record),
                 [Some(100), Some(50), Some(20), Some(100), Some(230)]
@@ -376,8 +553,8 @@ mod tests {
     #[test]
     fn an_early_finish_is_none_with_all_its_time_in_device() {
         let mut io = begun();
-        io.complete(1_100, 0);
-        let record = io.finish(1_101, 10);
+        io.complete(1_100, 0, Completion::Softirq);
+        let record = io.finish(1_101, 10, RULES);
         assert_eq!(record.placement(), Some(Placement::None));
         assert_eq!(stages(&record), [Some(101), None, None, None, None]);
         assert_eq!((record.status, record.total_ns), (10, 101));
@@ -387,16 +564,16 @@ mod tests {
     fn each_event_is_handled_once() {
         let mut io = begun();
         assert!(io.is_fresh());
-        assert!(io.complete(1_100, 0));
-        assert!(!io.complete(1_101, 1));
-        assert!(io.verify(1_150, 0, Verification::Bh, true));
-        assert!(!io.verify(1_151, 1, Verification::Bh, true));
-        io.queue_on_kverityd(1_170);
-        io.queue_on_kverityd(1_171);
-        assert!(io.verify(1_270, 0, Verification::Kverityd, false));
-        assert!(!io.verify(1_271, 1, Verification::Kverityd, false));
+        assert!(io.complete(1_100, 0, Completion::Softirq));
+        assert!(!io.complete(1_101, 1, Completion::Softirq));
+        assert!(io.verify(1_150, 0, Verification::Bh, Context::Softirq, true));
+        assert!(!io.verify(1_151, 1, Verification::Bh, Context::Softirq, true));
+        io.queue_on_kverityd(1_170, None);
+        io.queue_on_kverityd(1_171, None);
+        assert!(io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true));
+        assert!(!io.verify(1_271, 1, Verification::Kverityd, Context::Kworker, true));
         assert!(!io.is_fresh());
-        let record = io.finish(1_500, 0);
+        let record = io.finish(1_500, 0, RULES);
         assert_eq!(
             stages(&record),
             [Some(100), Some(50), Some(20), Some(100), Some(230)]
@@ -407,8 +584,8 @@ mod tests {
     #[test]
     fn a_success_without_verification_is_a_missed_verification() {
         let mut io = begun();
-        io.complete(1_100, 0);
-        let record = io.finish(1_400, 0);
+        io.complete(1_100, 0, Completion::Softirq);
+        let record = io.finish(1_400, 0, RULES);
         assert_eq!(record.placement(), Some(Placement::None));
         assert!(record.has(INCOMPLETE));
     }
@@ -416,8 +593,8 @@ mod tests {
     #[test]
     fn a_missed_completion_costs_two_stages_and_is_said() {
         let mut io = begun();
-        io.verify(1_150, 0, Verification::Kverityd, false);
-        let record = io.finish(1_400, 0);
+        io.verify(1_150, 0, Verification::Kverityd, Context::Kworker, true);
+        let record = io.finish(1_400, 0, RULES);
         assert_eq!(stages(&record), [None, None, None, None, Some(250)]);
         assert_eq!(record.total_ns, 400);
         assert!(record.has(INCOMPLETE));
@@ -426,10 +603,10 @@ mod tests {
     #[test]
     fn a_missed_requeue_costs_the_attempt_and_is_said() {
         let mut io = begun();
-        io.complete(1_100, 0);
-        io.verify(1_150, 0, Verification::Bh, true);
-        io.verify(1_270, 0, Verification::Kverityd, false);
-        let record = io.finish(1_500, 0);
+        io.complete(1_100, 0, Completion::Softirq);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+        let record = io.finish(1_500, 0, RULES);
         assert_eq!(record.placement(), Some(Placement::Fallback));
         assert_eq!(
             stages(&record),
@@ -441,10 +618,10 @@ mod tests {
     #[test]
     fn a_missed_retry_is_a_fallback_all_the_same() {
         let mut io = begun();
-        io.complete(1_100, 0);
-        io.verify(1_150, 0, Verification::Bh, true);
-        io.queue_on_kverityd(1_170);
-        let record = io.finish(1_500, 0);
+        io.complete(1_100, 0, Completion::Softirq);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+        io.queue_on_kverityd(1_170, None);
+        let record = io.finish(1_500, 0, RULES);
         assert_eq!(record.placement(), Some(Placement::Fallback));
         assert_eq!(stages(&record), [Some(100), Some(50), Some(20), None, None]);
         assert_eq!(record.total_ns, 500);
@@ -454,12 +631,117 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_is_counted_as_nothing() {
         let mut io = begun();
-        io.complete(1_100, 0);
-        io.verify(1_090, 1, Verification::Kverityd, false);
-        let record = io.finish(1_200, 0);
+        io.complete(1_100, 0, Completion::Softirq);
+        io.verify(1_090, 1, Verification::Kverityd, Context::Kworker, true);
+        let record = io.finish(1_200, 0, RULES);
         assert_eq!(stages(&record), [Some(100), Some(0), None, None, Some(100)]);
         assert!(record.has(CLOCK));
         assert_eq!(record.total_ns, 200);
+    }
+
+    fn reason(io: &InFlight, status: u8, rules: Rules) -> Option<Reason> {
+        io.finish(2_000, status, rules).outcome()?.1
+    }
+
+    fn on_kverityd(option: bool, limit: Option<u32>) -> InFlight {
+        let mut io = begun();
+        io.complete(1_100, 0, Completion::Task);
+        io.queue_on_kverityd(1_110, limit);
+        io.verify(1_150, 1, Verification::Kverityd, Context::Kworker, option);
+        io
+    }
+
+    #[test]
+    fn kverityd_has_a_reason_by_option_era_size_and_limit() {
+        let reason = |option, limit, rules| reason(&on_kverityd(option, limit), 0, rules);
+        let inert = Rules {
+            is_inert: true,
+            has_limits: false,
+            ..RULES
+        };
+        assert_eq!(reason(false, Some(8_192), RULES), Some(Reason::OptionOff));
+        assert_eq!(reason(false, None, inert), Some(Reason::OptionOff));
+        assert_eq!(reason(true, None, inert), Some(Reason::Inert));
+        assert_eq!(reason(true, Some(4_095), RULES), Some(Reason::TooLarge));
+        assert_eq!(reason(true, Some(0), RULES), Some(Reason::TooLarge));
+        assert_eq!(reason(true, Some(4_096), RULES), Some(Reason::NeedResched));
+        let never_gives_way = Rules {
+            gives_way: false,
+            ..RULES
+        };
+        assert_eq!(
+            reason(true, Some(4_096), never_gives_way),
+            Some(Reason::Unknown)
+        );
+        assert_eq!(reason(true, None, RULES), Some(Reason::Unknown));
+    }
+
+    #[test]
+    fn a_fallback_is_a_cache_miss_unless_something_else_was_seen() {
+        let fallback = || {
+            let mut io = begun();
+            io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+            io.queue_on_kverityd(1_170, None);
+            io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+            io
+        };
+        assert_eq!(reason(&fallback(), 0, RULES), Some(Reason::CacheMiss));
+        let mut io = fallback();
+        io.recheck();
+        assert_eq!(reason(&io, 0, RULES), Some(Reason::Mismatch));
+        assert!(io.finish(2_000, 0, RULES).has(RECHECKED));
+        let mut io = fallback();
+        io.correct();
+        assert_eq!(reason(&io, 0, RULES), Some(Reason::Mismatch));
+        let mut io = fallback();
+        io.found_no_memory();
+        assert_eq!(reason(&io, 0, RULES), Some(Reason::NoMemory));
+        // The hash device can fail too; where a mismatch would be seen this is not one.
+        assert_eq!(reason(&fallback(), 10, RULES), Some(Reason::CacheMiss));
+        let blind = Rules {
+            sees_mismatch: false,
+            ..RULES
+        };
+        assert_eq!(reason(&fallback(), 10, blind), Some(Reason::Mismatch));
+    }
+
+    #[test]
+    fn what_was_not_verified_had_an_error() {
+        let mut io = begun();
+        io.complete(1_100, 0, Completion::HardirqOrIrqsOff);
+        assert_eq!(reason(&io, 10, RULES), Some(Reason::DeviceError));
+        assert_eq!(reason(&io, 0, RULES), Some(Reason::Unknown));
+        let begin = Begin {
+            read_ahead: true,
+            ..BEGIN
+        };
+        io.begin(1_000, &begin);
+        assert_eq!(reason(&io, 10, RULES), Some(Reason::ReadaheadError));
+    }
+
+    #[test]
+    fn the_kernels_own_decision_tells_where_it_was_completed() {
+        let mut io = begun();
+        io.complete(1_100, 0, Completion::Task);
+        io.queue_on_bh();
+        let record = io.finish(1_400, 0, RULES);
+        assert_eq!(record.completion, Completion::HardirqOrIrqsOff as u8);
+    }
+
+    #[test]
+    fn an_io_in_flight_is_in_one_stage() {
+        let mut io = begun();
+        assert_eq!((io.stage(), io.mapped_at()), (Stage::Device, Some(1_000)));
+        io.complete(1_100, 0, Completion::Task);
+        assert_eq!(io.stage(), Stage::Wait);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+        assert_eq!(io.stage(), Stage::Verify);
+        io.queue_on_kverityd(1_170, None);
+        assert_eq!(io.stage(), Stage::RetryWait);
+        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+        assert_eq!(io.stage(), Stage::Verify);
+        io.end();
+        assert_eq!(io.mapped_at(), None);
     }
 
     /// Everything that can happen to an I/O in flight.
@@ -479,7 +761,7 @@ mod tests {
         prop_oneof![
             Just(Event::Complete),
             Just(Event::QueueOnKverityd),
-            (verification, any::<bool>()).prop_map(|(how, softirq)| Event::Verify(how, softirq)),
+            (verification, any::<bool>()).prop_map(|(how, option)| Event::Verify(how, option)),
         ]
     }
 
@@ -495,12 +777,16 @@ mod tests {
             for &(event, now) in &events {
                 let now = now + 500;
                 match event {
-                    Event::Complete => drop(io.complete(now, 0)),
-                    Event::QueueOnKverityd => io.queue_on_kverityd(now),
-                    Event::Verify(how, softirq) => drop(io.verify(now, 0, how, softirq)),
+                    Event::Complete => {
+                        io.complete(now, 0, Completion::Task);
+                    }
+                    Event::QueueOnKverityd => io.queue_on_kverityd(now, None),
+                    Event::Verify(how, option) => {
+                        io.verify(now, 0, how, Context::Softirq, option);
+                    }
                 }
             }
-            let record = io.finish(end + 500, 0);
+            let record = io.finish(end + 500, 0, RULES);
             let placement = record.placement().expect("a placement");
             let sum: u64 = stages(&record).into_iter().flatten().sum();
             if record.has(INCOMPLETE) {
@@ -528,16 +814,16 @@ mod tests {
             let mut at = gaps.into_iter().map(|gap| { now += gap; now });
             let mut tick = move || at.next().expect("five gaps");
             let mut io = begun();
-            io.complete(tick(), 0);
+            io.complete(tick(), 0, Completion::Task);
             if let Some(inline) = attempt {
                 let how = if inline { Verification::Inline } else { Verification::Bh };
-                io.verify(tick(), 0, how, true);
+                io.verify(tick(), 0, how, Context::Softirq, true);
             }
             if attempt.is_none() || falls_back {
-                io.queue_on_kverityd(tick());
-                io.verify(tick(), 0, Verification::Kverityd, false);
+                io.queue_on_kverityd(tick(), None);
+                io.verify(tick(), 0, Verification::Kverityd, Context::Kworker, true);
             }
-            let record = io.finish(tick(), 0);
+            let record = io.finish(tick(), 0, RULES);
             prop_assert!(!record.has(INCOMPLETE | CLOCK));
             prop_assert_eq!(stages(&record).into_iter().flatten().sum::<u64>(), record.total_ns);
             let expected = match (attempt, falls_back) {

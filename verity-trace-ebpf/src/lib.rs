@@ -9,10 +9,13 @@
     reason = "a call between BPF functions costs the verifier what it knows about the arguments"
 )]
 
+pub mod context;
 pub mod counters;
 pub mod in_flight;
 pub mod loss;
 pub mod placement;
+pub mod reason;
 pub mod record;
 pub mod settings;
 pub mod slot;
+pub mod table;

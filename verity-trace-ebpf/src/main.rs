@@ -40,7 +40,11 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
 #[cfg(target_arch = "bpf")]
+mod places;
+#[cfg(target_arch = "bpf")]
 mod softirq;
+#[cfg(target_arch = "bpf")]
+mod task;
 #[cfg(target_arch = "bpf")]
 mod verify;
 #[cfg(target_arch = "bpf")]

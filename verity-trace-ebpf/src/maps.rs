@@ -1,17 +1,22 @@
 //! Every map, and the load-time settings. All are bounded; user space sets the sizes that depend on
 //! the machine before it loads the programs.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
-use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, Slots};
+use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, FirstFailure, Slots};
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::Loss;
-use verity_trace_ebpf::settings::{MAX_IN_FLIGHT, RING_BYTES, Settings};
+use verity_trace_ebpf::settings::{RING_BYTES, Settings};
+use verity_trace_ebpf::table::{MAX_IN_FLIGHT, SETS, Set};
 
-/// I/Os in flight, by the address of their `dm_verity_io`. An I/O that finds it full is not traced
-/// and counted as `table-full`.
+/// The keys of the I/Os in flight (see `table`). User space maps it into its memory to walk it.
 #[map]
-pub static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(MAX_IN_FLIGHT, 0);
+pub static KEYS: Array<Set> = Array::with_max_entries(SETS, BPF_F_MMAPABLE);
+
+/// The I/Os in flight, in the order of their keys.
+#[map]
+pub static IN_FLIGHT: Array<InFlight> = Array::with_max_entries(MAX_IN_FLIGHT, 0);
 
 /// The slot of each device, by `dev_t`. A device that finds no free slot shares the slot `other`.
 #[map]
@@ -28,6 +33,10 @@ pub static COUNTERS: Array<DeviceCounters> = Array::with_max_entries(1, 0);
 /// Histograms by device slot, pair of placement and stage, and shard.
 #[map]
 pub static HISTOGRAMS: Array<Slots> = Array::with_max_entries(1, 0);
+
+/// The first failure of each device, by device slot.
+#[map]
+pub static FIRST_FAILURES: Array<FirstFailure> = Array::with_max_entries(1, 0);
 
 /// What each CPU did.
 #[map]

@@ -1,10 +1,16 @@
 //! Reading kernel memory at offsets that user space found in BTF.
 
+use core::arch::asm;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_func_arg};
 
 /// How memory behind a pointer is read.
 pub trait Memory {
+    /// Whether user space loads the programs that read it this way by itself, and fills in what only
+    /// the kernel's BTF knows.
+    const IS_TYPED: bool;
+
     /// The value at `base + offset`; what cannot be read is 0.
     fn read<T: Copy + Default>(base: u64, offset: u64) -> T;
 }
@@ -18,6 +24,8 @@ pub struct Typed;
 pub struct Untyped;
 
 impl Memory for Typed {
+    const IS_TYPED: bool = true;
+
     #[inline(always)]
     fn read<T: Copy + Default>(base: u64, offset: u64) -> T {
         // SAFETY: the verifier accepts the program only when this is a field of a known type, and
@@ -27,6 +35,8 @@ impl Memory for Typed {
 }
 
 impl Memory for Untyped {
+    const IS_TYPED: bool = false;
+
     #[inline(always)]
     fn read<T: Copy + Default>(base: u64, offset: u64) -> T {
         // SAFETY: the helper checks the address.
@@ -42,4 +52,13 @@ pub fn scalar_arg(ctx: &impl EbpfContext, index: u32) -> u64 {
     // SAFETY: the helper writes one value, and fails only for an argument that does not exist.
     unsafe { bpf_get_func_arg(ctx.as_ptr(), index, &raw mut value) };
     value
+}
+
+/// The same number, of which the compiler knows nothing: it leaves out no check that the verifier
+/// needs, and makes no branch of a calculation.
+#[inline(always)]
+pub fn opaque(mut number: u64) -> u64 {
+    // SAFETY: it only looks like a change.
+    unsafe { asm!("{0} = {0}", inout(reg) number, options(nomem, preserves_flags, nostack)) };
+    number
 }

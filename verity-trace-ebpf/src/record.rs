@@ -3,27 +3,33 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::placement::{Placement, Stage};
+use crate::reason::{ALL_OUTCOMES, Outcome};
 
 /// Stands in [`Record::stages_ns`] for a stage that did not happen or was not seen.
 pub const ABSENT: u64 = u64::MAX;
 
 /// The submitter asked for read-ahead (`REQ_RAHEAD`).
-pub const READ_AHEAD: u8 = 1 << 0;
-/// The verification, or the attempt that gave up, ran in softirq.
-pub const IN_SOFTIRQ: u8 = 1 << 1;
+pub const READ_AHEAD: u16 = 1 << 0;
 /// Some event of this I/O was not seen, so its stages do not add up to its total.
-pub const INCOMPLETE: u8 = 1 << 2;
+pub const INCOMPLETE: u16 = 1 << 1;
 /// Two clocks disagreed, and a negative difference was counted as 0.
-pub const CLOCK: u8 = 1 << 3;
+pub const CLOCK: u16 = 1 << 2;
 /// A softirq attempt ran inline; together with [`Placement::Fallback`] it is the attempt's placement.
-pub const INLINE_ATTEMPT: u8 = 1 << 4;
+pub const INLINE_ATTEMPT: u16 = 1 << 3;
+/// A block was read again because its hash did not match (`verity_recheck`).
+pub const RECHECKED: u16 = 1 << 4;
+/// Forward error correction was tried (`verity_fec_decode`).
+pub const FEC: u16 = 1 << 5;
+
+/// Bytes of a command's name, the last of them 0 (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMMAND_BYTES: usize = 16;
 
 /// One finished I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Record {
     /// Its identity: the number among all I/Os that one copy of a program saw mapped on one CPU,
-    /// with the copy in bits 46 and 47 and the CPU in the bits above.
+    /// with the copy in bit 47 and the CPU in the bits above.
     pub seq: u64,
     /// When `verity_map` was entered, in nanoseconds of `CLOCK_MONOTONIC`.
     pub mapped_at: u64,
@@ -33,6 +39,10 @@ pub struct Record {
     pub total_ns: u64,
     /// Nanoseconds by [`Stage`], [`ABSENT`] where there is none.
     pub stages_ns: [u64; Stage::PARTS],
+    /// The submitter's cgroup in the unified hierarchy, as the inode number of its folder.
+    pub cgroup: u64,
+    /// The name of the submitting thread, ended by a 0.
+    pub command: [u8; COMMAND_BYTES],
     /// The device-mapper device, as the kernel's `dev_t` (12 bits major, 20 bits minor).
     pub device: u32,
     /// Length in bytes.
@@ -47,14 +57,22 @@ pub struct Record {
     pub complete_cpu: u16,
     /// CPU that verified it.
     pub verify_cpu: u16,
+    /// The bits above.
+    pub flags: u16,
     /// `blk_status_t` that it finished with; 0 is success.
     pub status: u8,
     /// The [`Placement`]'s number.
     pub placement: u8,
-    /// The bits above.
-    pub flags: u8,
+    /// The number of the outcome: the placement once more, with its reason.
+    pub outcome: u8,
+    /// The number of the [`crate::context::Completion`].
+    pub completion: u8,
+    /// The number of the [`crate::context::Context`] of the verification, of a fallback the second.
+    pub context: u8,
+    /// The same of a fallback's attempt.
+    pub attempt_context: u8,
     /// Always 0.
-    pub reserved: u8,
+    pub reserved: [u8; 4],
 }
 
 impl Record {
@@ -74,9 +92,15 @@ impl Record {
         Placement::from_number(self.placement)
     }
 
+    /// The outcome; absent when the bytes are not a record.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        ALL_OUTCOMES.get(usize::from(self.outcome)).copied()
+    }
+
     /// Whether a flag is set.
     #[must_use]
-    pub const fn has(&self, flag: u8) -> bool {
+    pub const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 }

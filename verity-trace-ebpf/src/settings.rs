@@ -3,9 +3,6 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Most I/Os that can be in flight at once; one more is counted as `table-full` and not traced.
-pub const MAX_IN_FLIGHT: u32 = 16_384;
-
 /// Most shards that the counters are split into.
 pub const MAX_SHARDS: u32 = 8;
 
@@ -34,6 +31,9 @@ pub const IRQ_SAVE_CALL: i32 = 0x7fff_0003;
 /// The same for `bpf_local_irq_restore`.
 pub const IRQ_RESTORE_CALL: i32 = 0x7fff_0004;
 
+/// The number that user space replaces with the BTF id of the kernel's `__irq_regs`.
+pub const IRQ_REGS: i32 = 0x7fff_0005;
+
 /// Load-time settings. Offsets are in bytes, from the running kernel's BTF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -56,6 +56,16 @@ pub struct Settings {
     pub target_per_io_data_size: u64,
     /// From device-mapper's `dm_io` to the bio in it (`DM_IO_BIO_OFFSET`, drivers/md/dm.c).
     pub dm_io_to_bio: u64,
+    /// `dm_verity_io.v`.
+    pub io_verity: u64,
+    /// The byte of `dm_verity` that has the option's bit.
+    pub verity_option: u64,
+    /// That bit, as a mask.
+    pub verity_option_mask: u64,
+    /// `task_struct.flags`.
+    pub task_flags: u64,
+    /// `task_struct.comm`.
+    pub task_comm: u64,
     /// `dm_verity_io.in_bh`, on older kernels `in_tasklet`.
     pub io_in_bh: u64,
     /// `dm_verity_io.work`.
@@ -70,6 +80,17 @@ pub struct Settings {
     pub verity_bh_work: u64,
     /// The bit of `REQ_RAHEAD` in `bi_opf`, as a mask.
     pub read_ahead_mask: u64,
+    /// Address of the array behind the parameter `use_bh_bytes`; 0 where there is none or it is unknown.
+    pub use_bh_bytes: u64,
+    /// 1 on kernels that accept the option and ignore it, else 0.
+    pub is_inert: u64,
+    /// 1 on kernels that leave an I/O to kverityd when the CPU has another task to run (Linux 6.16 and
+    /// later), else 0.
+    pub gives_way: u64,
+    /// 1 when the programs for `verity_recheck` and `verity_fec_decode` are attached, else 0.
+    pub sees_mismatch: u64,
+    /// 1 when [`IRQ_REGS`] has been replaced, else 0.
+    pub has_irq_regs: u64,
     /// 1 on kernels where the completion can verify by itself (Linux 6.15 and later), else 0.
     pub can_be_inline: u64,
     /// How many shards the counters have: a power of two, at most [`MAX_SHARDS`].

@@ -1,125 +1,150 @@
 //! Verification: `verity_verify_io`, where it begins, and `verity_finish_io`, the last moment at
 //! which an I/O may be looked at.
 
-use aya_ebpf::macros::{fentry, kprobe};
-use aya_ebpf::programs::{FEntryContext, ProbeContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext};
 use verity_trace_ebpf::counters::Hook;
-use verity_trace_ebpf::in_flight::Verification;
+use verity_trace_ebpf::in_flight::{Rules, Verification};
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::Placement;
 
 use crate::account;
-use crate::cpu::{self, ThisCpu, Turn};
-use crate::maps::{IN_FLIGHT, setting};
-use crate::memory::{Memory, Typed, Untyped};
+use crate::cpu::{self, FIRST, SECOND};
+use crate::maps::setting;
+use crate::memory::{Memory, Typed, Untyped, scalar_arg};
+use crate::places::find;
+use crate::task;
+
+const ENOMEM: i32 = 12;
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| verify::<Typed>(ctx.arg(0), Turn::First));
+    verify::<Typed, FIRST>(ctx.arg(0), scalar_arg(&ctx, 0));
     0
 }
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io_second(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| verify::<Typed>(ctx.arg(0), Turn::Second));
+    verify::<Typed, SECOND>(ctx.arg(0), scalar_arg(&ctx, 0));
     0
 }
 
-#[fentry(function = "verity_verify_io")]
-fn verity_verify_io_third(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| verify::<Typed>(ctx.arg(0), Turn::Third));
+#[fexit(function = "verity_verify_io")]
+fn verity_verify_io_exit(ctx: FExitContext) -> i32 {
+    let returned: i32 = ctx.arg(1);
+    if returned == -ENOMEM
+        && let Some(place) = find(scalar_arg(&ctx, 0))
+    {
+        // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+        unsafe { (*place.state).found_no_memory() };
+    }
     0
 }
 
 #[kprobe]
 fn verity_verify_io_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(io) = ctx.arg(0) {
-        verify::<Untyped>(io, Turn::First);
+        verify::<Untyped, FIRST>(io, io);
+    }
+    0
+}
+
+#[fentry(function = "verity_recheck")]
+fn verity_recheck(ctx: FEntryContext) -> i32 {
+    if let Some(place) = find(scalar_arg(&ctx, 1)) {
+        // SAFETY: as in `verity_verify_io_exit`.
+        unsafe { (*place.state).recheck() };
+    }
+    0
+}
+
+#[fentry(function = "verity_fec_decode")]
+fn verity_fec_decode(ctx: FEntryContext) -> i32 {
+    if let Some(place) = find(scalar_arg(&ctx, 1)) {
+        // SAFETY: as in `verity_verify_io_exit`.
+        unsafe { (*place.state).correct() };
     }
     0
 }
 
 #[fentry(function = "verity_finish_io")]
 fn verity_finish_io(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| finish(ctx.arg(0), ctx.arg(1), Turn::First));
+    finish::<Typed, FIRST>(scalar_arg(&ctx, 0), ctx.arg(1));
     0
 }
 
 #[fentry(function = "verity_finish_io")]
 fn verity_finish_io_second(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| finish(ctx.arg(0), ctx.arg(1), Turn::Second));
-    0
-}
-
-#[fentry(function = "verity_finish_io")]
-fn verity_finish_io_third(ctx: FEntryContext) -> i32 {
-    cpu::without_preemption(|| finish(ctx.arg(0), ctx.arg(1), Turn::Third));
+    finish::<Typed, SECOND>(scalar_arg(&ctx, 0), ctx.arg(1));
     0
 }
 
 #[kprobe]
 fn verity_finish_io_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(io), Some(status)) = (ctx.arg(0), ctx.arg(1)) {
-        finish(io, status, Turn::First);
+        finish::<Untyped, FIRST>(io, status);
     }
     0
 }
 
-/// A verification begins: the one moment at which `in_bh` can be trusted.
+/// A verification begins: the one moment at which `in_bh` can be trusted. `address` is the same as
+/// `io`, as a number that may be calculated with.
 #[inline(always)]
-fn verify<M: Memory>(io: u64, turn: Turn) {
-    let Some(this) = ThisCpu::get() else {
-        return;
-    };
-    if !this.is_turn_of(turn, Hook::VerifyIo, io) {
-        return;
-    }
-    let Some(state) = IN_FLIGHT.get_ptr_mut(&io) else {
-        this.took_over(turn, Hook::VerifyIo);
-        return;
-    };
-    let in_bh: u8 = M::read(io, setting!(io_in_bh));
-    let verification = if in_bh == 0 {
-        Verification::Kverityd
-    } else if setting!(can_be_inline) == 0 {
-        Verification::Bh
-    } else {
-        // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
-        unsafe { (*state).bh_or_inline() }
-    };
-    let in_softirq = this.is_in_softirq();
-    // SAFETY: as above.
-    let is_news = unsafe { (*state).verify(cpu::now(), cpu::number(), verification, in_softirq) };
-    if is_news {
-        this.count_verification(verification);
-        this.took_over(turn, Hook::VerifyIo);
-    }
+fn verify<M: Memory, const COPY: usize>(io: u64, address: u64) {
+    cpu::take_turn::<M, COPY>(Hook::VerifyIo, address, move |this| {
+        let Some(place) = find(address) else {
+            this.took_over::<COPY>(Hook::VerifyIo);
+            return;
+        };
+        let in_bh: u8 = M::read(io, setting!(io_in_bh));
+        let verification = if in_bh == 0 {
+            Verification::Kverityd
+        } else if setting!(can_be_inline) == 0 {
+            Verification::Bh
+        } else {
+            // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+            unsafe { (*place.state).bh_or_inline() }
+        };
+        let verity: u64 = M::read(io, setting!(io_verity));
+        let options: u8 = M::read(verity, setting!(verity_option));
+        let option = u64::from(options) & setting!(verity_option_mask) != 0;
+        let context = task::context(this);
+        let (now, cpu) = (cpu::now(), cpu::number());
+        // SAFETY: as above.
+        if unsafe { (*place.state).verify(now, cpu, verification, context, option) } {
+            this.count_verification(verification);
+            this.took_over::<COPY>(Hook::VerifyIo);
+        }
+    });
 }
 
 /// An I/O finishes: its memory may belong to another one as soon as this returns.
 #[inline(always)]
-fn finish(io: u64, status: u8, turn: Turn) {
-    let Some(this) = ThisCpu::get() else {
-        return;
-    };
-    if !this.is_turn_of(turn, Hook::FinishIo, io) {
-        return;
-    }
-    let Some(state) = IN_FLIGHT.get_ptr_mut(&io) else {
-        // What another copy does not find is, nearly always, what the first has finished.
-        if turn == Turn::First {
-            account::lose(Loss::FinishWithoutStart);
+fn finish<M: Memory, const COPY: usize>(io: u64, status: u8) {
+    cpu::take_turn::<M, COPY>(Hook::FinishIo, io, move |this| {
+        let Some(place) = find(io) else {
+            // What the second copy does not find is, nearly always, what the first has finished.
+            if COPY == FIRST {
+                account::lose(Loss::FinishWithoutStart);
+            }
+            return;
+        };
+        let rules = Rules {
+            is_inert: setting!(is_inert) != 0,
+            has_limits: setting!(can_be_inline) != 0,
+            gives_way: setting!(gives_way) != 0,
+            sees_mismatch: setting!(sees_mismatch) != 0,
+        };
+        // SAFETY: as in `verify`; the record is made before the place is given back.
+        let (device_slot, record) = unsafe {
+            let state = &*place.state;
+            let record = state.finish(cpu::now(), status, rules);
+            (state.device_slot(), &*this.put::<COPY>(&record))
+        };
+        place.release();
+        if let Some(placement) = Placement::from_number(record.placement) {
+            account::finished(device_slot, placement, record);
         }
-        return;
-    };
-    // SAFETY: as in `verify`; the record is made before the entry is given back.
-    let (device_slot, record) =
-        unsafe { ((*state).device_slot(), (*state).finish(cpu::now(), status)) };
-    if IN_FLIGHT.remove(&io).is_err() {
-        account::lose(Loss::MapBusy);
-    }
-    if let Some(placement) = Placement::from_number(record.placement) {
-        account::finished(device_slot, placement, &record);
-    }
-    this.took_over(turn, Hook::FinishIo);
+        this.took_over::<COPY>(Hook::FinishIo);
+    });
 }

@@ -7,27 +7,53 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use verity_trace_ebpf::counters::{CLASS_SHIFT, CLASSES, Scratch};
+use verity_trace_ebpf::in_flight::InFlight;
 
-use crate::cpu;
-use crate::maps::{IN_FLIGHT, setting};
-use crate::memory::{Memory as _, Typed};
+use crate::cpu::{self, ThisCpu};
+use crate::maps::setting;
+use crate::memory::{Memory as _, Typed, Untyped};
+use crate::places::find;
 
 #[btf_tracepoint(function = "workqueue_queue_work")]
 fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
     let work: u64 = ctx.arg(2);
     let function: u64 = Typed::read(work, setting!(work_func));
+    let Some(this) = ThisCpu::get() else {
+        return 0;
+    };
     if function == setting!(verity_work) {
-        let io = work.wrapping_sub(setting!(io_work));
-        if let Some(state) = IN_FLIGHT.get_ptr_mut(&io) {
+        let io = this
+            .address(work, Scratch::QueueWork)
+            .wrapping_sub(setting!(io_work));
+        if let Some(place) = find(io) {
             // SAFETY: the events of one I/O come one after the other.
-            unsafe { (*state).queue_on_kverityd(cpu::now()) };
+            unsafe { (*place.state).queue_on_kverityd(cpu::now(), limit(place.state)) };
         }
     } else if setting!(can_be_inline) != 0 && function == setting!(verity_bh_work) {
-        let io = work.wrapping_sub(setting!(io_bh_work));
-        if let Some(state) = IN_FLIGHT.get_ptr_mut(&io) {
+        let io = this
+            .address(work, Scratch::QueueWork)
+            .wrapping_sub(setting!(io_bh_work));
+        if let Some(place) = find(io) {
             // SAFETY: as above.
-            unsafe { (*state).queue_on_bh() };
+            unsafe { (*place.state).queue_on_bh() };
         }
     }
     0
+}
+
+/// How many bytes an I/O of this ioprio class may have to be verified in BH. The kernel has just read
+/// the same (`verity_use_bh`, drivers/md/dm-verity-target.c).
+#[inline(always)]
+fn limit(state: *const InFlight) -> Option<u32> {
+    let limits = setting!(use_bh_bytes);
+    if limits == 0 {
+        return None;
+    }
+    // SAFETY: a pointer to a valid state.
+    let class = u64::from(unsafe { (*state).ioprio() } >> CLASS_SHIFT);
+    if class >= CLASSES as u64 {
+        return Some(0);
+    }
+    Some(Untyped::read(limits, class * size_of::<u32>() as u64))
 }

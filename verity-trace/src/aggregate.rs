@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytemuck::Zeroable as _;
-use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters};
+use verity_trace_ebpf::counters::{
+    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, completion_index, context_index,
+    outcome_index,
+};
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
+use verity_trace_ebpf::reason::ALL_OUTCOMES;
 
 use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
-    Cpu, Device, DeviceNumber, Era, Kernel, Placement, PlacementTotals, Snapshot, Totals, Tracing,
+    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
+    Placement, PlacementTotals, Snapshot, Totals, Tracing,
 };
 
 /// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
@@ -27,7 +32,9 @@ pub struct DeviceReading {
     /// Its histograms, by pair of placement and stage.
     pub histograms: [Histogram; PAIRS],
     /// I/Os in flight.
-    pub in_flight: u64,
+    pub in_flight: InFlight,
+    /// The first that failed.
+    pub first_failure: Option<Failure>,
 }
 
 impl Default for DeviceReading {
@@ -35,7 +42,8 @@ impl Default for DeviceReading {
         Self {
             counters: DeviceCounters::zeroed(),
             histograms: Default::default(),
-            in_flight: 0,
+            in_flight: InFlight::default(),
+            first_failure: None,
         }
     }
 }
@@ -49,6 +57,8 @@ pub struct Reading {
     pub other: DeviceReading,
     /// By number.
     pub cpus: Vec<CpuCounters>,
+    /// Whether it is seen when a hash does not match.
+    pub sees_mismatch: bool,
     /// By kind.
     pub losses: BTreeMap<Loss, u64>,
     /// Ends of I/Os that began before all probes were attached.
@@ -56,24 +66,30 @@ pub struct Reading {
 }
 
 impl DeviceReading {
-    /// Adds what was counted elsewhere: in another shard, or before the probes were attached anew.
+    /// Adds what was counted elsewhere, and before: by a device that is gone, or before the probes were
+    /// attached anew.
     pub fn add(&mut self, other: &Self) {
         add_device_counters(&mut self.counters, &other.counters);
         for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
             mine.merge(theirs);
         }
-        self.in_flight += other.in_flight;
+        self.in_flight.merge(&other.in_flight);
+        self.first_failure = other.first_failure.or(self.first_failure);
     }
 
-    fn totals(&self, era: Era) -> Totals {
+    fn totals(&self, era: Era, sees_mismatch: bool) -> Totals {
         let counters = &self.counters;
         let mut totals = Totals {
             rejected: counters.rejected,
             incomplete: counters.incomplete,
+            rechecked: sees_mismatch.then_some(counters.rechecked),
+            fec: sees_mismatch.then_some(counters.fec),
+            attempt_contexts: counted(Context::ALL, &counters.attempt_contexts),
+            mix: mix(counters, era),
             ..Totals::default()
         };
         for kernel in KernelPlacement::ALL {
-            let ios = counters.finished[kernel.number()];
+            let ios = counters.finished(kernel);
             if ios == 0 {
                 continue;
             }
@@ -86,11 +102,31 @@ impl DeviceReading {
                 ios,
                 bytes: counters.bytes[kernel.number()],
                 failed: counters.failed[kernel.number()],
+                reasons: BTreeMap::new(),
+                completions: counted(
+                    Completion::ALL,
+                    &counters.completions[completion_index(kernel.number(), 0)..],
+                ),
+                contexts: if kernel == KernelPlacement::None {
+                    BTreeMap::new()
+                } else {
+                    counted(
+                        Context::ALL,
+                        &counters.contexts[context_index(kernel.number(), 0)..],
+                    )
+                },
                 stages,
             };
             totals.placements.insert(placement(kernel, era), finished);
         }
-        let fallbacks = counters.finished[KernelPlacement::Fallback.number()];
+        for (kind, ios) in &totals.mix {
+            if let (Some(reason), Some(finished)) =
+                (kind.reason, totals.placements.get_mut(&kind.placement))
+            {
+                *finished.reasons.entry(reason).or_default() += ios;
+            }
+        }
+        let fallbacks = counters.finished(KernelPlacement::Fallback);
         let inline = counters.inline_attempts.min(fallbacks);
         for (attempt, count) in [
             (Placement::Inline, inline),
@@ -120,6 +156,7 @@ impl Reading {
         for (&loss, &count) in &earlier.losses {
             *self.losses.entry(loss).or_default() += count;
         }
+        self.sees_mismatch |= earlier.sees_mismatch;
         self.before_attach += earlier.before_attach;
     }
 
@@ -134,9 +171,9 @@ impl Reading {
     #[must_use]
     pub fn detached(mut self) -> Self {
         for reading in self.devices.values_mut() {
-            reading.in_flight = 0;
+            reading.in_flight = InFlight::default();
         }
-        self.other.in_flight = 0;
+        self.other.in_flight = InFlight::default();
         self
     }
 }
@@ -165,7 +202,9 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         .into_iter()
         .map(|device| {
             let found = reading.devices.get(&encode(device.number));
-            let totals = found.map_or_else(Totals::default, |reading| reading.totals(era));
+            let totals = found.map_or_else(Totals::default, |found| {
+                found.totals(era, reading.sees_mismatch)
+            });
             let before = previous.map(|snapshot| {
                 snapshot
                     .devices
@@ -186,11 +225,14 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 data_block_bytes: device.table.data_block_bytes,
                 recent: before.map(|before| since(&totals, &before)),
                 totals,
-                in_flight: found.map_or(0, |reading| reading.in_flight),
+                in_flight: found
+                    .map(|reading| reading.in_flight.clone())
+                    .unwrap_or_default(),
+                first_failure: found.and_then(|reading| reading.first_failure),
             }
         })
         .collect();
-    let other = reading.other.totals(era);
+    let other = reading.other.totals(era, reading.sees_mismatch);
     Snapshot {
         taken_at: moment.taken_at,
         watched: moment.watched,
@@ -198,7 +240,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         kernel: moment.kernel,
         tracing: moment.tracing,
         devices,
-        other: (other != Totals::default()).then_some(other),
+        other: (other.ios() + other.rejected > 0).then_some(other),
         cpus: reading.cpus.iter().enumerate().map(cpu).collect(),
         loss: reading
             .losses
@@ -235,27 +277,76 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
                 ios: less(|totals| totals.ios),
                 bytes: less(|totals| totals.bytes),
                 failed: less(|totals| totals.failed),
+                reasons: less_each(&totals.reasons, before.map(|totals| &totals.reasons)),
+                completions: less_each(
+                    &totals.completions,
+                    before.map(|totals| &totals.completions),
+                ),
+                contexts: less_each(&totals.contexts, before.map(|totals| &totals.contexts)),
                 stages,
             };
             (placement, recent)
         })
         .filter(|(_, totals)| totals.ios > 0)
         .collect();
-    let attempts = now
-        .attempts
-        .iter()
-        .map(|(&placement, &count)| {
-            let before = earlier.attempts.get(&placement).copied().unwrap_or(0);
-            (placement, count.saturating_sub(before))
-        })
-        .filter(|&(_, count)| count > 0)
-        .collect();
     Totals {
         placements,
         rejected: now.rejected.saturating_sub(earlier.rejected),
         incomplete: now.incomplete.saturating_sub(earlier.incomplete),
-        attempts,
+        attempts: less_each(&now.attempts, Some(&earlier.attempts)),
+        attempt_contexts: less_each(&now.attempt_contexts, Some(&earlier.attempt_contexts)),
+        rechecked: less_known(now.rechecked, earlier.rechecked),
+        fec: less_known(now.fec, earlier.fec),
+        mix: less_each(&now.mix, Some(&earlier.mix)),
     }
+}
+
+/// The difference of counts that may be unknown.
+fn less_known(now: Option<u64>, earlier: Option<u64>) -> Option<u64> {
+    Some(now?.saturating_sub(earlier.unwrap_or(0)))
+}
+
+/// The differences of counts, those of 0 left out.
+fn less_each<K: Ord + Copy>(
+    now: &BTreeMap<K, u64>,
+    earlier: Option<&BTreeMap<K, u64>>,
+) -> BTreeMap<K, u64> {
+    now.iter()
+        .map(|(&key, &count)| {
+            let before = earlier.and_then(|counts| counts.get(&key)).copied();
+            (key, count.saturating_sub(before.unwrap_or(0)))
+        })
+        .filter(|&(_, count)| count > 0)
+        .collect()
+}
+
+/// Counts by what they count, those of 0 left out.
+fn counted<K: Ord, const N: usize>(keys: [K; N], counts: &[u64]) -> BTreeMap<K, u64> {
+    std::iter::zip(keys, counts.iter().copied())
+        .filter(|&(_, count)| count > 0)
+        .collect()
+}
+
+/// The counters of outcomes in the words of the era.
+fn mix(counters: &DeviceCounters, era: Era) -> BTreeMap<Kind, u64> {
+    let mut mix = BTreeMap::new();
+    for (size, bit) in (0..SIZES).zip(SMALLEST_SIZE_BIT..) {
+        for (number, class) in IoClass::ALL.into_iter().enumerate() {
+            let outcomes = &counters.outcomes[outcome_index(size, number, 0)..];
+            for ((kernel, reason), &ios) in ALL_OUTCOMES.into_iter().zip(outcomes) {
+                if ios > 0 {
+                    let kind = Kind {
+                        size: 1 << bit,
+                        class,
+                        placement: placement(kernel, era),
+                        reason,
+                    };
+                    mix.insert(kind, ios);
+                }
+            }
+        }
+    }
+    mix
 }
 
 fn cpu((number, counters): (usize, &CpuCounters)) -> Cpu {
@@ -303,6 +394,8 @@ mod tests {
     use crate::decode;
     use crate::dm::Table;
     use crate::histogram::Nanos;
+    use crate::snapshot::Reason;
+    use verity_trace_ebpf::reason::outcome;
 
     const NUMBER: DeviceNumber = DeviceNumber {
         major: 253,
@@ -336,9 +429,10 @@ mod tests {
 
     fn reading(bh: u64, fallbacks: u64) -> Reading {
         let mut device = DeviceReading::default();
-        device.counters.finished[KernelPlacement::Bh.number()] = bh;
+        device.counters.outcomes[outcome_index(3, 2, outcome(KernelPlacement::Bh, None))] = bh;
         device.counters.bytes[KernelPlacement::Bh.number()] = bh * 4096;
-        device.counters.finished[KernelPlacement::Fallback.number()] = fallbacks;
+        let fallback = outcome(KernelPlacement::Fallback, Some(Reason::CacheMiss));
+        device.counters.outcomes[outcome_index(3, 2, fallback)] = fallbacks;
         device.counters.inline_attempts = fallbacks / 2;
         let pair = pair(KernelPlacement::Bh, Stage::Wait).expect("a pair");
         device.histograms[pair] = Histogram::from_values((0..bh).map(|_| Nanos(1_000)));
@@ -355,6 +449,17 @@ mod tests {
         let device = &snapshot.devices[0];
         assert_eq!(device.totals.ios(), 14);
         assert_eq!(device.totals.placements[&Placement::Bh].bytes, 40_960);
+        assert_eq!(
+            device.totals.placements[&Placement::Fallback].reasons,
+            BTreeMap::from([(Reason::CacheMiss, 4)])
+        );
+        let kind = Kind {
+            size: 4096,
+            class: IoClass::BestEffort,
+            placement: Placement::Bh,
+            reason: None,
+        };
+        assert_eq!(device.totals.mix[&kind], 10);
         assert_eq!(
             device.totals.attempts,
             BTreeMap::from([(Placement::Bh, 2), (Placement::Inline, 2)])
@@ -403,12 +508,12 @@ mod tests {
         before
             .devices
             .values_mut()
-            .for_each(|device| device.in_flight = 3);
+            .for_each(|device| device.in_flight.add(Stage::Wait, Duration::from_secs(1)));
         let mut now = reading(1, 0);
         now.add(&before.detached());
         let device = &now.devices[&encode(NUMBER)];
-        assert_eq!(device.counters.finished[KernelPlacement::Bh.number()], 11);
-        assert_eq!(device.in_flight, 0);
+        assert_eq!(device.counters.finished(KernelPlacement::Bh), 11);
+        assert_eq!(device.in_flight.ios(), 0);
         assert_eq!(now.losses[&Loss::Clock], 4);
     }
 

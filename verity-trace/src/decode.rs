@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use verity_trace_ebpf::placement::Placement as KernelPlacement;
 use verity_trace_ebpf::record::{
-    CLOCK, IN_SOFTIRQ, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, Record,
+    CLOCK, COMMAND_BYTES, FEC, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, RECHECKED, Record,
 };
 
 use crate::histogram::Nanos;
-use crate::snapshot::{DeviceNumber, Era, Placement, Stage};
+use crate::snapshot::{Completion, Context, DeviceNumber, Era, Placement, Reason, Stage};
 
 /// One finished I/O.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,16 +38,31 @@ pub struct Io {
     pub ioprio: u16,
     /// Whether it was read-ahead.
     pub read_ahead: bool,
+    /// Why it was not verified in BH or inline; absent when it was.
+    pub reason: Option<Reason>,
+    /// The context in which its data device completed it.
+    pub completion: Completion,
+    /// The context of its verification, of a fallback the second time; absent when it was not
+    /// verified.
+    pub context: Option<Context>,
+    /// For a fallback, the context of the attempt that gave up.
+    pub attempt_context: Option<Context>,
     /// Thread group that submitted it.
     pub submitter: u32,
+    /// Name of the thread that submitted it. It comes from outside: escape it before printing.
+    pub command: String,
+    /// Cgroup of that thread in the unified hierarchy: the inode number of its folder.
+    pub cgroup: u64,
     /// CPU that submitted it.
     pub submit_cpu: u16,
     /// CPU that completed it; absent when that was not seen.
     pub complete_cpu: Option<u16>,
     /// CPU that verified it; absent when it was not verified.
     pub verify_cpu: Option<u16>,
-    /// Whether the verification, or its attempt, ran in softirq.
-    pub in_softirq: bool,
+    /// Whether a block was read again because its hash did not match.
+    pub rechecked: bool,
+    /// Whether forward error correction was tried.
+    pub fec: bool,
     /// Whether some event was not seen, so that the stages do not add up.
     pub incomplete: bool,
     /// Whether two clocks disagreed.
@@ -63,9 +78,12 @@ pub enum DecodeError {
         /// The length that was found.
         found: usize,
     },
-    /// There is no such placement.
-    #[error("there is no placement {0}")]
-    Placement(u8),
+    /// There is no such outcome.
+    #[error("there is no outcome {0}")]
+    Outcome(u8),
+    /// There is no such context.
+    #[error("there is no context {0}")]
+    Context(u8),
 }
 
 /// The word for the kernel side's placement in this era.
@@ -91,13 +109,19 @@ pub const fn device_number(dev: u32) -> DeviceNumber {
     }
 }
 
+/// The text up to the first 0; what is no UTF-8 is replaced.
+fn command(bytes: [u8; COMMAND_BYTES]) -> String {
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
 /// A record from the ring buffer.
 pub fn io(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
     let record: Record = bytemuck::try_pod_read_unaligned(bytes)
         .map_err(|_| DecodeError::Length { found: bytes.len() })?;
-    let kernel = record
-        .placement()
-        .ok_or(DecodeError::Placement(record.placement))?;
+    let (kernel, reason) = record
+        .outcome()
+        .ok_or(DecodeError::Outcome(record.outcome))?;
     let attempt = (kernel == KernelPlacement::Fallback).then(|| {
         let attempt = if record.has(INLINE_ATTEMPT) {
             KernelPlacement::Inline
@@ -111,6 +135,9 @@ pub fn io(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
         .filter(|&stage| stage != Stage::Total)
         .filter_map(|stage| Some((stage, Nanos(record.stage_ns(stage)?))))
         .collect();
+    let context = |number| Context::from_number(number).ok_or(DecodeError::Context(number));
+    let completion = Completion::from_number(record.completion)
+        .ok_or(DecodeError::Context(record.completion))?;
     let verified = kernel != KernelPlacement::None;
     let completed = !verified || stages.contains_key(&Stage::Device);
     Ok(Io {
@@ -126,11 +153,20 @@ pub fn io(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
         status: record.status,
         ioprio: record.ioprio,
         read_ahead: record.has(READ_AHEAD),
+        reason,
+        completion,
+        context: verified.then(|| context(record.context)).transpose()?,
+        attempt_context: attempt
+            .map(|_| context(record.attempt_context))
+            .transpose()?,
         submitter: record.submitter,
+        command: command(record.command),
+        cgroup: record.cgroup,
         submit_cpu: record.submit_cpu,
         complete_cpu: completed.then_some(record.complete_cpu),
         verify_cpu: verified.then_some(record.verify_cpu),
-        in_softirq: record.has(IN_SOFTIRQ),
+        rechecked: record.has(RECHECKED),
+        fec: record.has(FEC),
         incomplete: record.has(INCOMPLETE),
         clock: record.has(CLOCK),
     })
@@ -140,6 +176,7 @@ pub fn io(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
 mod tests {
     use super::*;
     use bytemuck::Zeroable;
+    use verity_trace_ebpf::reason::outcome;
     use verity_trace_ebpf::record::ABSENT;
 
     fn fallback() -> Record {
@@ -149,8 +186,10 @@ mod tests {
             bytes: 4096,
             total_ns: 15,
             stages_ns: [1, 2, 3, 4, 5],
-            placement: KernelPlacement::Fallback as u8,
-            flags: IN_SOFTIRQ,
+            outcome: outcome(KernelPlacement::Fallback, Some(Reason::CacheMiss)),
+            attempt_context: Context::Softirq as u8,
+            context: Context::Kworker as u8,
+            command: *b"fio\0left over\0\0\0",
             ..Record::zeroed()
         }
     }
@@ -176,6 +215,10 @@ mod tests {
             }
         );
         assert_eq!(io.stages.len(), Stage::PARTS);
+        assert_eq!(io.reason, Some(Reason::CacheMiss));
+        assert_eq!(io.context, Some(Context::Kworker));
+        assert_eq!(io.attempt_context, Some(Context::Softirq));
+        assert_eq!(io.command, "fio");
     }
 
     #[test]
@@ -183,7 +226,7 @@ mod tests {
         let record = Record {
             stages_ns: [7, ABSENT, ABSENT, ABSENT, ABSENT],
             total_ns: 7,
-            placement: KernelPlacement::None as u8,
+            outcome: outcome(KernelPlacement::None, Some(Reason::DeviceError)),
             ..Record::zeroed()
         };
         let io = io(bytemuck::bytes_of(&record), Era::Inline).expect("a record");
@@ -195,12 +238,20 @@ mod tests {
     fn other_bytes_are_refused() {
         assert_eq!(io(&[0; 3], Era::Bh), Err(DecodeError::Length { found: 3 }));
         let record = Record {
-            placement: 77,
+            outcome: 77,
             ..fallback()
         };
         assert_eq!(
             io(bytemuck::bytes_of(&record), Era::Bh),
-            Err(DecodeError::Placement(77))
+            Err(DecodeError::Outcome(77))
+        );
+        let record = Record {
+            context: 77,
+            ..fallback()
+        };
+        assert_eq!(
+            io(bytemuck::bytes_of(&record), Era::Bh),
+            Err(DecodeError::Context(77))
         );
     }
 }

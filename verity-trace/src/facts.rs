@@ -131,6 +131,7 @@ impl OptionEffect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::InFlight;
     use crate::snapshot::{DeviceNumber, PlacementTotals, Totals};
 
     fn device(option: bool, placements: &[Placement]) -> Device {
@@ -154,7 +155,8 @@ mod tests {
                 ..Totals::default()
             },
             recent: None,
-            in_flight: 0,
+            in_flight: InFlight::default(),
+            first_failure: None,
         }
     }
 

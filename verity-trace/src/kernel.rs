@@ -98,6 +98,54 @@ impl Types {
         i32::try_from(id).ok()
     }
 
+    /// A per-CPU variable of the kernel; absent when it has none of this name.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<i32> {
+        let id = id(&self.vmlinux, name, |kind| matches!(kind, Type::Var(_)))?;
+        i32::try_from(id).ok()
+    }
+
+    /// Whether it can be seen when a hash does not match: both functions for that case take the I/O as
+    /// their second argument, and nothing that a program cannot be given.
+    #[must_use]
+    pub fn sees_mismatch(&self) -> bool {
+        ["verity_recheck", "verity_fec_decode"]
+            .into_iter()
+            .all(|name| self.takes_io_second(name).unwrap_or(false))
+    }
+
+    fn takes_io_second(&self, name: &str) -> Option<bool> {
+        let btf = self.verity();
+        let Type::Func(function) = btf.resolve_type_by_id(self.function(name)?.id).ok()? else {
+            return None;
+        };
+        let Type::FuncProto(prototype) = btf.resolve_chained_type(&function).ok()? else {
+            return None;
+        };
+        let mut arguments = Vec::new();
+        for parameter in &prototype.parameters {
+            arguments.push(btf.resolve_chained_type(parameter).ok()?);
+        }
+        let Type::Ptr(second) = arguments.get(1)? else {
+            return Some(false);
+        };
+        let Type::Struct(pointed_to) = btf.resolve_chained_type(second).ok()? else {
+            return Some(false);
+        };
+        let is_io = btf.resolve_name(&pointed_to).ok()? == "dm_verity_io";
+        let by_value = |argument: &Type| matches!(argument, Type::Struct(_) | Type::Union(_));
+        Some(is_io && !arguments.iter().any(by_value))
+    }
+
+    /// Whether a verification in softirq can fail for want of memory: the asynchronous hash interface
+    /// allocates (until Linux 6.18).
+    #[must_use]
+    pub fn attempts_allocate(&self) -> bool {
+        ["ahash_tfm", "tfm"]
+            .into_iter()
+            .any(|member| offset(self.verity(), "dm_verity", member).is_some())
+    }
+
     /// A function of dm-verity; absent when the kernel has none, or inlined it everywhere.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<FunctionType> {
@@ -151,6 +199,17 @@ impl Types {
         let kernel = &self.vmlinux;
         let iter = need(kernel, "bio", "bi_iter")?;
         let work = need(verity, "dm_verity_io", "work")?;
+        let option_bit = ["use_bh_wq", "use_tasklet"]
+            .into_iter()
+            .find_map(|member| bit_offset(verity, "dm_verity", member))
+            .ok_or_else(|| {
+                Error::Kernel(
+                    "this kernel's BTF has neither dm_verity.use_bh_wq nor dm_verity.use_tasklet, \
+                     without which it cannot be told why an I/O was verified where it was; please \
+                     report the kernel's release"
+                        .to_owned(),
+                )
+            })?;
         Ok(Settings {
             bio_bdev: need(kernel, "bio", "bi_bdev")?,
             bio_private: need(kernel, "bio", "bi_private")?,
@@ -173,9 +232,17 @@ impl Types {
                 })?,
             io_work: work,
             io_bh_work: offset(verity, "dm_verity_io", "bh_work").unwrap_or(work),
+            io_verity: need(verity, "dm_verity_io", "v")?,
+            verity_option: option_bit / 8,
+            verity_option_mask: 1 << (option_bit % 8),
+            task_flags: need(kernel, "task_struct", "flags")?,
+            task_comm: need(kernel, "task_struct", "comm")?,
             work_func: need(kernel, "work_struct", "func")?,
             verity_work: symbols.verity_work,
             verity_bh_work: symbols.verity_bh_work,
+            use_bh_bytes: symbols.use_bh_bytes,
+            is_inert: u64::from(self.era() == Era::Inert),
+            gives_way: u64::from(gives_way(&machine().release)),
             can_be_inline: u64::from(self.era() == Era::Inline),
             read_ahead_mask: self.read_ahead_mask()?,
             ..Settings::ZERO
@@ -218,6 +285,8 @@ pub struct Symbols {
     pub verity_work: u64,
     /// `verity_bh_work`.
     pub verity_bh_work: u64,
+    /// The array behind the parameter `use_bh_bytes`.
+    pub use_bh_bytes: u64,
 }
 
 impl Symbols {
@@ -239,7 +308,7 @@ impl Symbols {
     fn parse(text: &str) -> Self {
         let lines: Vec<&str> = text
             .lines()
-            .filter(|line| line.contains(" verity_"))
+            .filter(|line| line.contains(" verity_") || line.contains(" dm_verity_use_bh_bytes"))
             .collect();
         let of_name = |name: &str| -> Vec<(u64, bool)> {
             lines
@@ -262,6 +331,7 @@ impl Symbols {
         Self {
             verity_work: address("verity_work"),
             verity_bh_work: address("verity_bh_work"),
+            use_bh_bytes: address("dm_verity_use_bh_bytes"),
         }
     }
 }
@@ -276,11 +346,25 @@ fn id(btf: &Btf, name: &str, is: impl Fn(&Type) -> bool) -> Option<u32> {
 /// The offset of a member in bytes, looking into anonymous structures and unions. A module's BTF may
 /// carry its own copies of a type (Linux 6.16 to 6.18); they are identical, so the first will do.
 fn offset(btf: &Btf, structure: &str, member: &str) -> Option<u64> {
+    bit_offset(btf, structure, member).map(|bits| bits / 8)
+}
+
+/// The same in bits.
+fn bit_offset(btf: &Btf, structure: &str, member: &str) -> Option<u64> {
     let types = btf.resolve_types_by_name(structure).ok()?;
     types.into_iter().find_map(|kind| match kind {
-        Type::Struct(found) => member_bits(btf, &found, member).map(|bits| u64::from(bits / 8)),
+        Type::Struct(found) => member_bits(btf, &found, member).map(u64::from),
         _ => None,
     })
+}
+
+/// Whether `verity_end_io` leaves an I/O to kverityd when the CPU has another task to run: since Linux
+/// 6.16 (commit f9ed31214e2a), which nothing but the version shows.
+fn gives_way(release: &str) -> bool {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(16))
 }
 
 fn member_bits(btf: &Btf, structure: &btf_rs::Struct, name: &str) -> Option<u32> {
@@ -339,5 +423,14 @@ mod tests {
     fn hidden_addresses_are_0() {
         let symbols = Symbols::parse("0000000000000000 t verity_work\t[dm_verity]\n");
         assert_eq!(symbols.verity_work, 0);
+    }
+
+    #[test]
+    fn the_version_tells_who_gives_way() {
+        assert!(!gives_way("6.12.117+deb13-cloud-amd64"));
+        assert!(!gives_way("6.15.9"));
+        assert!(gives_way("6.16-rc1"));
+        assert!(gives_way("7.3.4+deb13-cloud-amd64"));
+        assert!(!gives_way("unknown"));
     }
 }

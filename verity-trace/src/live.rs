@@ -1,23 +1,25 @@
 //! The live probes as a source of readings and records.
 
 pub mod bpf;
+mod keys;
 pub mod programs;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, Hook, Slots, counters_index, histogram_index,
+    CpuCounters, DeviceCounters, FirstFailure, Hook, Slots, counters_index, histogram_index,
 };
-use verity_trace_ebpf::in_flight::InFlight;
+use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
-use verity_trace_ebpf::settings::{MAX_IN_FLIGHT, MAX_SHARDS, OTHER_SLOT, Settings};
+use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
 use verity_trace_ebpf::slot::SLOTS;
 
 use crate::aggregate::{DeviceReading, Reading, add_device_counters};
@@ -25,8 +27,9 @@ use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
+use crate::live::keys::Keys;
 use crate::live::programs::Programs;
-use crate::snapshot::{Era, Rung};
+use crate::snapshot::{Era, Failure, InFlight, Rung};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
@@ -37,7 +40,8 @@ const FAULTS_KEPT: usize = 8;
 // A map value travels as the bytes of the type that the programs know it by.
 type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
 type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
-type InFlightBytes = [u64; size_of::<InFlight>() / 8];
+type InFlightBytes = [u64; size_of::<in_flight::InFlight>() / 8];
+type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 
 /// What the user may choose.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +62,9 @@ pub struct Session {
     logger: EbpfLogger<Faults>,
     faults: Faults,
     ebpf: Ebpf,
+    keys: Keys,
     shards: u32,
+    sees_mismatch: bool,
     before: Before,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
@@ -121,6 +127,8 @@ impl Session {
         let settings = Settings {
             shards: u64::from(shards),
             records: u64::from(options.records),
+            sees_mismatch: u64::from(types.sees_mismatch()),
+            has_irq_regs: u64::from(types.variable(programs::IRQ_REGS_VARIABLE).is_some()),
             ..types.settings(&Symbols::read()?)?
         };
         let settings: [u64; size_of::<Settings>() / 8] = bytemuck::cast(settings);
@@ -131,6 +139,7 @@ impl Session {
             .map_max_entries("DEVICES", options.max_devices)
             .map_max_entries("FREE_SLOTS", options.max_devices)
             .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
+            .map_max_entries("FIRST_FAILURES", slots)
             .map_max_entries("HISTOGRAMS", histogram_index(slots, 0, 0, shards))
             .load(OBJECT)
             .context("create the maps")?;
@@ -146,6 +155,7 @@ impl Session {
         } else {
             None
         };
+        let keys = Keys::of(ebpf.map("KEYS").context("map KEYS")?)?;
         let faults = Faults::default();
         let logger = EbpfLogger::init_with_logger(&mut ebpf, faults.clone())
             .context("open the log of the kernel programs")?;
@@ -155,7 +165,9 @@ impl Session {
             logger,
             faults,
             ebpf,
+            keys,
             shards,
+            sees_mismatch: types.sees_mismatch(),
             before: Before::default(),
             retiring: Vec::new(),
             era: types.era(),
@@ -197,7 +209,8 @@ impl Session {
         let in_flight = self.in_flight()?;
         let read = |slot: u32| -> anyhow::Result<DeviceReading> {
             let mut reading = self.device(slot)?;
-            reading.in_flight = in_flight.get(&slot).copied().unwrap_or(0);
+            reading.in_flight = in_flight.get(&slot).cloned().unwrap_or_default();
+            reading.first_failure = self.first_failure(slot)?;
             Ok(reading)
         };
         let mut devices = BTreeMap::new();
@@ -230,6 +243,7 @@ impl Session {
             devices,
             other,
             cpus: self.cpus()?,
+            sees_mismatch: self.sees_mismatch && self.rung() == Rung::Fentry,
             losses,
             before_attach,
         })
@@ -259,7 +273,9 @@ impl Session {
             .partition(|slot| in_flight.contains_key(slot));
         self.retiring = busy;
         for slot in idle {
-            counted.add(&self.device(slot)?);
+            let mut reading = self.device(slot)?;
+            reading.first_failure = self.first_failure(slot)?;
+            counted.add(&reading);
             self.clear(slot)?;
         }
         Ok(counted)
@@ -280,6 +296,9 @@ impl Session {
                 histograms.set(histogram_index(slot, pair, shard, shards), [0; SLOTS], 0)?;
             }
         }
+        let mut failures: Array<_, FailureBytes> =
+            Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
+        failures.set(slot, FailureBytes::default(), 0)?;
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut self.ebpf, "FREE_SLOTS")?)?;
         free.push(slot, 0)?;
         Ok(())
@@ -304,7 +323,7 @@ impl Session {
             add_device_counters(&mut reading.counters, &bytemuck::cast(words));
         }
         for placement in Placement::ALL {
-            if reading.counters.finished[placement.number()] == 0 {
+            if reading.counters.finished(placement) == 0 {
                 continue;
             }
             for pair in Stage::ALL
@@ -323,23 +342,34 @@ impl Session {
         Ok(reading)
     }
 
+    /// The first I/O of a device that failed.
+    fn first_failure(&self, slot: u32) -> anyhow::Result<Option<Failure>> {
+        let failures: Array<_, FailureBytes> = Array::try_from(self.map("FIRST_FAILURES")?)?;
+        let first: FirstFailure = bytemuck::cast(failures.get(&slot, 0)?);
+        Ok((first.is_written != 0).then(|| Failure {
+            sector: first.sector,
+            status: u8::try_from(first.status).unwrap_or(u8::MAX),
+        }))
+    }
+
     /// I/Os in flight by device slot, counted by walking the table.
-    fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, u64>> {
-        let table: BpfHashMap<_, u64, InFlightBytes> =
-            BpfHashMap::try_from(self.map("IN_FLIGHT")?)?;
-        // A walk starts again when the entry that it stands on is removed, so an entry can come
-        // twice, and on a busy machine it would have no end.
-        let entries: HashMap<u64, InFlightBytes> = table
-            .iter()
-            .take(MAX_IN_FLIGHT as usize)
-            .filter_map(std::result::Result::ok)
-            .collect();
-        let mut counts = BTreeMap::new();
-        for state in entries.into_values() {
-            let state: InFlight = bytemuck::cast(state);
-            *counts.entry(state.device_slot()).or_default() += 1;
+    fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, InFlight>> {
+        let states: Array<_, InFlightBytes> = Array::try_from(self.map("IN_FLIGHT")?)?;
+        let mut by_slot: BTreeMap<u32, InFlight> = BTreeMap::new();
+        for place in self.keys.used() {
+            let state: in_flight::InFlight = bytemuck::cast(states.get(&place, 0)?);
+            // One that has just begun or finished has no beginning.
+            if let Some(mapped_at) = state.mapped_at() {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+                let now = Duration::try_from(now).context("read the clock")?;
+                let age = now.saturating_sub(Duration::from_nanos(mapped_at));
+                by_slot
+                    .entry(state.device_slot())
+                    .or_default()
+                    .add(state.stage(), age);
+            }
         }
-        Ok(counts)
+        Ok(by_slot)
     }
 
     fn cpus(&self) -> anyhow::Result<Vec<CpuCounters>> {

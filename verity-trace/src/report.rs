@@ -1,5 +1,6 @@
 //! One screen of text for the whole time that was watched.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::escape;
 use crate::facts::{self, OptionEffect};
 use crate::format;
 use crate::snapshot::{
-    Cpu, Device, Era, Placement, PlacementTotals, Snapshot, Stage, Totals, stage_name,
+    Cpu, Device, Era, InFlight, Placement, PlacementTotals, Snapshot, Stage, Totals, stage_name,
 };
 
 /// Writes what is known about every device, placement by placement, and about every CPU.
@@ -22,7 +23,7 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             out,
             "\nother devices, more than have a slot of their own, together"
         )?;
-        totals_section(other, None, snapshot.watched, out)?;
+        totals_section(other, snapshot.watched, out)?;
     }
     cpu_section(snapshot, out)?;
     if snapshot
@@ -90,20 +91,37 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
     if let Some(sentence) = effect.sentence() {
         writeln!(out, "  {sentence}")?;
     }
-    totals_section(
-        &device.totals,
-        Some(device.in_flight),
-        snapshot.watched,
+    in_flight(&device.in_flight, out)?;
+    if let Some(failure) = device.first_failure {
+        writeln!(
+            out,
+            "  the first failure: sector {}, status {}",
+            failure.sector, failure.status
+        )?;
+    }
+    totals_section(&device.totals, snapshot.watched, out)
+}
+
+fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
+    write!(out, "  in flight {}", in_flight.ios())?;
+    let Some((stage, age)) = in_flight.oldest() else {
+        return writeln!(out);
+    };
+    let stages: Vec<_> = in_flight
+        .stages
+        .iter()
+        .map(|(&stage, these)| format!("{} {}", stage_name(stage), these.ios))
+        .collect();
+    writeln!(
         out,
+        ": {}; the oldest, in {}, {} old",
+        stages.join(", "),
+        stage_name(stage),
+        format::duration(format::nanos(age)),
     )
 }
 
-fn totals_section(
-    totals: &Totals,
-    in_flight: Option<u64>,
-    watched: Duration,
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "  I/Os {}   I/O/s {}   MiB/s {}",
@@ -113,11 +131,12 @@ fn totals_section(
     )?;
     writeln!(
         out,
-        "  failed {}   rejected {}   incomplete {}   in flight {}",
+        "  failed {}   rejected {}   incomplete {}   rechecked {}   FEC {}",
         totals.failed(),
         totals.rejected,
         totals.incomplete,
-        in_flight.map_or_else(|| format::ABSENT.to_owned(), |count| count.to_string()),
+        known(totals.rechecked),
+        known(totals.fec),
     )?;
     if totals.ios() == 0 {
         return Ok(());
@@ -141,7 +160,55 @@ fn totals_section(
             .collect();
         writeln!(out, "  fallbacks by their attempt: {}", attempts.join(", "))?;
     }
+    let reasons = |these: &PlacementTotals| {
+        counts(&these.reasons, |reason| {
+            let inferred = if reason.is_inferred() {
+                " (inferred)"
+            } else {
+                ""
+            };
+            format!("{}{inferred}", reason.name())
+        })
+    };
+    by_placement(totals, "why not in BH or inline", reasons, out)?;
+    let contexts = |these: &PlacementTotals| counts(&these.contexts, |it| it.name().to_owned());
+    by_placement(totals, "context", contexts, out)?;
+    if !totals.attempt_contexts.is_empty() {
+        let contexts = counts(&totals.attempt_contexts, |it| it.name().to_owned());
+        writeln!(out, "  {:<24} attempt: {contexts}", "")?;
+    }
+    let completions =
+        |these: &PlacementTotals| counts(&these.completions, |it| it.name().to_owned());
+    by_placement(totals, "context of completion", completions, out)
+}
+
+/// A line for each placement that has something to say, the title on the first.
+fn by_placement(
+    totals: &Totals,
+    title: &str,
+    text: impl Fn(&PlacementTotals) -> String,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let lines = Placement::ALL.into_iter().filter_map(|placement| {
+        let text = text(totals.placements.get(&placement)?);
+        (!text.is_empty()).then(|| format!("{}: {text}", placement.name()))
+    });
+    for (row, line) in lines.enumerate() {
+        writeln!(out, "  {:<24} {line}", if row == 0 { title } else { "" })?;
+    }
     Ok(())
+}
+
+fn counts<K: Copy>(counts: &BTreeMap<K, u64>, name: impl Fn(K) -> String) -> String {
+    let words: Vec<_> = counts
+        .iter()
+        .map(|(&key, count)| format!("{} {count}", name(key)))
+        .collect();
+    words.join(", ")
+}
+
+fn known(count: Option<u64>) -> String {
+    count.map_or_else(|| format::ABSENT.to_owned(), |count| count.to_string())
 }
 
 /// A line for each stage that happened, the placement itself on the first.

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use verity_trace_ebpf::context::{Completion, Context};
 pub use verity_trace_ebpf::loss::Loss;
 pub use verity_trace_ebpf::placement::{Stage, pair};
+pub use verity_trace_ebpf::reason::Reason;
 
 use crate::histogram::Histogram;
 
@@ -171,6 +173,13 @@ pub struct PlacementTotals {
     pub bytes: u64,
     /// Those that finished with an error.
     pub failed: u64,
+    /// Why they were not verified in BH or inline; empty for those that were.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// In which context their data device completed them.
+    pub completions: BTreeMap<Completion, u64>,
+    /// In which context they were verified, of a fallback the second time; empty for
+    /// [`Placement::None`].
+    pub contexts: BTreeMap<Context, u64>,
     /// How long each stage took; a stage that never happened is absent.
     pub stages: BTreeMap<Stage, Histogram>,
 }
@@ -186,6 +195,119 @@ pub struct Totals {
     pub incomplete: u64,
     /// Fallbacks by the placement of their attempt.
     pub attempts: BTreeMap<Placement, u64>,
+    /// Fallbacks by the context of their attempt.
+    pub attempt_contexts: BTreeMap<Context, u64>,
+    /// I/Os of which a block was read again because its hash did not match; absent where that cannot
+    /// be seen.
+    pub rechecked: Option<u64>,
+    /// I/Os for which forward error correction was tried; absent where that cannot be seen.
+    pub fec: Option<u64>,
+    /// I/Os by size, ioprio class, placement and reason.
+    pub mix: BTreeMap<Kind, u64>,
+}
+
+/// The class of an ioprio (`include/uapi/linux/ioprio.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IoClass {
+    /// None was set.
+    None,
+    /// Real time.
+    RealTime,
+    /// Best effort, which the block layer gives to ordinary tasks.
+    BestEffort,
+    /// Idle.
+    Idle,
+}
+
+impl IoClass {
+    /// Every class, in the order of the kernel's number.
+    pub const ALL: [Self; 4] = [Self::None, Self::RealTime, Self::BestEffort, Self::Idle];
+
+    /// The word for it everywhere, as ionice(1) has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::RealTime => "realtime",
+            Self::BestEffort => "best-effort",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// I/Os that are alike in what decides their placement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// The power of two that their bytes are not below; 512 stands for less too, and 16 MiB for more.
+    pub size: u32,
+    /// Their ioprio class.
+    pub class: IoClass,
+    /// Where they were verified.
+    pub placement: Placement,
+    /// Why not in BH or inline.
+    pub reason: Option<Reason>,
+}
+
+/// I/Os between `verity_map` and `verity_finish_io` now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// By the stage that they are in. A verification may yet turn out to be an attempt.
+    pub stages: BTreeMap<Stage, InStage>,
+}
+
+/// I/Os that are in one stage now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InStage {
+    /// How many.
+    pub ios: u64,
+    /// The time since the oldest of them entered `verity_map`.
+    pub oldest: Duration,
+}
+
+impl InFlight {
+    /// How many there are.
+    #[must_use]
+    pub fn ios(&self) -> u64 {
+        self.stages.values().map(|stage| stage.ios).sum()
+    }
+
+    /// The oldest of them: the stage that it is in, and its age.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(Stage, Duration)> {
+        let oldest = self.stages.iter().max_by_key(|(_, stage)| stage.oldest)?;
+        Some((*oldest.0, oldest.1.oldest))
+    }
+
+    /// Adds one that has been in flight for this long.
+    pub fn add(&mut self, stage: Stage, age: Duration) {
+        let entry = self.stages.entry(stage).or_insert(InStage {
+            ios: 0,
+            oldest: age,
+        });
+        entry.ios += 1;
+        entry.oldest = entry.oldest.max(age);
+    }
+
+    /// Adds those of another device.
+    pub fn merge(&mut self, other: &Self) {
+        for (&stage, these) in &other.stages {
+            let entry = self.stages.entry(stage).or_insert(InStage {
+                ios: 0,
+                oldest: these.oldest,
+            });
+            entry.ios += these.ios;
+            entry.oldest = entry.oldest.max(these.oldest);
+        }
+    }
+}
+
+/// An I/O that finished with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its first sector on the device, in units of 512 bytes.
+    pub sector: u64,
+    /// Its `blk_status_t`.
+    pub status: u8,
 }
 
 impl Totals {
@@ -254,7 +376,9 @@ pub struct Device {
     /// During the last interval; absent in the first snapshot.
     pub recent: Option<Totals>,
     /// I/Os between `verity_map` and `verity_finish_io` now.
-    pub in_flight: u64,
+    pub in_flight: InFlight,
+    /// The first I/O that finished with an error since tracing began.
+    pub first_failure: Option<Failure>,
 }
 
 impl Device {

@@ -1,12 +1,14 @@
 //! The types of the JSON document, made from a snapshot.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer};
 
 use super::{Records, SCHEMA_VERSION};
 use crate::decode::Io;
 use crate::format::nanos;
 use crate::histogram::{self, Nanos};
-use crate::snapshot::{self, Era, Placement, Snapshot, stage_name};
+use crate::snapshot::{self, Completion, Context, Era, Placement, Reason, Snapshot, stage_name};
 
 /// Everything that is known at one moment.
 #[derive(Debug, Serialize)]
@@ -60,8 +62,25 @@ struct Device {
     algorithm: String,
     data_block_bytes: u32,
     in_flight: u64,
+    in_flight_stages: Named<InStage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_in_flight_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_failure: Option<Failure>,
     #[serde(flatten)]
     totals: Totals,
+}
+
+#[derive(Debug, Serialize)]
+struct InStage {
+    ios: u64,
+    oldest_ns: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    sector: u64,
+    status: u8,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,8 +90,24 @@ struct Totals {
     failed: u64,
     rejected: u64,
     incomplete: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rechecked: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fec: Option<u64>,
     placements: Named<PlacementTotals>,
     attempts: Named<u64>,
+    attempt_contexts: Named<u64>,
+    mix: Vec<Kind>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kind {
+    size_bytes: u32,
+    class: &'static str,
+    placement: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    ios: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +115,9 @@ struct PlacementTotals {
     ios: u64,
     bytes: u64,
     failed: u64,
+    reasons: Named<u64>,
+    completion_contexts: Named<u64>,
+    contexts: Named<u64>,
     stages: Named<Histogram>,
 }
 
@@ -116,7 +154,7 @@ struct Cpu {
 #[derive(Debug)]
 struct Named<T>(Vec<(&'static str, T)>);
 
-/// `seq` and `mapped_at_ns` are strings: they pass 2^53, where JavaScript begins to round.
+/// `seq`, `mapped_at_ns` and `cgroup` are strings: they pass 2^53, where JavaScript begins to round.
 #[derive(Debug, Serialize)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -131,18 +169,28 @@ struct Record {
     placement: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    completion_context: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt_context: Option<&'static str>,
     stages_ns: Named<u64>,
     total_ns: u64,
     status: u8,
     ioprio: u16,
     read_ahead: bool,
     submitter: u32,
+    command: String,
+    cgroup: String,
     submit_cpu: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     complete_cpu: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verify_cpu: Option<u16>,
-    in_softirq: bool,
+    rechecked: bool,
+    fec: bool,
     incomplete: bool,
     clock: bool,
 }
@@ -211,7 +259,24 @@ impl From<&snapshot::Device> for Device {
             effective: device.effective(),
             algorithm: device.algorithm.clone(),
             data_block_bytes: device.data_block_bytes,
-            in_flight: device.in_flight,
+            in_flight: device.in_flight.ios(),
+            in_flight_stages: device
+                .in_flight
+                .stages
+                .iter()
+                .map(|(&stage, these)| {
+                    let these = InStage {
+                        ios: these.ios,
+                        oldest_ns: nanos(these.oldest).0,
+                    };
+                    (stage_name(stage), these)
+                })
+                .collect(),
+            oldest_in_flight_ns: device.in_flight.oldest().map(|(_, age)| nanos(age).0),
+            first_failure: device.first_failure.map(|failure| Failure {
+                sector: failure.sector,
+                status: failure.status,
+            }),
             totals: Totals::from(&device.totals),
         }
     }
@@ -225,6 +290,8 @@ impl From<&snapshot::Totals> for Totals {
             failed: totals.failed(),
             rejected: totals.rejected,
             incomplete: totals.incomplete,
+            rechecked: totals.rechecked,
+            fec: totals.fec,
             placements: totals
                 .placements
                 .iter()
@@ -234,6 +301,18 @@ impl From<&snapshot::Totals> for Totals {
                 .attempts
                 .iter()
                 .map(|(placement, &count)| (placement.name(), count))
+                .collect(),
+            attempt_contexts: named(&totals.attempt_contexts, Context::name),
+            mix: totals
+                .mix
+                .iter()
+                .map(|(kind, &ios)| Kind {
+                    size_bytes: kind.size,
+                    class: kind.class.name(),
+                    placement: kind.placement.name(),
+                    reason: kind.reason.map(Reason::name),
+                    ios,
+                })
                 .collect(),
         }
     }
@@ -245,6 +324,9 @@ impl From<&snapshot::PlacementTotals> for PlacementTotals {
             ios: totals.ios,
             bytes: totals.bytes,
             failed: totals.failed,
+            reasons: named(&totals.reasons, Reason::name),
+            completion_contexts: named(&totals.completions, Completion::name),
+            contexts: named(&totals.contexts, Context::name),
             stages: totals
                 .stages
                 .iter()
@@ -306,6 +388,10 @@ impl From<&Io> for Record {
             bytes: io.bytes,
             placement: io.placement.name(),
             attempt: io.attempt.map(Placement::name),
+            reason: io.reason.map(Reason::name),
+            completion_context: io.completion.name(),
+            context: io.context.map(Context::name),
+            attempt_context: io.attempt_context.map(Context::name),
             stages_ns: io
                 .stages
                 .iter()
@@ -316,14 +402,24 @@ impl From<&Io> for Record {
             ioprio: io.ioprio,
             read_ahead: io.read_ahead,
             submitter: io.submitter,
+            command: io.command.clone(),
+            cgroup: io.cgroup.to_string(),
             submit_cpu: io.submit_cpu,
             complete_cpu: io.complete_cpu,
             verify_cpu: io.verify_cpu,
-            in_softirq: io.in_softirq,
+            rechecked: io.rechecked,
+            fec: io.fec,
             incomplete: io.incomplete,
             clock: io.clock,
         }
     }
+}
+
+fn named<K: Copy>(counts: &BTreeMap<K, u64>, name: impl Fn(K) -> &'static str) -> Named<u64> {
+    counts
+        .iter()
+        .map(|(&key, &count)| (name(key), count))
+        .collect()
 }
 
 impl<T> FromIterator<(&'static str, T)> for Named<T> {

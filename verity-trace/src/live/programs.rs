@@ -14,7 +14,7 @@ use aya_obj::generated::bpf_attach_type::{
 use aya_obj::generated::{BPF_CALL, BPF_JMP, bpf_insn};
 use verity_trace_ebpf::counters::Hook;
 use verity_trace_ebpf::settings::{
-    IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
+    IRQ_REGS, IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
 };
 
 use crate::error::{Error, Result};
@@ -24,6 +24,15 @@ use crate::snapshot::{Era, Rung};
 
 /// `BPF_PSEUDO_KFUNC_CALL`, include/uapi/linux/bpf.h.
 const PSEUDO_KFUNC_CALL: u8 = 2;
+
+/// `BPF_LD | BPF_IMM | BPF_DW`, include/uapi/linux/bpf.h.
+const LOAD_IMMEDIATE: u8 = 0x18;
+
+/// `BPF_PSEUDO_BTF_ID`, include/uapi/linux/bpf.h.
+const PSEUDO_BTF_ID: u8 = 3;
+
+/// The registers of the interrupt that a CPU handles (`lib/irq_regs.c`).
+pub const IRQ_REGS_VARIABLE: &str = "__irq_regs";
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K`, include/uapi/linux/bpf.h.
 const MOVE_IMMEDIATE: u8 = 0xb7;
@@ -62,24 +71,24 @@ impl FunctionProgram {
 /// seen is seen to its end; and the last copy first, since the kernel runs the programs of a function
 /// in the reverse order (`hlist_add_head` in `__bpf_trampoline_link_prog`,
 /// kernel/bpf/trampoline.c).
-const FUNCTIONS: [FunctionProgram; 13] = [
-    FunctionProgram::new("verity_finish_io", "verity_finish_io_third"),
+const FUNCTIONS: [FunctionProgram; 9] = [
     FunctionProgram::new("verity_finish_io", "verity_finish_io_second"),
     FunctionProgram::first("verity_finish_io", Hook::FinishIo),
-    FunctionProgram::new("verity_verify_io", "verity_verify_io_third"),
     FunctionProgram::new("verity_verify_io", "verity_verify_io_second"),
     FunctionProgram::first("verity_verify_io", Hook::VerifyIo),
-    FunctionProgram::new("verity_end_io", "verity_end_io_third"),
     FunctionProgram::new("verity_end_io", "verity_end_io_second"),
     FunctionProgram::first("verity_end_io", Hook::EndIo),
     FunctionProgram {
         attach_type: BPF_TRACE_FEXIT,
         ..FunctionProgram::new("verity_map", "verity_map_exit")
     },
-    FunctionProgram::new("verity_map", "verity_map_third"),
     FunctionProgram::new("verity_map", "verity_map_second"),
     FunctionProgram::first("verity_map", Hook::Map),
 ];
+
+/// Programs for functions that run only when a hash did not match; where one of them cannot be
+/// watched none is.
+const MISMATCHES: [&str; 2] = ["verity_recheck", "verity_fec_decode"];
 
 /// Functions and the programs for a kprobe or kretprobe there, in the order of attaching.
 const KPROBES: [(&str, &str); 5] = [
@@ -205,8 +214,19 @@ fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
         .then(|| bpf::module_btf("dm_verity"))
         .transpose()
         .context("find the BTF of the module dm_verity")?;
+    let no_memory = FunctionProgram {
+        attach_type: BPF_TRACE_FEXIT,
+        ..FunctionProgram::new("verity_verify_io", "verity_verify_io_exit")
+    };
+    let allocates = types.era().can_attempt() && types.attempts_allocate();
+    let mismatches = MISMATCHES.map(|function| FunctionProgram::new(function, function));
+    let wanted = allocates
+        .then_some(&no_memory)
+        .into_iter()
+        .chain(mismatches.iter().filter(|_| types.sees_mismatch()))
+        .chain(&FUNCTIONS);
     let mut loaded = Vec::new();
-    for program in &FUNCTIONS {
+    for program in wanted {
         let FunctionType { id, in_module } = types.function(program.function).ok_or_else(|| {
             Error::Kernel(format!(
                 "the kernel's BTF has no function {}",
@@ -291,7 +311,23 @@ fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object>
             }
         }
     }
+    if let Some(variable) = types.variable(IRQ_REGS_VARIABLE) {
+        for function in object.functions.values_mut() {
+            replace_variable(&mut function.instructions, IRQ_REGS, variable);
+        }
+    }
     Ok(object)
+}
+
+/// Makes the load of a placeholder one of the address of a variable in the kernel's BTF.
+fn replace_variable(instructions: &mut [bpf_insn], placeholder: i32, variable: i32) {
+    for instruction in instructions {
+        let is_load = instruction.code == LOAD_IMMEDIATE && instruction.src_reg() == 0;
+        if is_load && instruction.imm == placeholder {
+            instruction.set_src_reg(PSEUDO_BTF_ID);
+            instruction.imm = variable;
+        }
+    }
 }
 
 /// Makes the call of a placeholder one of a kernel function, or nothing where there is none.

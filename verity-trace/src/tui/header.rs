@@ -70,7 +70,11 @@ fn identity(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
 }
 
 fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
-    let in_flight: u64 = snapshot.devices.iter().map(|device| device.in_flight).sum();
+    let in_flight: u64 = snapshot
+        .devices
+        .iter()
+        .map(|device| device.in_flight.ios())
+        .sum();
     let interval = snapshot
         .interval
         .map_or_else(|| format::ABSENT.to_owned(), format::span);

@@ -1,0 +1,183 @@
+//! In which context each I/O was completed and verified, and why there: eight ways to complete, each
+//! record checked by itself.
+//!
+//! The table says where the block layer completes each kind of disk, from its source; where the I/O is
+//! then verified follows from `verity_end_io` of each kernel.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::LabKernel::{self, Bh, Inert, Inline};
+use crate::device::Backing;
+use crate::load::RandomReads;
+use crate::placement::NAME;
+use crate::tracer::{Document, Tracer};
+
+/// A disk and the context that it nearly always completes in. A request whose task has moved to the
+/// other CPU can be completed in softirq instead (`blk_mq_complete_need_ipi`, block/blk-mq.c).
+struct Row {
+    name: &'static str,
+    backing: fn() -> Backing,
+    completion: &'static str,
+}
+
+const HARDIRQ: &str = "hardirq-or-irqs-off";
+
+const ROWS: [Row; 8] = [
+    Row {
+        name: "virtio-blk, two queues",
+        backing: Backing::virtio,
+        completion: HARDIRQ,
+    },
+    Row {
+        name: "virtio-blk, one queue",
+        backing: Backing::virtio_with_one_queue,
+        completion: "softirq",
+    },
+    Row {
+        name: "NVMe",
+        backing: Backing::nvme,
+        completion: HARDIRQ,
+    },
+    Row {
+        name: "brd",
+        backing: Backing::brd,
+        completion: "task",
+    },
+    Row {
+        name: "loop",
+        backing: Backing::loop_device,
+        completion: "softirq",
+    },
+    Row {
+        name: "null_blk, irqmode 0",
+        backing: || Backing::null_blk(0),
+        completion: "task",
+    },
+    // It asks for softirq, and would get it with one queue; but the queue for polling that every
+    // null_blk has is a second one (`g_poll_queues`, drivers/block/null_blk/main.c), and then
+    // `blk_mq_complete_request_remote` leaves the completion to the task.
+    Row {
+        name: "null_blk, irqmode 1",
+        backing: || Backing::null_blk(1),
+        completion: "task",
+    },
+    Row {
+        name: "null_blk, irqmode 2",
+        backing: || Backing::null_blk(2),
+        completion: HARDIRQ,
+    },
+];
+
+/// Small reads with the option on.
+#[test]
+fn each_io_is_verified_where_its_completion_puts_it() {
+    for row in &ROWS {
+        check(row, true, RandomReads::small(500));
+    }
+}
+
+/// What the other cells of the matrix expect.
+pub fn check_the_whole_matrix() {
+    for row in &ROWS {
+        check(row, true, RandomReads::large(200));
+        check(row, false, RandomReads::small(500));
+        check(row, false, RandomReads::large(200));
+    }
+}
+
+fn check(row: &Row, option: bool, load: RandomReads) {
+    let device = (row.backing)().open(NAME, option);
+    device.warm_up();
+    let tracer = Tracer::start(&["--records", "100000"]);
+    let ios = load.on(&device);
+    let document = tracer.stop();
+    drop(device);
+    document.assert_exact(NAME, ios);
+    println!("{}: {}", row.name, summary(&document));
+    let mut as_expected = 0;
+    for record in document.records() {
+        let completion = text(&record["completion_context"]);
+        as_expected += u64::from(completion == row.completion);
+        if completion != row.completion {
+            assert_eq!(
+                (completion, row.completion),
+                ("softirq", HARDIRQ),
+                "{record}"
+            );
+        }
+        assert_placement(record, option);
+    }
+    assert!(
+        as_expected > ios / 2,
+        "{as_expected} of {ios} completed in {}",
+        row.completion
+    );
+}
+
+/// What `verity_end_io` and `verity_bh_work` make of a completion (drivers/md/dm-verity-target.c).
+fn assert_placement(record: &Value, option: bool) {
+    let completion = text(&record["completion_context"]);
+    let context = text(&record["context"]);
+    let reason = record["reason"].as_str();
+    let is_small = record["bytes"].as_u64().expect("bytes") <= 8_192;
+    let in_softirq = |context| matches!(context, "softirq" | "ksoftirqd");
+    match (text(&record["placement"]), LabKernel::running()) {
+        ("kverityd", kernel) => {
+            assert_eq!(context, "kworker", "{record}");
+            let expected = match kernel {
+                _ if !option => "option-off",
+                Inert => "inert",
+                Bh => panic!("the BH workqueue takes every size: {record}"),
+                Inline if is_small => "need-resched",
+                Inline => "too-large",
+            };
+            assert_eq!(reason, Some(expected), "{record}");
+        }
+        ("bh", kernel) => {
+            assert!(option && in_softirq(context), "{record}");
+            assert!(kernel == Bh || completion == HARDIRQ, "{record}");
+            assert_eq!(reason, None, "{record}");
+        }
+        ("inline", Inline) => {
+            assert!(option && is_small, "{record}");
+            match completion {
+                "task" => assert!(matches!(context, "task" | "kworker"), "{record}"),
+                "softirq" => assert!(in_softirq(context), "{record}"),
+                _ => panic!("inline in hardirq: {record}"),
+            }
+            assert_eq!(reason, None, "{record}");
+        }
+        ("fallback", Bh | Inline) => {
+            assert!(option, "{record}");
+            assert_eq!(context, "kworker", "{record}");
+            assert_eq!(reason, Some("cache-miss"), "{record}");
+        }
+        (_, kernel) => panic!("on {kernel:?}: {record}"),
+    }
+}
+
+/// How many of each: what the run showed, for the log.
+fn summary(document: &Document) -> String {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for record in document.records() {
+        let [placement, completion, context] =
+            ["placement", "completion_context", "context"].map(|field| text(&record[field]));
+        let reason = record["reason"].as_str().unwrap_or("-");
+        *counts
+            .entry(format!(
+                "{placement} in {context} ({reason}), completed in {completion}"
+            ))
+            .or_default() += 1;
+    }
+    let lines: Vec<_> = counts
+        .into_iter()
+        .map(|(line, count)| format!("{count} {line}"))
+        .collect();
+    lines.join("; ")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("absent")
+}

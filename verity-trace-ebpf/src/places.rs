@@ -1,0 +1,123 @@
+//! The table of I/Os in flight as the programs use it (see the library's `table`).
+
+use core::arch::asm;
+
+use verity_trace_ebpf::in_flight::InFlight;
+use verity_trace_ebpf::table::{WAYS, place, set_of};
+
+use crate::maps::{IN_FLIGHT, KEYS};
+use crate::memory::opaque;
+
+/// A place in the table that belongs to an I/O.
+pub struct Place {
+    io: u64,
+    keys: *mut u64,
+    way: u32,
+    /// The I/O's state.
+    pub state: *mut InFlight,
+}
+
+/// Where a new I/O is.
+pub enum Claim {
+    /// A place of its own.
+    New(Place),
+    /// A place that its memory already had: the end of the I/O before it was not seen.
+    Again(Place),
+    /// No place is left.
+    Full,
+}
+
+/// The place of an I/O.
+#[inline(always)]
+pub fn find(io: u64) -> Option<Place> {
+    let set = set_of(io);
+    let keys = KEYS.get_ptr_mut(set)?.cast();
+    let way = way_with(keys, io)?;
+    place_of(io, set, keys, way)
+}
+
+/// A place for an I/O that begins.
+#[inline(always)]
+pub fn claim(io: u64) -> Claim {
+    let set = set_of(io);
+    let Some(keys) = KEYS.get_ptr_mut(set) else {
+        return Claim::Full;
+    };
+    let keys: *mut u64 = keys.cast();
+    if let Some(way) = way_with(keys, io) {
+        return place_of(io, set, keys, way).map_or(Claim::Full, Claim::Again);
+    }
+    // Another CPU may take a place between the look and the claim: then it looks once more.
+    for _ in 0..2 {
+        let Some(way) = way_with(keys, 0) else {
+            return Claim::Full;
+        };
+        // SAFETY: as in `way_with`.
+        let key = unsafe { keys.add(way as usize) };
+        if compare_and_set(key, 0, io) {
+            return place_of(io, set, keys, way).map_or(Claim::Full, Claim::New);
+        }
+    }
+    Claim::Full
+}
+
+/// The place in a set that holds this key. Nearly always it is the first; the others are searched
+/// without a branch for each, since every branch is one more way through the whole program that the
+/// verifier has to walk.
+#[inline(always)]
+fn way_with(keys: *const u64, wanted: u64) -> Option<u32> {
+    // SAFETY: the array has this many keys; another CPU may write them now.
+    let key = |way: u32| unsafe { keys.add(way as usize).read_volatile() };
+    if key(0) == wanted {
+        return Some(0);
+    }
+    let mut found = 0;
+    for way in 1..WAYS {
+        let difference = opaque(key(way) ^ wanted);
+        // All ones where there is no difference.
+        let is_equal = ((difference | difference.wrapping_neg()) >> 63).wrapping_sub(1);
+        found = found & !is_equal | u64::from(way) & is_equal;
+    }
+    let way = found as u32 & (WAYS - 1);
+    // Place 0 was looked at.
+    (way != 0).then_some(way)
+}
+
+impl Place {
+    /// Gives it back: the I/O has finished.
+    #[inline(always)]
+    pub fn release(self) {
+        // SAFETY: the state belongs to this I/O until the key is gone.
+        unsafe { (*self.state).end() };
+        // An exchange, since it orders both writes for every CPU.
+        // SAFETY: as in `way_with`.
+        compare_and_set(unsafe { self.keys.add(self.way as usize) }, self.io, 0);
+    }
+}
+
+#[inline(always)]
+fn place_of(io: u64, set: u32, keys: *mut u64, way: u32) -> Option<Place> {
+    let state = IN_FLIGHT.get_ptr_mut(place(set, way))?;
+    Some(Place {
+        io,
+        keys,
+        way,
+        state,
+    })
+}
+
+/// Sets a word that still is `from`; returns whether it was.
+#[inline(always)]
+pub fn compare_and_set(word: *mut u64, from: u64, to: u64) -> bool {
+    let found: u64;
+    // SAFETY: callers pass a pointer into a map's value; the instruction has no other effect.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {to})",
+            word = in(reg) word,
+            to = in(reg) to,
+            inlateout("r0") from => found,
+        );
+    }
+    found == from
+}
