@@ -8,6 +8,7 @@
 mod behaviour;
 mod bpf;
 mod device;
+mod devices;
 mod full;
 mod load;
 mod placement;
