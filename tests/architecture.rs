@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 8] = [
+const PURE: [&str; 12] = [
     "histogram",
     "snapshot",
     "decode",
+    "dm",
+    "mounts",
+    "selection",
     "aggregate",
     "escape",
     "facts",
+    "devices",
     "report",
     "export",
 ];

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -16,6 +16,12 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         (&["--max-devices", "0"], "0 is not in 1..=1024"),
         (&["--max-devices", "1025"], "1025 is not in 1..=1024"),
         (&["export"], "--once"),
+        (&["devices", "app-["], "no pattern"),
+        (&["devices", ""], "neither a name"),
+        (&["report", "a/b"], "neither a name"),
+        (&["export", "--once", "a**"], "no pattern"),
+        (&["top", "./usr"], "neither a name"),
+        (&["devices", "--duration", "1s"], "'--duration'"),
         (
             &["export", "--once", "--attach", "luck"],
             "[possible values: fentry, kprobe]",
@@ -40,6 +46,7 @@ fn help_names_every_command_and_exit_code() {
         "top",
         "report",
         "export",
+        "devices",
         "completions",
         "man",
         "--interval",
@@ -62,12 +69,29 @@ fn help_names_every_command_and_exit_code() {
 }
 
 #[test]
+fn commands_that_show_devices_say_how_to_name_them() {
+    for command in ["top", "report", "export", "devices"] {
+        let output = run(&[command, "--help"]);
+        let help = text(&output.stdout);
+        let words: Vec<_> = help.split_whitespace().collect();
+        let help = words.join(" ");
+        assert!(help.contains("[DEVICE]..."), "{help}");
+        assert!(
+            help.contains("dm-N, MAJOR:MINOR or a mount point"),
+            "{help}"
+        );
+        let is_filter = help.contains("stay those of the machine");
+        assert_eq!(is_filter, command != "devices", "{help}");
+    }
+}
+
+#[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell]);
         assert!(output.status.success(), "{shell}");
         let script = text(&output.stdout);
-        for word in ["report", "export", "max-devices"] {
+        for word in ["report", "export", "devices", "max-devices"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -85,6 +109,7 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SS top",
         ".SS report",
         ".SS export",
+        ".SS devices",
         ".SH \"EXIT STATUS\"",
         "\\fB128+n\\fR",
         "no such device",

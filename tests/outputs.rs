@@ -1,14 +1,19 @@
-//! The report and the JSON document of every scenario.
+//! The report and the JSON document of every scenario, and the list of devices.
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ratatui::text::Span;
 use serde_json::Value;
 use verity_trace::decode::Io;
-use verity_trace::escape;
+use verity_trace::dm::{Status, Table, VerityDevice};
 use verity_trace::export::{self, Records};
 use verity_trace::histogram::Nanos;
-use verity_trace::report;
-use verity_trace::snapshot::{DeviceNumber, Snapshot};
+use verity_trace::inventory::Inventory;
+use verity_trace::snapshot::{DeviceNumber, Era, Kernel, Snapshot};
+use verity_trace::{devices, escape, report};
 
 use common::Scenario;
 
@@ -112,6 +117,123 @@ fn hostile_names_are_read_back_as_they_are() {
     }
 }
 
+#[test]
+fn devices_in_text() {
+    insta::assert_snapshot!("devices", devices_of(&inventory(Era::Inline)));
+    insta::assert_snapshot!("devices_inert", devices_of(&inventory(Era::Inert)));
+    insta::assert_snapshot!("devices_hostile", devices_of(&hostile()));
+}
+
+#[test]
+fn devices_in_json() {
+    insta::assert_snapshot!("devices_json", devices_json_of(&inventory(Era::Inert)));
+    insta::assert_snapshot!("devices_json_hostile", devices_json_of(&hostile()));
+}
+
+#[test]
+fn every_device_fits_a_terminal_and_hides_nothing() {
+    for inventory in [inventory(Era::Inert), inventory(Era::Inline), hostile()] {
+        for line in devices_of(&inventory).lines() {
+            assert!(Span::raw(line).width() <= 80, "{line}");
+            assert!(!line.contains(escape::is_hidden), "{line}");
+        }
+        let json = devices_json_of(&inventory);
+        assert!(!json.replace('\n', "").contains(escape::is_hidden));
+        let document: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(document["schema_version"], export::SCHEMA_VERSION);
+        for (device, expected) in list(&document["devices"]).iter().zip(&inventory.devices) {
+            assert_eq!(device["name"], expected.name);
+            assert_eq!(device["algorithm"], expected.table.algorithm);
+        }
+    }
+}
+
+/// A device without options, and one with nearly all of them.
+fn inventory(era: Era) -> Inventory {
+    let root = "4fa5d3b7c8e1a2964fa5d3b7c8e1a2964fa5d3b7c8e1a2964fa5d3b7c8e1a296";
+    let salt = "6c61622073616c74206f66207665726974792d74726163652c20333220622121";
+    let plain = format!("1 254:0 254:16 4096 4096 16384 1 sha256 {root} {salt}");
+    let full = format!(
+        "1 254:0 254:32 4096 1024 16384 0 sha512 {root}{root} - 17 restart_on_corruption \
+         panic_on_error ignore_zero_blocks check_at_most_once try_verify_in_tasklet \
+         use_fec_from_device 8:3 fec_blocks 16513 fec_start 16600 fec_roots 2 \
+         root_hash_sig_key_desc cryptsetup:2f5f1d3c-7d0e-4b0a-9a57-0c1d2e3f4a5b new_option 7"
+    );
+    inventory_of(
+        era,
+        vec![
+            device(
+                "usr",
+                "CRYPT-VERITY-2f5f1d3c7d0e4b0a9a570c1d2e3f4a5b-usr",
+                &plain,
+                "V -",
+            ),
+            device("image", "", &full, "C 3"),
+        ],
+    )
+}
+
+/// Devices whose strings try to command the terminal, a browser, a shell or the reader.
+fn hostile() -> Inventory {
+    let evil = "\u{1b}[2J\u{1b}[31mred";
+    let line = format!("1 {evil} 254:16 4096 4096 8 1 {evil} {evil} {evil} 2 $(id)<script> {evil}");
+    let long = "a-name-as-long-as-device-mapper-allows-".repeat(4);
+    inventory_of(
+        Era::Bh,
+        vec![
+            device(evil, "\u{9b}31m", &line, evil),
+            device(
+                "$(id)<script>alert(1)</script>",
+                "line\nbreak",
+                &line,
+                "$(id) <b>",
+            ),
+            device(&"根ファイル".repeat(12), "gpj\u{202e}exe", &line, ""),
+            device(&long[..127], &long[..127], &line, "V"),
+        ],
+    )
+}
+
+fn inventory_of(era: Era, devices: Vec<VerityDevice>) -> Inventory {
+    let devices = devices
+        .into_iter()
+        .zip(0..)
+        .map(|(device, minor)| VerityDevice {
+            number: DeviceNumber { major: 253, minor },
+            ..device
+        });
+    let names = [
+        ("253:0", "dm-0"),
+        ("254:0", "vda"),
+        ("254:16", "vd\u{1b}[0mb"),
+    ];
+    Inventory {
+        taken_at: Duration::from_secs(1_795_000_000),
+        kernel: Kernel {
+            release: "7.3.4\u{1b}]0;title\u{7}".to_owned(),
+            host: "lab".to_owned(),
+            cpus: 2,
+            era: Some(era),
+        },
+        devices: devices.collect(),
+        kernel_names: names
+            .map(|(number, name)| (number.to_owned(), name.to_owned()))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn device(name: &str, uuid: &str, line: &str, status: &str) -> VerityDevice {
+    VerityDevice {
+        name: name.to_owned(),
+        uuid: uuid.to_owned(),
+        number: DeviceNumber { major: 0, minor: 0 },
+        disk_sequence: None,
+        table: Table::parse(line).expect("a verity table"),
+        status: Status::parse(status),
+    }
+}
+
 /// One I/O of each group, with numbers that JavaScript would round.
 fn ios(scenario: &Scenario) -> Vec<Io> {
     let groups = scenario.devices.iter().flat_map(|device| &device.ios);
@@ -179,6 +301,18 @@ fn report_of(snapshot: &Snapshot) -> String {
 fn json_of(snapshot: &Snapshot, records: Option<Records<'_>>) -> String {
     let mut text = Vec::new();
     export::json(snapshot, records, &mut text).expect("written to memory");
+    String::from_utf8(text).expect("text")
+}
+
+fn devices_of(inventory: &Inventory) -> String {
+    let mut text = Vec::new();
+    devices::devices(inventory, &mut text).expect("written to memory");
+    String::from_utf8(text).expect("text")
+}
+
+fn devices_json_of(inventory: &Inventory) -> String {
+    let mut text = Vec::new();
+    export::devices(inventory, &mut text).expect("written to memory");
     String::from_utf8(text).expect("text")
 }
 

@@ -22,12 +22,17 @@ pub struct Backing {
 }
 
 impl Backing {
+    /// Two block devices.
+    pub fn at(data: &str, hash: &str) -> Self {
+        Self {
+            data: data.to_owned(),
+            hash: hash.to_owned(),
+        }
+    }
+
     /// virtio-blk with as many queues as CPUs: completes in hardirq.
     pub fn virtio() -> Self {
-        Self {
-            data: variable("LAB_DATA"),
-            hash: variable("LAB_HASH"),
-        }
+        Self::at(&variable("LAB_DATA"), &variable("LAB_HASH"))
     }
 
     /// A RAM disk with the same data: completes in the task that reads. A new one each time.
@@ -41,10 +46,7 @@ impl Backing {
         for (from, to) in [(&virtio.data, "/dev/ram0"), (&virtio.hash, "/dev/ram1")] {
             copy(from, to);
         }
-        Self {
-            data: "/dev/ram0".to_owned(),
-            hash: "/dev/ram1".to_owned(),
-        }
+        Self::at("/dev/ram0", "/dev/ram1")
     }
 
     /// virtio-blk with one queue for both CPUs: completes in the BLOCK softirq.
@@ -170,19 +172,26 @@ impl Backing {
 
     /// Opens a dm-verity device on it, with the option or without, and an empty hash cache.
     pub fn open(&self, name: &str, option: bool) -> Verity {
+        self.open_with(name, if option { &["--use-tasklets"] } else { &[] })
+    }
+
+    /// The same with what veritysetup calls its options.
+    pub fn open_with(&self, name: &str, options: &[&str]) -> Verity {
         let root_hash = variable("LAB_ROOT_HASH");
-        let mut arguments = vec!["open", &self.data, name, &self.hash, &root_hash];
-        if option {
-            arguments.push("--use-tasklets");
-        }
-        run("veritysetup", &arguments);
-        Verity {
-            name: name.to_owned(),
-        }
+        let device = ["open", &self.data, name, &self.hash, &root_hash];
+        run("veritysetup", &[&device, options].concat());
+        Verity::named(name)
     }
 }
 
 impl Verity {
+    /// One that is open.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+        }
+    }
+
     pub fn path(&self) -> String {
         format!("/dev/mapper/{}", self.name)
     }
@@ -220,7 +229,7 @@ impl Drop for Verity {
     }
 }
 
-/// Another device-mapper device below; drop it after the device that uses it.
+/// Another device-mapper device; drop it after the device that uses it.
 pub struct Mapped(&'static str);
 
 impl Mapped {
@@ -229,7 +238,13 @@ impl Mapped {
         Self(name)
     }
 
-    fn path(&self) -> String {
+    /// One that cannot be written to, as all that has to do with verity.
+    pub fn read_only(name: &'static str, table: &str) -> Self {
+        run("dmsetup", &["create", name, "--readonly", "--table", table]);
+        Self(name)
+    }
+
+    pub fn path(&self) -> String {
         format!("/dev/mapper/{}", self.0)
     }
 }

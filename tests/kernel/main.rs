@@ -9,6 +9,7 @@ mod behaviour;
 mod bpf;
 mod context;
 mod device;
+mod devices;
 mod full;
 mod load;
 mod placement;

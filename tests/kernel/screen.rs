@@ -57,7 +57,7 @@ impl Screen {
     /// Returns once this text stands on the screen.
     pub fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.terminal.screen().contents().contains(text) {
+        while !self.shows(text) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.terminal.process(&bytes),
@@ -67,6 +67,11 @@ impl Screen {
                 ),
             }
         }
+    }
+
+    /// Whether this text stands on the screen.
+    pub fn shows(&self, text: &str) -> bool {
+        self.terminal.screen().contents().contains(text)
     }
 
     pub fn press(&mut self, keys: &str) {

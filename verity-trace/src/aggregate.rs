@@ -220,7 +220,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 uuid: device.uuid,
                 number: device.number,
                 disk_sequence: device.disk_sequence,
-                option: device.table.option,
+                option: device.table.options.try_verify_in_tasklet,
                 algorithm: device.table.algorithm,
                 data_block_bytes: device.table.data_block_bytes,
                 recent: before.map(|before| since(&totals, &before)),
@@ -418,11 +418,11 @@ mod tests {
                 uuid: String::new(),
                 number: NUMBER,
                 disk_sequence: Some(9),
-                table: Table {
-                    option: true,
-                    algorithm: "sha256".to_owned(),
-                    data_block_bytes: 4096,
-                },
+                table: Table::parse(
+                    "1 8:1 8:2 4096 4096 16384 1 sha256 6d6f - 1 try_verify_in_tasklet",
+                )
+                .expect("a verity table"),
+                status: None,
             }],
         }
     }

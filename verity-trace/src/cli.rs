@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::selection::{Selection, Selector};
+
 /// The exit codes of this version, and what they mean.
 const EXIT_CODES: [(&str, &str); 7] = [
     ("0", "done"),
@@ -18,7 +20,7 @@ const EXIT_CODES: [(&str, &str); 7] = [
     ("4", "the kernel cannot do it, or built without programs"),
     (
         "5",
-        "no such device: a one-shot command without any verity device",
+        "no such device: a one-shot command without any verity device, or an argument that fits none",
     ),
     ("128+n", "ended by signal n"),
 ];
@@ -42,7 +44,10 @@ impl Cli {
     /// The command that was typed: `top` when none was.
     #[must_use]
     pub fn command(self) -> Command {
-        self.command.unwrap_or(Command::Top(self.top))
+        self.command.unwrap_or(Command::Top(Watch {
+            how: self.top,
+            wanted: Wanted::default(),
+        }))
     }
 }
 
@@ -50,11 +55,13 @@ impl Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Watch live in this terminal (the default)
-    Top(Top),
+    Top(Watch<Top>),
     /// Watch for a while, then print one screen of text
-    Report(Report),
+    Report(Watch<Report>),
     /// Watch for a while, then print a JSON document
-    Export(Export),
+    Export(Watch<Export>),
+    /// Print what device-mapper says of the verity devices, without tracing
+    Devices(Devices),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -62,6 +69,47 @@ pub enum Command {
     },
     /// Print the man page, in roff
     Man,
+}
+
+/// What a command takes that watches.
+#[derive(Clone, Debug, Args)]
+pub struct Watch<T: Args> {
+    /// How.
+    #[command(flatten)]
+    pub how: T,
+    /// What to show.
+    #[command(flatten)]
+    pub wanted: Wanted,
+}
+
+/// Which devices to show.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Wanted {
+    /// Show these devices alone, also when they appear later: a name, a pattern such as 'app-*',
+    /// /dev/mapper/NAME, dm-N, MAJOR:MINOR or a mount point; CPUs, loss and other devices' totals
+    /// stay those of the machine
+    #[arg(value_name = "DEVICE", value_parser = Selector::parse)]
+    devices: Vec<Selector>,
+}
+
+impl Wanted {
+    /// The devices that the arguments select.
+    #[must_use]
+    pub fn selection(self) -> Selection {
+        Selection::new(self.devices)
+    }
+}
+
+/// What `devices` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Devices {
+    /// Print a JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Show these devices alone: a name, a pattern such as 'app-*', /dev/mapper/NAME, dm-N,
+    /// MAJOR:MINOR or a mount point
+    #[arg(value_name = "DEVICE", value_parser = Selector::parse)]
+    pub devices: Vec<Selector>,
 }
 
 /// What `top` takes.

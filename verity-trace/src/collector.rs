@@ -1,10 +1,10 @@
 //! The one owner of the source: keeps the probes attached while a verity device exists, and makes
 //! snapshots. The clock is read here and nowhere further in.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use rustix::thread::CapabilitySet;
 
 use crate::aggregate::{self, Moment, Reading};
 use crate::decode::{self, Io};
@@ -12,7 +12,8 @@ use crate::dm::{self, VerityDevice};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::live::{self, Options, Session};
-use crate::snapshot::{Era, Kernel, Loss, Snapshot, Tracing};
+use crate::selection::Selection;
+use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Snapshot, Tracing};
 
 /// How often it is looked whether devices came or went.
 pub const TICK: Duration = Duration::from_millis(200);
@@ -27,12 +28,16 @@ const RETRY: Duration = Duration::from_secs(5);
 /// See the module.
 pub struct Collector {
     options: Options,
+    /// What snapshots and records are limited to; everything is traced.
+    selection: Selection,
     kernel: Kernel,
     started: Instant,
     session: Option<Session>,
     earlier: Reading,
     failed: Option<(Instant, String)>,
     devices: Vec<VerityDevice>,
+    /// Devices whose records are wanted, those included that went away in the last tick.
+    recorded: BTreeSet<DeviceNumber>,
     device_seen: Instant,
     previous: Option<Snapshot>,
 }
@@ -40,14 +45,7 @@ pub struct Collector {
 /// Says at once, before anything is drawn or waited for, what makes tracing impossible.
 fn preflight() -> Result<()> {
     live::built()?;
-    let held = rustix::thread::capabilities(None)
-        .context("read this process's capabilities")?
-        .effective;
-    if !held.contains(CapabilitySet::SYS_ADMIN) {
-        return Err(Error::NotPermitted(
-            "tracing device-mapper needs root (CAP_SYS_ADMIN); run it with sudo".to_owned(),
-        ));
-    }
+    dm::require_root()?;
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(Error::Kernel(
             "/sys/kernel/btf/vmlinux is missing; the kernel needs CONFIG_DEBUG_INFO_BTF=y"
@@ -58,30 +56,29 @@ fn preflight() -> Result<()> {
 }
 
 impl Collector {
-    /// Attaches to the verity devices that exist. Without any, it is an error, unless the caller
-    /// waits for one.
-    pub fn start(options: Options, waits: bool) -> Result<Self> {
+    /// Attaches to the verity devices that exist. Without any, or where a part of the selection
+    /// fits none, it is an error, unless the caller waits for one.
+    pub fn start(options: Options, selection: Selection, waits: bool) -> Result<Self> {
         preflight()?;
         let devices = dm::verity_devices()?;
-        if devices.is_empty() && !waits {
-            return Err(Error::NoDevice(
-                "there is no dm-verity device; open one with `veritysetup open`, or wait for one \
-                 with `verity-trace top`"
-                    .to_owned(),
-            ));
+        if !waits {
+            selection.all_of(&devices, &selection.mounts()?)?;
         }
         let now = Instant::now();
         let mut collector = Self {
             options,
+            selection,
             kernel: kernel::machine(),
             started: now,
             session: None,
             earlier: Reading::default(),
             failed: None,
             devices,
+            recorded: BTreeSet::new(),
             device_seen: now,
             previous: None,
         };
+        collector.recorded = collector.wanted(&collector.devices)?;
         if !collector.devices.is_empty() {
             collector.attach()?;
             // Finding out about the kernel takes a while, in which nothing was watched.
@@ -95,6 +92,8 @@ impl Collector {
         let devices = dm::verity_devices()?;
         let before = std::mem::replace(&mut self.devices, devices);
         self.retire(&before)?;
+        self.recorded = self.wanted(&before)?;
+        self.recorded.extend(self.wanted(&self.devices)?);
         let now = Instant::now();
         if !self.devices.is_empty() {
             self.device_seen = now;
@@ -131,18 +130,25 @@ impl Collector {
             tracing: self.tracing(),
             devices: self.devices.clone(),
         };
-        let snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
+        let mut snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
+        // With every device in it, so that one that is wanted from now on has a past.
         self.previous = Some(snapshot.clone());
+        let wanted = self.wanted(&self.devices)?;
+        snapshot
+            .devices
+            .retain(|device| wanted.contains(&device.number));
         Ok(snapshot)
     }
 
-    /// Hands over every record that is waiting. What does not decode is counted as a loss.
+    /// Hands over every record that is waiting and wanted. What does not decode is counted as a loss.
     pub fn drain(&mut self, mut record: impl FnMut(Io)) {
         let era = self.kernel.era.unwrap_or(Era::NoOption);
+        let everything = self.selection.is_everything();
         let mut undecoded = 0;
         if let Some(session) = &mut self.session {
             session.drain(|bytes| match decode::io(bytes, era) {
-                Ok(io) => record(io),
+                Ok(io) if everything || self.recorded.contains(&io.device) => record(io),
+                Ok(_) => {}
                 Err(_) => undecoded += 1,
             });
         }
@@ -154,6 +160,11 @@ impl Collector {
     /// Things that the kernel programs saw and no known kernel does.
     pub fn faults(&mut self) -> Vec<String> {
         self.session.as_mut().map_or_else(Vec::new, Session::faults)
+    }
+
+    fn wanted(&self, devices: &[VerityDevice]) -> Result<BTreeSet<DeviceNumber>> {
+        let wanted = self.selection.of(devices, &self.selection.mounts()?);
+        Ok(wanted.into_iter().map(|device| device.number).collect())
     }
 
     /// What devices that are gone have counted goes to the others, so that another device with the

@@ -2,13 +2,18 @@
 //!
 //! The interface is include/uapi/linux/dm-ioctl.h, stable since version 4.0.0 of it. The library
 //! that wraps it generates bindings with libclang whenever it is built, which is more than this
-//! project asks of a machine; these two read-only calls are all that is needed of it.
+//! project asks of a machine; these three read-only calls are all that is needed of it.
+
+mod table;
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use rustix::thread::CapabilitySet;
+
+pub use table::{Fec, Mode, Options, Status, Table, Verdict};
 
 use crate::error::{Error, Result};
 use crate::snapshot::DeviceNumber;
@@ -18,6 +23,7 @@ const DRIVER: &str = "/sys/class/misc/device-mapper";
 const HEADER_BYTES: usize = 312;
 const DM_LIST_DEVICES: u8 = 2;
 const DM_TABLE_STATUS: u8 = 12;
+const DM_LIST_VERSIONS: u8 = 13;
 const DM_STATUS_TABLE: u32 = 1 << 4;
 const DM_NOFLUSH: u32 = 1 << 11;
 const DM_BUFFER_FULL: u32 = 1 << 8;
@@ -36,41 +42,36 @@ pub struct VerityDevice {
     pub disk_sequence: Option<u64>,
     /// What its table says.
     pub table: Table,
+    /// What its target found so far; absent when it does not say.
+    pub status: Option<Status>,
 }
 
-/// What a verity target's table line says (`verity_status`, drivers/md/dm-verity-target.c).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// Whether it carries `try_verify_in_tasklet`.
-    pub option: bool,
-    /// Hash algorithm.
-    pub algorithm: String,
-    /// Bytes of a data block.
-    pub data_block_bytes: u32,
+/// Says what to do to whoever may not ask device-mapper for anything.
+pub fn require_root() -> Result<()> {
+    let held = rustix::thread::capabilities(None)
+        .context("read this process's capabilities")?
+        .effective;
+    if held.contains(CapabilitySet::SYS_ADMIN) {
+        return Ok(());
+    }
+    Err(Error::NotPermitted(
+        "looking into device-mapper needs root (CAP_SYS_ADMIN); run it with sudo".to_owned(),
+    ))
 }
 
 /// The verity devices that exist now; none when device-mapper is not loaded.
 pub fn verity_devices() -> Result<Vec<VerityDevice>> {
-    // The node may exist without the driver, and opening it would load that.
-    if !Path::new(DRIVER).exists() {
+    let Some(control) = control()? else {
         return Ok(Vec::new());
-    }
-    let control = match File::open(CONTROL) {
-        Ok(control) => control,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            return Err(Error::NotPermitted(format!(
-                "open {CONTROL}: permission denied; run as root, for example with sudo"
-            )));
-        }
-        Err(error) => return Err(anyhow::Error::new(error).context(CONTROL).into()),
     };
     let mut devices = Vec::new();
     for (name, number) in list(&control)? {
-        // A device that went away between the two calls is no error.
-        if let Ok(true) = has_verity_target(&control, number)
+        // The state goes before the table, which can hold another target's keys. A device that went
+        // away between the two calls is no error.
+        if let Ok((_, targets)) = status(&control, number, DM_NOFLUSH)
+            && let Some(state) = verity(&targets)
             && let Ok((uuid, targets)) = status(&control, number, DM_STATUS_TABLE)
-            && let Some(table) = targets.iter().find_map(verity_table)
+            && let Some(table) = verity(&targets).and_then(Table::parse)
         {
             devices.push(VerityDevice {
                 name,
@@ -78,11 +79,64 @@ pub fn verity_devices() -> Result<Vec<VerityDevice>> {
                 number,
                 disk_sequence: disk_sequence(number),
                 table,
+                status: Status::parse(state),
             });
         }
     }
     devices.sort_by_key(|device| device.number);
     Ok(devices)
+}
+
+/// The version of the verity target; absent when there is none.
+pub fn target_version() -> Result<Option<[u32; 3]>> {
+    let Some(control) = control()? else {
+        return Ok(None);
+    };
+    let reply = call(&control, DM_LIST_VERSIONS, 0, None).context("list device-mapper targets")?;
+    let mut at = data_start(&reply)?;
+    loop {
+        let next = u32::from_ne_bytes(field(&reply, at)?) as usize;
+        if string(&reply, at + 16) == "verity" {
+            let part = |index: usize| field(&reply, at + 4 + 4 * index).map(u32::from_ne_bytes);
+            return Ok(Some([part(0)?, part(1)?, part(2)?]));
+        }
+        if next == 0 {
+            return Ok(None);
+        }
+        at += next;
+    }
+}
+
+/// The kernel's name of a block device, such as `vda`, by its number, such as `254:0`.
+#[must_use]
+pub fn kernel_name(number: &str) -> Option<String> {
+    let number: DeviceNumber = number.parse().ok()?;
+    let link = std::fs::read_link(format!("/sys/dev/block/{number}")).ok()?;
+    Some(link.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Absent when device-mapper is not loaded.
+fn control() -> Result<Option<File>> {
+    // The node may exist without the driver, and opening it would load that.
+    if !Path::new(DRIVER).exists() {
+        return Ok(None);
+    }
+    match File::open(CONTROL) {
+        Ok(control) => Ok(Some(control)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Error::NotPermitted(format!(
+                "open {CONTROL}: permission denied; run as root, for example with sudo"
+            )))
+        }
+        Err(error) => Err(anyhow::Error::new(error).context(CONTROL).into()),
+    }
+}
+
+/// What the verity target among these says of itself.
+fn verity(targets: &[Target]) -> Option<&str> {
+    let verity = targets.iter().find(|target| target.kind == "verity")?;
+    Some(&verity.parameters)
 }
 
 /// One target of a table.
@@ -108,12 +162,6 @@ fn list(control: &File) -> anyhow::Result<Vec<(String, DeviceNumber)>> {
         }
         at += next;
     }
-}
-
-/// Asks for the state and not for the table, which can hold another target's keys.
-fn has_verity_target(control: &File, number: DeviceNumber) -> anyhow::Result<bool> {
-    let (_, targets) = status(control, number, DM_NOFLUSH)?;
-    Ok(targets.iter().any(|target| target.kind == "verity"))
 }
 
 fn status(
@@ -217,49 +265,19 @@ fn decode_dev(dev: u64) -> DeviceNumber {
     }
 }
 
-fn verity_table(target: &Target) -> Option<Table> {
-    (target.kind == "verity").then_some(())?;
-    let words: Vec<&str> = target.parameters.split(' ').collect();
-    Some(Table {
-        // version, data device, hash device, data block size, hash block size, data blocks,
-        // hash start, algorithm, root digest, salt, then options.
-        option: words.get(10..)?.contains(&"try_verify_in_tasklet"),
-        algorithm: (*words.get(7)?).to_owned(),
-        data_block_bytes: words.get(3)?.parse().ok()?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLAIN: &str = "1 254:0 254:16 4096 4096 16384 1 sha256 6d6f aabb";
-
-    fn table(parameters: &str) -> Option<Table> {
-        verity_table(&Target {
-            kind: "verity".to_owned(),
-            parameters: parameters.to_owned(),
-        })
-    }
-
     #[test]
-    fn the_option_is_found_among_others() {
-        assert_eq!(table(PLAIN).map(|table| table.option), Some(false));
-        let with = format!("{PLAIN} 2 check_at_most_once try_verify_in_tasklet");
-        let table = table(&with).expect("a verity table");
-        assert!(table.option);
-        assert_eq!(table.algorithm, "sha256");
-        assert_eq!(table.data_block_bytes, 4096);
-    }
-
-    #[test]
-    fn a_short_line_and_another_target_are_no_verity_table() {
-        assert_eq!(table("1 254:0"), None);
-        let target = Target {
-            kind: "linear".to_owned(),
-            parameters: PLAIN.to_owned(),
+    fn the_verity_target_is_found_among_others() {
+        let target = |kind: &str| Target {
+            kind: kind.to_owned(),
+            parameters: format!("of {kind}"),
         };
-        assert_eq!(verity_table(&target), None);
+        assert_eq!(verity(&[target("linear")]), None);
+        let both = [target("linear"), target("verity")];
+        assert_eq!(verity(&both), Some("of verity"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! The JSON document: its own types, so that what is inside can be renamed without changing it.
+//! The JSON documents: their own types, so that what is inside can be renamed without changing them.
 //!
 //! Durations are integers in nanoseconds, sizes in bytes. What is absent is unknown or did not
 //! happen. `dashboards/README.md` describes every field.
 
+mod devices;
 mod document;
 mod writer;
 
@@ -10,9 +11,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub use devices::Listing;
 pub use document::Document;
 
 use crate::decode::Io;
+use crate::inventory::Inventory;
 use crate::snapshot::Snapshot;
 
 /// Raised when a field changes its meaning or goes away, not when one is added.
@@ -33,7 +36,15 @@ pub fn json(
     records: Option<Records<'_>>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let document = Document::new(snapshot, records);
+    write(&Document::new(snapshot, records), out)
+}
+
+/// Writes an inventory as one indented JSON document.
+pub fn devices(inventory: &Inventory, out: &mut impl Write) -> io::Result<()> {
+    write(&Listing::from(inventory), out)
+}
+
+fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::new());
     document.serialize(&mut serializer)?;
     writeln!(out)

@@ -84,7 +84,13 @@ impl OptionEffect {
     /// The effect that a device's option has on a kernel of this era.
     #[must_use]
     pub fn of(device: &Device, era: Option<Era>) -> Self {
-        match (device.option, device.effective()) {
+        Self::known(device.option, device.effective(), era)
+    }
+
+    /// The effect as far as it is known; `effective` is absent while nothing was verified, or seen.
+    #[must_use]
+    pub const fn known(option: bool, effective: Option<bool>, era: Option<Era>) -> Self {
+        match (option, effective) {
             (false, Some(true)) => Self::OffYetEffective,
             (false, _) => Self::Off,
             (true, Some(true)) => Self::Effective,

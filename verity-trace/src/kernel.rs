@@ -9,10 +9,13 @@ use anyhow::{Context as _, anyhow};
 use btf_rs::{Btf, BtfType as _, Type};
 use verity_trace_ebpf::settings::Settings;
 
+use crate::dm;
 use crate::error::{Error, Result};
 use crate::snapshot::{Era, Kernel};
 
 const BTF_FOLDER: &str = "/sys/kernel/btf";
+/// The verity target's first version that accepts `try_verify_in_tasklet` (Linux 6.0).
+const KNOWS_OPTION: [u32; 3] = [1, 9, 0];
 const USE_BH_BYTES: &str = "/sys/module/dm_verity/parameters/use_bh_bytes";
 
 /// Whether `dm_verity` is there, as a module or built in.
@@ -31,6 +34,47 @@ pub fn machine() -> Kernel {
         cpus: aya::util::online_cpus().map_or(1, |cpus| cpus.len()),
         era: None,
     }
+}
+
+/// What the option does on this kernel, without need of BTF; absent where neither the symbol table
+/// nor the verity target tells.
+pub fn era() -> Result<Option<Era>> {
+    let Some(version) = dm::target_version()? else {
+        return Ok(None);
+    };
+    let symbols = fs::read("/proc/kallsyms").context("read /proc/kallsyms")?;
+    let has_use_bh_bytes = Path::new(USE_BH_BYTES).exists();
+    Ok(era_of(
+        &String::from_utf8_lossy(&symbols),
+        has_use_bh_bytes,
+        version,
+    ))
+}
+
+/// The era by the text of `/proc/kallsyms` and the version of the verity target, which tells only
+/// whether it knows the option.
+fn era_of(symbols: &str, has_use_bh_bytes: bool, version: [u32; 3]) -> Option<Era> {
+    let has = |name: &str| {
+        symbols
+            .lines()
+            .any(|line| line.split_ascii_whitespace().nth(2) == Some(name))
+    };
+    if !has("verity_end_io") {
+        return None;
+    }
+    Some(if has("verity_tasklet") {
+        Era::Tasklet
+    } else if has("verity_bh_work") {
+        if has_use_bh_bytes {
+            Era::Inline
+        } else {
+            Era::Bh
+        }
+    } else if version >= KNOWS_OPTION {
+        Era::Inert
+    } else {
+        Era::NoOption
+    })
 }
 
 /// The types of the kernel and of the two modules that matter here; a part that is built in is
@@ -417,6 +461,28 @@ mod tests {
         );
         assert_eq!(symbols.verity_work, 0xffff_ffff_8190_0100);
         assert_eq!(symbols.verity_bh_work, 0);
+    }
+
+    #[test]
+    fn the_era_is_found_without_btf() {
+        let kernel = |names: &[&str]| -> String {
+            let end = "0000000000000000 t verity_end_io\t[dm_verity]\n".to_owned();
+            let line = |name| format!("0000000000000000 t {name}\t[dm_verity]\n");
+            names.iter().map(line).fold(end, |text, it| text + &it)
+        };
+        let cases: [(&[&str], bool, [u32; 3], Era); 6] = [
+            (&["verity_work"], false, [1, 8, 1], Era::NoOption),
+            (&["verity_tasklet"], false, [1, 9, 0], Era::Tasklet),
+            (&["verity_work"], false, [1, 9, 0], Era::Inert),
+            (&["verity_bh_work"], false, [1, 10, 0], Era::Bh),
+            (&["verity_bh_work"], true, [1, 13, 0], Era::Inline),
+            (&["not_verity_bh_work"], true, [2, 0, 0], Era::Inert),
+        ];
+        for (names, has_use_bh_bytes, version, era) in cases {
+            let found = era_of(&kernel(names), has_use_bh_bytes, version);
+            assert_eq!(found, Some(era), "{names:?} {version:?}");
+        }
+        assert_eq!(era_of("", true, [1, 13, 0]), None);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use verity_trace::cli::{self, Cli, Command};
 use verity_trace::error::Error;
-use verity_trace::escape;
+use verity_trace::inventory::Inventory;
+use verity_trace::selection::Selection;
+use verity_trace::{devices, escape, export};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -22,9 +24,16 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
-        Command::Top(arguments) => watch::top(&arguments),
-        Command::Report(arguments) => watch::report(&arguments),
-        Command::Export(arguments) => watch::export(&arguments),
+        Command::Top(it) => watch::top(&it.how, it.wanted.selection()),
+        Command::Report(it) => watch::report(&it.how, it.wanted.selection()),
+        Command::Export(it) => watch::export(&it.how, it.wanted.selection()),
+        Command::Devices(it) => {
+            let inventory = Inventory::read(&Selection::new(it.devices))?;
+            if it.json {
+                return print(|out| export::devices(&inventory, out));
+            }
+            print(|out| devices::devices(&inventory, out))
+        }
         Command::Completions { shell } => print(|out| cli::completions(shell, out)),
         Command::Man => print(cli::man),
     }

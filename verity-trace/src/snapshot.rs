@@ -164,6 +164,18 @@ impl std::fmt::Display for DeviceNumber {
     }
 }
 
+impl std::str::FromStr for DeviceNumber {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text
+            .split_once(':')
+            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let (major, minor) = parsed.ok_or("not of the form major:minor")?;
+        Ok(Self { major, minor })
+    }
+}
+
 /// What happened to the I/Os of one placement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlacementTotals {

@@ -16,15 +16,16 @@ use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::live::Options;
 use verity_trace::report;
+use verity_trace::selection::Selection;
 use verity_trace::snapshot::Rung;
 use verity_trace::tui::{self, Message, Styles};
 
 use crate::{print, say};
 
 /// The live view.
-pub fn top(arguments: &Top) -> Result<ExitCode> {
+pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
-    let collector = Collector::start(options(arguments.source, false), true)?;
+    let collector = Collector::start(options(arguments.source, false), selection, true)?;
     let (messages, received) = mpsc::channel();
     let (stop, stopped) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
@@ -59,8 +60,8 @@ impl Drop for StopWhenDropped {
 }
 
 /// One screen of text after a while.
-pub fn report(arguments: &Report) -> Result<ExitCode> {
-    let mut collector = Collector::start(options(arguments.source, false), false)?;
+pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
+    let mut collector = Collector::start(options(arguments.source, false), selection, false)?;
     let signal = watch(&mut collector, arguments.duration, |_| {})?;
     let snapshot = collector.snapshot()?;
     print(|out| report::report(&snapshot, out))?;
@@ -68,9 +69,10 @@ pub fn report(arguments: &Report) -> Result<ExitCode> {
 }
 
 /// One JSON document after a while.
-pub fn export(arguments: &Export) -> Result<ExitCode> {
+pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let keep = arguments.records.map(|count| count as usize);
-    let mut collector = Collector::start(options(arguments.source, keep.is_some()), false)?;
+    let mut collector =
+        Collector::start(options(arguments.source, keep.is_some()), selection, false)?;
     let mut records: Vec<Io> = Vec::new();
     let mut omitted = 0;
     let signal = watch(&mut collector, arguments.duration, |io| {

@@ -33,7 +33,7 @@ pub struct Document {
 }
 
 #[derive(Debug, Serialize)]
-struct Kernel {
+pub struct Kernel {
     release: String,
     host: String,
     cpus: usize,

@@ -102,6 +102,10 @@ fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
 fn sentence<'a>(snapshot: &'a Snapshot, styles: &Styles) -> (Cow<'a, str>, Style) {
     let meaning = snapshot.kernel.era.map_or("", facts::meaning);
     match &snapshot.tracing {
+        Tracing::Attached(_) if snapshot.devices.is_empty() => (
+            Cow::Borrowed("waiting for a verity device that is to be shown"),
+            styles.notice,
+        ),
         Tracing::Attached(_) => (Cow::Borrowed(meaning), Style::new()),
         it @ (Tracing::WaitingForModule | Tracing::WaitingForDevice) => {
             (facts::tracing(it), styles.notice)
