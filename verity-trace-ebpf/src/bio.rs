@@ -112,6 +112,7 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
                 place
             }
             Claim::Full => {
+                this.took_over::<COPY>(Hook::Map);
                 account::lose(Loss::TableFull);
                 return;
             }
@@ -199,10 +200,12 @@ fn slot_of(device: u32) -> u32 {
     if DEVICES.insert(&device, &slot, BPF_NOEXIST.into()).is_ok() {
         return slot;
     }
-    // Another CPU was first, or its bucket is locked: this slot goes back.
+    // Another CPU was first, or the bucket is locked: this slot goes back.
     let _ = FREE_SLOTS.push(slot, 0);
     // SAFETY: as above.
-    unsafe { DEVICES.get(&device) }
-        .copied()
-        .unwrap_or(OTHER_SLOT)
+    let slot = unsafe { DEVICES.get(&device) }.copied();
+    slot.unwrap_or_else(|| {
+        account::lose(Loss::MapBusy);
+        OTHER_SLOT
+    })
 }

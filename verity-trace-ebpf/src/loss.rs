@@ -8,7 +8,8 @@ pub enum Loss {
     RingFull = 0,
     /// The table of I/Os in flight had no room.
     TableFull = 1,
-    /// A map operation found its bucket locked by the program it interrupted.
+    /// A device found its bucket in the map of devices locked by the program that it interrupted: one
+    /// of its I/Os counts among the others.
     MapBusy = 2,
     /// The kernel did not run a program because it was already running on that CPU.
     Recursion = 3,
