@@ -57,7 +57,7 @@ impl Backing {
         }
     }
 
-    /// NVMe: completes in hardirq.
+    /// `NVMe`: completes in hardirq.
     pub fn nvme() -> Self {
         run("modprobe", &["nvme"]);
         let data = "/dev/nvme0n1".to_owned();
@@ -86,8 +86,8 @@ impl Backing {
         }
     }
 
-    /// A null_blk device that keeps what is written to it, and completes as `irqmode` says: 0 and
-    /// 1 in the task that submits, 2 in a timer's hardirq (drivers/block/null_blk/main.c).
+    /// A `null_blk` device that keeps what is written to it, and completes as `irqmode` says: 0 and
+    /// 1 in the task that submits, 2 in a timer's hardirq (`drivers/block/null_blk/main.c`).
     pub fn null_blk(irqmode: u8) -> Self {
         let virtio = Self::virtio();
         if !succeeds("test", &["-d", NULL_BLK]) {

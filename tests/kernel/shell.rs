@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a slow machine; reached only when something is wrong.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs a command that has to succeed, and returns what it printed.
 pub fn run(program: &str, arguments: &[&str]) -> String {
