@@ -112,7 +112,6 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
                 place
             }
             Claim::Full => {
-                this.took_over::<COPY>(Hook::Map);
                 account::lose(Loss::TableFull);
                 return;
             }

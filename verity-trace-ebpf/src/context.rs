@@ -23,7 +23,7 @@ pub enum Context {
     Unknown = 0,
     /// A task, usually the one that reads.
     Task = 1,
-    /// A softirq on its way out of an interrupt.
+    /// A softirq on the way out of an interrupt, or where a task lets softirqs run again.
     Softirq = 2,
     /// A softirq that was left to the CPU's thread for it.
     Ksoftirqd = 3,
@@ -87,13 +87,6 @@ impl Context {
             Self::Kworker => "kworker",
             Self::IrqThread => "irq-thread",
         }
-    }
-
-    /// Whether it is a softirq, wherever that runs.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_softirq(self) -> bool {
-        matches!(self, Self::Softirq | Self::Ksoftirqd)
     }
 }
 

@@ -24,6 +24,12 @@ const OPTION: u16 = 1 << 13;
 /// The attempt returned that there is no memory.
 const NO_MEMORY: u16 = 1 << 12;
 
+/// A hash did not match, or a block could not be read.
+const MISMATCH: u16 = 1 << 11;
+
+/// It was queued on kverityd.
+const QUEUED: u16 = 1 << 10;
+
 /// What a record carries of the flags.
 const RECORDED: u16 = READ_AHEAD | INLINE_ATTEMPT | RECHECKED | FEC;
 
@@ -112,7 +118,6 @@ impl InFlight {
     /// a copy of the whole would be made on a stack of 512 bytes.
     #[inline(always)]
     pub fn begin(&mut self, now: u64, begin: &Begin) {
-        self.mapped_at = now;
         self.completed_at = 0;
         self.attempted_at = 0;
         self.gave_up_at = 0;
@@ -132,6 +137,9 @@ impl InFlight {
         self.completion = Completion::Unknown as u8;
         self.context = Context::Unknown as u8;
         self.attempt_context = Context::Unknown as u8;
+        // Last: who walks the table takes what has a beginning for whole. Nothing on this target orders
+        // it for other CPUs, which may for a moment see an I/O in the stage of the one before it.
+        self.mapped_at = now;
     }
 
     /// Who submitted it, which only records tell.
@@ -171,6 +179,7 @@ impl InFlight {
     /// how many bytes its ioprio class may have to be verified in BH, absent when it cannot be read.
     #[inline(always)]
     pub fn queue_on_kverityd(&mut self, now: u64, limit: Option<u32>) {
+        self.flags |= QUEUED;
         if self.attempted_at != 0 {
             if self.flags & KVERITYD == 0 && self.gave_up_at == 0 {
                 self.gave_up_at = now;
@@ -237,19 +246,25 @@ impl InFlight {
     /// The attempt found no memory.
     #[inline(always)]
     pub fn found_no_memory(&mut self) {
-        self.flags |= NO_MEMORY;
+        if self.flags & KVERITYD == 0 {
+            self.flags |= NO_MEMORY;
+        }
     }
 
     /// A block is read again because its hash did not match.
     #[inline(always)]
     pub fn recheck(&mut self) {
-        self.flags |= RECHECKED;
+        self.flags |= RECHECKED | MISMATCH;
     }
 
-    /// Forward error correction is tried because a hash did not match or a block could not be read.
+    /// Forward error correction is asked for, since a hash did not match or a block could not be read;
+    /// it is tried only on a device that has it.
     #[inline(always)]
-    pub fn correct(&mut self) {
-        self.flags |= FEC;
+    pub fn correct(&mut self, is_tried: bool) {
+        self.flags |= MISMATCH;
+        if is_tried {
+            self.flags |= FEC;
+        }
     }
 
     /// `verity_finish_io` begins: the I/O becomes a record. `status` is a `blk_status_t`.
@@ -265,8 +280,9 @@ impl InFlight {
         let placement = self.placement();
         if let Placement::None = placement {
             stages[Stage::Device.number()] = clock.advance(now);
-            // Without an error the target always verifies, so the verification was missed.
-            if status == 0 {
+            // Without an error the target always verifies, and what was queued was for that: the
+            // verification was missed.
+            if status == 0 || self.flags & (QUEUED | QUEUED_ON_BH) != 0 {
                 flags |= INCOMPLETE;
             }
         } else {
@@ -276,6 +292,12 @@ impl InFlight {
             } else {
                 self.verified_at
             };
+            if let Placement::Kverityd = placement
+                && self.flags & QUEUED_ON_BH != 0
+            {
+                // It was attempted, unseen.
+                flags |= INCOMPLETE;
+            }
             if self.completed_at == 0 {
                 flags |= INCOMPLETE;
                 clock.advance(first);
@@ -392,18 +414,20 @@ impl InFlight {
             Placement::Kverityd => Some(self.reason_for_kverityd(rules)),
             Placement::Fallback => Some(if self.flags & NO_MEMORY != 0 {
                 Reason::NoMemory
-            } else if self.flags & (RECHECKED | FEC) != 0 || status != 0 && !rules.sees_mismatch {
+            } else if self.flags & MISMATCH != 0 || status != 0 && !rules.sees_mismatch {
                 Reason::Mismatch
             } else {
                 Reason::CacheMiss
             }),
-            Placement::None => Some(if status == 0 {
-                Reason::Unknown
-            } else if self.flags & READ_AHEAD != 0 {
-                Reason::ReadaheadError
-            } else {
-                Reason::DeviceError
-            }),
+            Placement::None => Some(
+                if status == 0 || self.flags & (QUEUED | QUEUED_ON_BH) != 0 {
+                    Reason::Unknown
+                } else if self.flags & READ_AHEAD != 0 {
+                    Reason::ReadaheadError
+                } else {
+                    Reason::DeviceError
+                },
+            ),
         }
     }
 
@@ -413,7 +437,7 @@ impl InFlight {
             Reason::OptionOff
         } else if rules.is_inert {
             Reason::Inert
-        } else if !rules.has_limits || self.limit == NO_LIMIT {
+        } else if !rules.has_limits || self.limit == NO_LIMIT || self.flags & QUEUED_ON_BH != 0 {
             Reason::Unknown
         } else if u64::from(self.bytes) > self.limit {
             Reason::TooLarge
@@ -691,12 +715,18 @@ mod tests {
         assert_eq!(reason(&io, 0, RULES), Some(Reason::Mismatch));
         assert!(io.finish(2_000, 0, RULES).has(RECHECKED));
         let mut io = fallback();
-        io.correct();
+        io.correct(false);
         assert_eq!(reason(&io, 0, RULES), Some(Reason::Mismatch));
-        let mut io = fallback();
+        assert!(!io.finish(2_000, 0, RULES).has(FEC));
+        io.correct(true);
+        assert!(io.finish(2_000, 0, RULES).has(FEC));
+        let mut io = begun();
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
         io.found_no_memory();
+        io.queue_on_kverityd(1_170, None);
+        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
         assert_eq!(reason(&io, 0, RULES), Some(Reason::NoMemory));
-        // The hash device can fail too; where a mismatch would be seen this is not one.
+        // Where a mismatch would be seen, another failure is none.
         assert_eq!(reason(&fallback(), 10, RULES), Some(Reason::CacheMiss));
         let blind = Rules {
             sees_mismatch: false,
@@ -717,6 +747,30 @@ mod tests {
         };
         io.begin(1_000, &begin);
         assert_eq!(reason(&io, 10, RULES), Some(Reason::ReadaheadError));
+    }
+
+    #[test]
+    fn what_was_queued_and_not_seen_to_be_verified_is_incomplete_and_unknown() {
+        let mut io = begun();
+        io.complete(1_100, 0, Completion::Task);
+        io.queue_on_kverityd(1_110, Some(8_192));
+        assert_eq!(reason(&io, 10, RULES), Some(Reason::Unknown));
+        assert!(io.finish(2_000, 10, RULES).has(INCOMPLETE));
+
+        let mut io = begun();
+        io.complete(1_100, 0, Completion::Task);
+        io.queue_on_bh();
+        io.queue_on_kverityd(1_170, Some(8_192));
+        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+        assert_eq!(reason(&io, 0, RULES), Some(Reason::Unknown));
+        assert!(io.finish(2_000, 0, RULES).has(INCOMPLETE));
+    }
+
+    #[test]
+    fn only_an_attempt_gives_up_for_want_of_memory() {
+        let mut io = on_kverityd(true, Some(0));
+        io.found_no_memory();
+        assert_eq!(reason(&io, 0, RULES), Some(Reason::TooLarge));
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub enum Claim {
 /// The place of an I/O.
 #[inline(always)]
 pub fn find(io: u64) -> Option<Place> {
+    // Where 0 stands there is none.
+    if io == 0 {
+        return None;
+    }
     let set = set_of(io);
     let keys = KEYS.get_ptr_mut(set)?.cast();
     let way = way_with(keys, io)?;

@@ -30,14 +30,15 @@ pub fn context(this: ThisCpu) -> Context {
 #[inline(always)]
 pub fn completion(this: ThisCpu, sees_hardirq: bool) -> Completion {
     let can_tell = sees_hardirq && setting!(has_irq_regs) != 0;
-    if can_tell && is_in_hardirq() {
+    if !can_tell {
+        // An interrupt of a softirq would look like that softirq.
+        Completion::Unknown
+    } else if is_in_hardirq() {
         Completion::HardirqOrIrqsOff
     } else if this.is_in_softirq() {
         Completion::Softirq
-    } else if can_tell {
-        Completion::Task
     } else {
-        Completion::Unknown
+        Completion::Task
     }
 }
 

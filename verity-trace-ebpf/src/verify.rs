@@ -1,6 +1,8 @@
 //! Verification: `verity_verify_io`, where it begins, and `verity_finish_io`, the last moment at
 //! which an I/O may be looked at.
 
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_get_func_ret;
 use aya_ebpf::macros::{fentry, fexit, kprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext};
 use verity_trace_ebpf::counters::Hook;
@@ -16,6 +18,7 @@ use crate::places::find;
 use crate::task;
 
 const ENOMEM: i32 = 12;
+const EOPNOTSUPP: i32 = 95;
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io(ctx: FEntryContext) -> i32 {
@@ -58,11 +61,14 @@ fn verity_recheck(ctx: FEntryContext) -> i32 {
     0
 }
 
-#[fentry(function = "verity_fec_decode")]
-fn verity_fec_decode(ctx: FEntryContext) -> i32 {
+#[fexit(function = "verity_fec_decode")]
+fn verity_fec_decode_exit(ctx: FExitContext) -> i32 {
+    let mut returned = 0;
+    // SAFETY: the helper writes one value, and fails for no program of this kind.
+    unsafe { bpf_get_func_ret(ctx.as_ptr(), &raw mut returned) };
     if let Some(place) = find(scalar_arg(&ctx, 1)) {
         // SAFETY: as in `verity_verify_io_exit`.
-        unsafe { (*place.state).correct() };
+        unsafe { (*place.state).correct(returned as i32 != -EOPNOTSUPP) };
     }
     0
 }
@@ -133,7 +139,8 @@ fn finish<M: Memory, const COPY: usize>(io: u64, status: u8) {
             is_inert: setting!(is_inert) != 0,
             has_limits: setting!(can_be_inline) != 0,
             gives_way: setting!(gives_way) != 0,
-            sees_mismatch: setting!(sees_mismatch) != 0,
+            // The programs that see it are attached with the typed ones alone.
+            sees_mismatch: M::IS_TYPED && setting!(sees_mismatch) != 0,
         };
         // SAFETY: as in `verify`; the record is made before the place is given back.
         let (device_slot, record) = unsafe {

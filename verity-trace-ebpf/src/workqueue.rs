@@ -5,6 +5,7 @@
 //! A work is queued with interrupts off (`__queue_work`, kernel/workqueue.c), so nothing comes
 //! between this program and itself, and it misses none.
 
+use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use verity_trace_ebpf::counters::{CLASS_SHIFT, CLASSES, Scratch};
@@ -12,7 +13,7 @@ use verity_trace_ebpf::in_flight::InFlight;
 
 use crate::cpu::{self, ThisCpu};
 use crate::maps::setting;
-use crate::memory::{Memory as _, Typed, Untyped};
+use crate::memory::{Memory as _, Typed};
 use crate::places::find;
 
 #[btf_tracepoint(function = "workqueue_queue_work")]
@@ -55,5 +56,7 @@ fn limit(state: *const InFlight) -> Option<u32> {
     if class >= CLASSES as u64 {
         return Some(0);
     }
-    Some(Untyped::read(limits, class * size_of::<u32>() as u64))
+    let limit = limits + class * size_of::<u32>() as u64;
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(limit as *const u32) }.ok()
 }

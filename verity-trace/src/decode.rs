@@ -84,6 +84,9 @@ pub enum DecodeError {
     /// There is no such context.
     #[error("there is no context {0}")]
     Context(u8),
+    /// There is no such context of completion.
+    #[error("there is no context of completion {0}")]
+    Completion(u8),
 }
 
 /// The word for the kernel side's placement in this era.
@@ -137,9 +140,9 @@ pub fn io(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
         .collect();
     let context = |number| Context::from_number(number).ok_or(DecodeError::Context(number));
     let completion = Completion::from_number(record.completion)
-        .ok_or(DecodeError::Context(record.completion))?;
+        .ok_or(DecodeError::Completion(record.completion))?;
     let verified = kernel != KernelPlacement::None;
-    let completed = !verified || stages.contains_key(&Stage::Device);
+    let completed = completion != Completion::Unknown || stages.contains_key(&Stage::Wait);
     Ok(Io {
         seq: record.seq,
         device: device_number(record.device),

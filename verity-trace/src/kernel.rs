@@ -1,6 +1,7 @@
 //! What the running kernel is and has: era, layout of its structures, addresses of its functions.
 //!
-//! Everything comes from the kernel's own BTF and symbol table, never from its version.
+//! Everything comes from the kernel's own BTF and symbol table, but for what nothing except the version
+//! shows.
 
 use std::fs;
 use std::path::Path;
@@ -243,6 +244,16 @@ impl Types {
         let kernel = &self.vmlinux;
         let iter = need(kernel, "bio", "bi_iter")?;
         let work = need(verity, "dm_verity_io", "work")?;
+        // A kernel of the era `no-option` has neither: `in_bh` is then never set.
+        let io_in_bh = offset(verity, "dm_verity_io", "in_bh")
+            .or_else(|| offset(verity, "dm_verity_io", "in_tasklet"))
+            .ok_or_else(|| {
+                Error::Kernel(
+                    "this kernel's dm-verity knows no softirq verification (before Linux 6.0), \
+                     which this version cannot trace"
+                        .to_owned(),
+                )
+            })?;
         let option_bit = ["use_bh_wq", "use_tasklet"]
             .into_iter()
             .find_map(|member| bit_offset(verity, "dm_verity", member))
@@ -264,16 +275,7 @@ impl Types {
             bdev_dev: need(kernel, "block_device", "bd_dev")?,
             target_per_io_data_size: need(dm, "dm_target", "per_io_data_size")?,
             dm_io_to_bio: need(dm, "dm_io", "tio")? + need(dm, "dm_target_io", "clone")?,
-            // A kernel of the era `no-option` has neither: `in_bh` is then never set.
-            io_in_bh: offset(verity, "dm_verity_io", "in_bh")
-                .or_else(|| offset(verity, "dm_verity_io", "in_tasklet"))
-                .ok_or_else(|| {
-                    Error::Kernel(
-                        "this kernel's dm-verity knows no softirq verification (before Linux 6.0), \
-                         which this version cannot trace"
-                            .to_owned(),
-                    )
-                })?,
+            io_in_bh,
             io_work: work,
             io_bh_work: offset(verity, "dm_verity_io", "bh_work").unwrap_or(work),
             io_verity: need(verity, "dm_verity_io", "v")?,

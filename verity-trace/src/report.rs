@@ -21,7 +21,7 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     if let Some(other) = &snapshot.other {
         writeln!(
             out,
-            "\nother devices, more than have a slot of their own, together"
+            "\nother devices, without a slot of their own or gone, together"
         )?;
         totals_section(other, snapshot.watched, out)?;
     }

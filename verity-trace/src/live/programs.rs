@@ -86,9 +86,15 @@ const FUNCTIONS: [FunctionProgram; 9] = [
     FunctionProgram::first("verity_map", Hook::Map),
 ];
 
-/// Programs for functions that run only when a hash did not match; where one of them cannot be
-/// watched none is.
-const MISMATCHES: [&str; 2] = ["verity_recheck", "verity_fec_decode"];
+/// For functions that run only when a hash did not match, or a block could not be read; where one of
+/// them cannot be watched none is.
+const MISMATCHES: [FunctionProgram; 2] = [
+    FunctionProgram::new("verity_recheck", "verity_recheck"),
+    FunctionProgram {
+        attach_type: BPF_TRACE_FEXIT,
+        ..FunctionProgram::new("verity_fec_decode", "verity_fec_decode_exit")
+    },
+];
 
 /// Functions and the programs for a kprobe or kretprobe there, in the order of attaching.
 const KPROBES: [(&str, &str); 5] = [
@@ -219,11 +225,10 @@ fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
         ..FunctionProgram::new("verity_verify_io", "verity_verify_io_exit")
     };
     let allocates = types.era().can_attempt() && types.attempts_allocate();
-    let mismatches = MISMATCHES.map(|function| FunctionProgram::new(function, function));
     let wanted = allocates
         .then_some(&no_memory)
         .into_iter()
-        .chain(mismatches.iter().filter(|_| types.sees_mismatch()))
+        .chain(MISMATCHES.iter().filter(|_| types.sees_mismatch()))
         .chain(&FUNCTIONS);
     let mut loaded = Vec::new();
     for program in wanted {
