@@ -55,37 +55,42 @@ pub fn module_references() -> u64 {
         .expect("a number")
 }
 
-/// bpftrace, counting calls of dm-verity's functions.
+/// bpftrace, running a script.
 pub struct Bpftrace {
     child: Child,
     output: BufReader<ChildStdout>,
     programs: BTreeSet<(&'static str, u64)>,
 }
 
-/// What it counted, with the calls that it could not because its own program was running on that
-/// CPU.
+/// What bpftrace counted of dm-verity's calls, with those that it could not because its own program
+/// was running on that CPU.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Calls {
     pub verify_io: u64,
     pub finish_io: u64,
 }
 
-const COUNT_CALLS: &str = "fentry:dm_verity:verity_verify_io { @verify = count(); }
+/// Counts calls.
+pub const CALLS: &str = "fentry:dm_verity:verity_verify_io { @verify = count(); }
      fentry:dm_verity:verity_finish_io { @finish = count(); }";
 
+/// Counts the ways to a verification.
+pub const STACKS: &str = "fentry:dm_verity:verity_verify_io { @stacks[kstack(24)] = count(); }";
+
 impl Bpftrace {
-    /// Returns once both of its programs are attached.
-    pub fn start() -> Self {
+    /// Returns once the script's programs are attached.
+    pub fn start(script: &str) -> Self {
         let before = objects();
         let references = module_references();
+        let programs = script.matches("fentry:").count() as u64;
         let mut child = Command::new("bpftrace")
-            .args(["-f", "json", "-e", COUNT_CALLS])
+            .args(["-f", "json", "-e", script])
             .stdout(Stdio::piped())
             .spawn()
             .expect("bpftrace");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         wait_until("bpftrace is attached", || {
-            module_references() == references + 2
+            module_references() == references + programs
         });
         let programs = objects().difference(&before).copied().collect();
         Self {
@@ -95,34 +100,62 @@ impl Bpftrace {
         }
     }
 
-    pub fn stop(mut self) -> Calls {
-        let missed = |name: &str| -> u64 {
-            list("prog")
-                .iter()
-                .filter(|program| {
-                    let id = program["id"].as_u64().expect("an id");
-                    self.programs.contains(&("prog", id))
-                        && program["name"]
-                            .as_str()
-                            .is_some_and(|found| found.contains(name))
-                })
-                .filter_map(|program| program["recursion_misses"].as_u64())
-                .sum()
-        };
-        let (verify_missed, finish_missed) = (missed("verify"), missed("finish"));
-        run("kill", &["-INT", &self.child.id().to_string()]);
-        let mut text = String::new();
-        self.output.read_to_string(&mut text).expect("its output");
-        self.child.wait().expect("its exit");
-        let count = |map: &str| {
-            text.lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find_map(|line| line["data"][map].as_u64())
-                .unwrap_or_else(|| panic!("no {map} in {text}"))
-        };
+    /// Ends [`CALLS`].
+    pub fn stop_calls(self) -> Calls {
+        let (verify_missed, finish_missed) = (self.missed("verify"), self.missed("finish"));
+        let maps = self.stop();
+        let count = |map: &str| maps[map].as_u64().unwrap_or_else(|| panic!("no {map}"));
         Calls {
             verify_io: count("@verify") + verify_missed,
             finish_io: count("@finish") + finish_missed,
         }
+    }
+
+    /// Ends [`STACKS`]: how often each was seen, its functions from the inside out, and how many calls
+    /// were not seen.
+    pub fn stop_stacks(self) -> (Vec<(Vec<String>, u64)>, u64) {
+        let missed = self.missed("verify");
+        let maps = self.stop();
+        let stacks = maps["@stacks"].as_object().expect("stacks");
+        let stacks = stacks
+            .iter()
+            .map(|(stack, count)| {
+                let functions = stack
+                    .split("\\n")
+                    .filter_map(|frame| Some(frame.trim().split_once('+')?.0.to_owned()))
+                    .collect();
+                (functions, count.as_u64().expect("a count"))
+            })
+            .collect();
+        (stacks, missed)
+    }
+
+    /// How often a program with this in its name was not run.
+    fn missed(&self, name: &str) -> u64 {
+        list("prog")
+            .iter()
+            .filter(|program| {
+                let id = program["id"].as_u64().expect("an id");
+                self.programs.contains(&("prog", id))
+                    && program["name"]
+                        .as_str()
+                        .is_some_and(|found| found.contains(name))
+            })
+            .filter_map(|program| program["recursion_misses"].as_u64())
+            .sum()
+    }
+
+    /// Its maps by name.
+    fn stop(mut self) -> serde_json::Map<String, Value> {
+        run("kill", &["-INT", &self.child.id().to_string()]);
+        let mut text = String::new();
+        self.output.read_to_string(&mut text).expect("its output");
+        self.child.wait().expect("its exit");
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["type"] == "map")
+            .filter_map(|line| line["data"].as_object().cloned())
+            .flatten()
+            .collect()
     }
 }

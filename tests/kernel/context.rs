@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
+use crate::bpf::{Bpftrace, STACKS};
 use crate::device::Backing;
 use crate::load::RandomReads;
 use crate::placement::NAME;
@@ -76,6 +77,105 @@ fn each_io_is_verified_where_its_completion_puts_it() {
     for row in &ROWS {
         check(row, true, RandomReads::small(500));
     }
+}
+
+/// bpftrace, which knows nothing of our rules, says by the kernel's stack how each verification came
+/// about.
+#[test]
+fn the_kernels_stack_says_the_same() {
+    for backing in [
+        Backing::virtio(),
+        Backing::virtio_with_one_queue(),
+        Backing::brd(),
+    ] {
+        let device = backing.open(NAME, true);
+        device.warm_up();
+        let bpftrace = Bpftrace::start(STACKS);
+        let tracer = Tracer::start(&["--records", "100000"]);
+        let ios = RandomReads::small(500).on(&device);
+        let document = tracer.stop();
+        let (stacks, missed) = bpftrace.stop_stacks();
+        drop(device);
+        document.assert_exact(NAME, ios);
+        let (ours, our_threads) = fold(verifications(&document));
+        let mut by_stack = BTreeMap::new();
+        for (stack, count) in &stacks {
+            *by_stack.entry(classify(stack)).or_default() += count;
+        }
+        let (theirs, their_threads) = fold(by_stack);
+        // The kernel drops a stack whose hash another one has (`bpf_get_stackid`,
+        // kernel/bpf/stackmap.c), so there may be a few less, and never one more or one elsewhere.
+        let message = format!("ours {ours:?}, by the stack {theirs:?}, missed {missed}");
+        println!("{message}; in ksoftirqd {our_threads} and {their_threads}");
+        for (kind, &count) in &theirs {
+            assert!(Some(&count) <= ours.get(kind), "{kind:?}: {message}");
+        }
+        let (all, seen): (u64, u64) = (ours.values().sum(), theirs.values().sum());
+        assert!(seen + missed + all / 20 >= all, "{message}");
+        assert!(their_threads <= our_threads, "{message}");
+    }
+}
+
+/// Softirqs of either kind as one, and how many of them `ksoftirqd` had: we count one there too that
+/// runs on the way out of an interrupt of that thread.
+fn fold<'a>(counts: BTreeMap<(&'a str, &'a str), u64>) -> (BTreeMap<(&'a str, &'a str), u64>, u64) {
+    let mut folded = BTreeMap::new();
+    let mut threads = 0;
+    for ((placement, context), count) in counts {
+        let mut context = context;
+        if context == "ksoftirqd" {
+            threads += count;
+            context = "softirq";
+        }
+        *folded.entry((placement, context)).or_default() += count;
+    }
+    (folded, threads)
+}
+
+/// Every verification of every I/O by placement and context; a fallback has two.
+fn verifications(document: &Document) -> BTreeMap<(&str, &str), u64> {
+    let mut counts = BTreeMap::new();
+    for record in document.records() {
+        let context = text(&record["context"]);
+        if let Some(attempt) = record["attempt"].as_str() {
+            *counts
+                .entry((attempt, text(&record["attempt_context"])))
+                .or_default() += 1;
+            *counts.entry(("kverityd", context)).or_default() += 1;
+        } else {
+            *counts
+                .entry((text(&record["placement"]), context))
+                .or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// From the innermost function outwards: who called the verification, and what that ran in.
+fn classify(stack: &[String]) -> (&'static str, &'static str) {
+    let mut callers = stack
+        .iter()
+        .map(String::as_str)
+        .skip_while(|&function| function != "verity_verify_io")
+        .skip(1);
+    let placement = match callers.next() {
+        Some("verity_work") => "kverityd",
+        // The completion calls it by a jump, which leaves no trace of `verity_end_io`.
+        Some("verity_bh_work") if callers.clone().nth(1) == Some("bh_worker") => "bh",
+        Some("verity_bh_work") => "inline",
+        other => panic!("verified by {other:?}: {stack:?}"),
+    };
+    while let Some(function) = callers.next() {
+        match function {
+            "handle_softirqs" | "__do_softirq" => {
+                let is_thread = callers.next() == Some("run_ksoftirqd");
+                return (placement, if is_thread { "ksoftirqd" } else { "softirq" });
+            }
+            "worker_thread" => return (placement, "kworker"),
+            _ => {}
+        }
+    }
+    (placement, "task")
 }
 
 /// What the other cells of the matrix expect.

@@ -1,7 +1,7 @@
 //! Where each kernel verifies, for every load exactly as many I/Os as fio did.
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
-use crate::bpf::Bpftrace;
+use crate::bpf::{Bpftrace, CALLS};
 use crate::device::{Backing, PrefetchCluster, Verity};
 use crate::load::RandomReads;
 use crate::tracer::{Document, Tracer};
@@ -98,9 +98,9 @@ fn a_cold_hash_cache_falls_back_as_often_as_bpftrace_counts() {
     let _cluster = PrefetchCluster::smallest();
     let (backing, _delayed) = Backing::virtio().with_slow_hashes();
     let device = backing.open(NAME, true);
-    let bpftrace = Bpftrace::start();
+    let bpftrace = Bpftrace::start(CALLS);
     let (document, ios) = trace(&device, RandomReads::small(1_000));
-    let calls = bpftrace.stop();
+    let calls = bpftrace.stop_calls();
     assert_eq!(calls.finish_io, ios, "bpftrace saw every I/O: {calls:?}");
     let fallbacks = document.ios(NAME, "fallback");
     assert_eq!(calls.verify_io - ios, fallbacks);

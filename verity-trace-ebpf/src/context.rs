@@ -25,7 +25,8 @@ pub enum Context {
     Task = 1,
     /// A softirq on the way out of an interrupt, or where a task lets softirqs run again.
     Softirq = 2,
-    /// A softirq that was left to the CPU's thread for it.
+    /// A softirq that was left to the CPU's thread for it, or, rarely, one on the way out of an
+    /// interrupt of that thread.
     Ksoftirqd = 3,
     /// A worker of a workqueue.
     Kworker = 4,
