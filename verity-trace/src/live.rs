@@ -356,12 +356,12 @@ impl Session {
     fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, InFlight>> {
         let states: Array<_, InFlightBytes> = Array::try_from(self.map("IN_FLIGHT")?)?;
         let mut by_slot: BTreeMap<u32, InFlight> = BTreeMap::new();
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now = Duration::try_from(now).context("read the clock")?;
         for place in self.keys.used() {
             let state: in_flight::InFlight = bytemuck::cast(states.get(&place, 0)?);
             // One that has just begun or finished has no beginning.
             if let Some(mapped_at) = state.mapped_at() {
-                let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-                let now = Duration::try_from(now).context("read the clock")?;
                 let age = now.saturating_sub(Duration::from_nanos(mapped_at));
                 by_slot
                     .entry(state.device_slot())

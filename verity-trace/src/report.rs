@@ -153,12 +153,8 @@ fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> i
         }
     }
     if !totals.attempts.is_empty() {
-        let attempts: Vec<_> = totals
-            .attempts
-            .iter()
-            .map(|(placement, count)| format!("{} {count}", placement.name()))
-            .collect();
-        writeln!(out, "  fallbacks by their attempt: {}", attempts.join(", "))?;
+        let attempts = counts(&totals.attempts, |it| it.name().to_owned());
+        writeln!(out, "  fallbacks by their attempt: {attempts}")?;
     }
     let reasons = |these: &PlacementTotals| {
         counts(&these.reasons, |reason| {

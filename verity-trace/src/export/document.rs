@@ -8,7 +8,9 @@ use super::{Records, SCHEMA_VERSION};
 use crate::decode::Io;
 use crate::format::nanos;
 use crate::histogram::{self, Nanos};
-use crate::snapshot::{self, Completion, Context, Era, Placement, Reason, Snapshot, stage_name};
+use crate::snapshot::{
+    self, Completion, Context, Era, Loss, Placement, Reason, Snapshot, stage_name,
+};
 
 /// Everything that is known at one moment.
 #[derive(Debug, Serialize)]
@@ -207,11 +209,7 @@ impl Document {
             kernel: Kernel::from(&snapshot.kernel),
             tracing: Tracing::from(&snapshot.tracing),
             lost: snapshot.lost(),
-            loss: snapshot
-                .loss
-                .iter()
-                .map(|(kind, &count)| (kind.name(), count))
-                .collect(),
+            loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
             devices: snapshot.devices.iter().map(Device::from).collect(),
             other: snapshot.other.as_ref().map(Totals::from),
@@ -297,11 +295,7 @@ impl From<&snapshot::Totals> for Totals {
                 .iter()
                 .map(|(placement, totals)| (placement.name(), PlacementTotals::from(totals)))
                 .collect(),
-            attempts: totals
-                .attempts
-                .iter()
-                .map(|(placement, &count)| (placement.name(), count))
-                .collect(),
+            attempts: named(&totals.attempts, Placement::name),
             attempt_contexts: named(&totals.attempt_contexts, Context::name),
             mix: totals
                 .mix
