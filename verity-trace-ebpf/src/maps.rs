@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
-use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, FirstFailure, Slots};
+use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, FirstFailure, Histograms};
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::settings::{RING_BYTES, Settings};
@@ -26,13 +26,17 @@ pub static DEVICES: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 #[map]
 pub static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(64, 0);
 
+/// How often user space has given a slot back: what a CPU remembers of slots from before is void.
+#[map]
+pub static GENERATION: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Counters by device slot and shard.
 #[map]
 pub static COUNTERS: Array<DeviceCounters> = Array::with_max_entries(1, 0);
 
-/// Histograms by device slot, pair of placement and stage, and shard.
+/// Histograms by device slot and shard.
 #[map]
-pub static HISTOGRAMS: Array<Slots> = Array::with_max_entries(1, 0);
+pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
 
 /// The first failure of each device, by device slot.
 #[map]

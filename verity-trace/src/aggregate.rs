@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytemuck::Zeroable as _;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, completion_index, context_index,
-    outcome_index,
+    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, context_index, outcome_index,
 };
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
@@ -98,22 +97,17 @@ impl DeviceReading {
                 .filter_map(|stage| Some((stage, self.histograms[pair(kernel, stage)?].clone())))
                 .filter(|(_, histogram)| histogram.count() > 0)
                 .collect();
+            let (completions, contexts) = by_context(counters, kernel);
             let finished = PlacementTotals {
                 ios,
                 bytes: counters.bytes[kernel.number()],
                 failed: counters.failed[kernel.number()],
                 reasons: BTreeMap::new(),
-                completions: counted(
-                    Completion::ALL,
-                    &counters.completions[completion_index(kernel.number(), 0)..],
-                ),
+                completions: counted(Completion::ALL, &completions),
                 contexts: if kernel == KernelPlacement::None {
                     BTreeMap::new()
                 } else {
-                    counted(
-                        Context::ALL,
-                        &counters.contexts[context_index(kernel.number(), 0)..],
-                    )
+                    counted(Context::ALL, &contexts)
                 },
                 stages,
             };
@@ -325,6 +319,23 @@ fn counted<K: Ord, const N: usize>(keys: [K; N], counts: &[u64]) -> BTreeMap<K, 
     std::iter::zip(keys, counts.iter().copied())
         .filter(|&(_, count)| count > 0)
         .collect()
+}
+
+/// The I/Os of a placement by the context of their completion, and by that of their verification.
+fn by_context(
+    counters: &DeviceCounters,
+    placement: KernelPlacement,
+) -> ([u64; Completion::COUNT], [u64; Context::COUNT]) {
+    let mut completions = [0; Completion::COUNT];
+    let mut contexts = [0; Context::COUNT];
+    for (completion, of_completion) in completions.iter_mut().enumerate() {
+        for (context, of_context) in contexts.iter_mut().enumerate() {
+            let ios = counters.contexts[context_index(placement.number(), completion, context)];
+            *of_completion += ios;
+            *of_context += ios;
+        }
+    }
+    (completions, contexts)
 }
 
 /// The counters of outcomes in the words of the era.

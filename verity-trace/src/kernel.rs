@@ -14,6 +14,10 @@ use crate::dm;
 use crate::error::{Error, Result};
 use crate::snapshot::{Era, Kernel};
 
+/// The pools of the workers that run BH works, one array for each CPU (kernel/workqueue.c, since Linux
+/// 6.9).
+pub const BH_WORKER_POOLS_VARIABLE: &str = "bh_worker_pools";
+
 const BTF_FOLDER: &str = "/sys/kernel/btf";
 /// The verity target's first version that accepts `try_verify_in_tasklet` (Linux 6.0).
 const KNOWS_OPTION: [u32; 3] = [1, 9, 0];
@@ -182,13 +186,18 @@ impl Types {
         Some(is_io && !arguments.iter().any(by_value))
     }
 
-    /// Whether a verification in softirq can fail for want of memory: the asynchronous hash interface
-    /// allocates (until Linux 6.18).
+    /// Whether it can be seen which work the BH worker of a CPU runs.
     #[must_use]
-    pub fn attempts_allocate(&self) -> bool {
-        ["ahash_tfm", "tfm"]
-            .into_iter()
-            .any(|member| offset(self.verity(), "dm_verity", member).is_some())
+    pub fn sees_bh_workers(&self) -> bool {
+        let members = [
+            ("worker_pool", "workers"),
+            ("worker", "node"),
+            ("worker", "current_work"),
+        ];
+        self.variable(BH_WORKER_POOLS_VARIABLE).is_some()
+            && members
+                .into_iter()
+                .all(|(structure, member)| offset(&self.vmlinux, structure, member).is_some())
     }
 
     /// A function of dm-verity; absent when the kernel has none, or inlined it everywhere.
@@ -268,6 +277,7 @@ impl Types {
         Ok(Settings {
             bio_bdev: need(kernel, "bio", "bi_bdev")?,
             bio_private: need(kernel, "bio", "bi_private")?,
+            bio_status: need(kernel, "bio", "bi_status")?,
             bio_opf: need(kernel, "bio", "bi_opf")?,
             bio_ioprio: need(kernel, "bio", "bi_ioprio")?,
             bio_sector: iter + need(kernel, "bvec_iter", "bi_sector")?,
@@ -284,6 +294,9 @@ impl Types {
             task_flags: need(kernel, "task_struct", "flags")?,
             task_comm: need(kernel, "task_struct", "comm")?,
             work_func: need(kernel, "work_struct", "func")?,
+            pool_workers: offset(kernel, "worker_pool", "workers").unwrap_or(0),
+            worker_node: offset(kernel, "worker", "node").unwrap_or(0),
+            worker_current_work: offset(kernel, "worker", "current_work").unwrap_or(0),
             verity_work: symbols.verity_work,
             verity_bh_work: symbols.verity_bh_work,
             use_bh_bytes: symbols.use_bh_bytes,

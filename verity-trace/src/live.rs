@@ -14,7 +14,7 @@ use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, 
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, FirstFailure, Hook, Slots, counters_index, histogram_index,
+    CpuCounters, DeviceCounters, FirstFailure, Histograms, Hook, counters_index,
 };
 use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
@@ -33,6 +33,9 @@ use crate::snapshot::{Era, Failure, InFlight, Rung};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
+
+/// What a slot has that nobody uses.
+static EMPTY: Histograms = [0; PAIRS * SLOTS];
 
 /// How many faults are kept for showing: a kernel that does something unknown does it again.
 const FAULTS_KEPT: usize = 8;
@@ -129,6 +132,7 @@ impl Session {
             records: u64::from(options.records),
             sees_mismatch: u64::from(types.sees_mismatch()),
             has_irq_regs: u64::from(types.variable(programs::IRQ_REGS_VARIABLE).is_some()),
+            has_bh_worker_pools: u64::from(types.sees_bh_workers()),
             ..types.settings(&Symbols::read()?)?
         };
         let settings: [u64; size_of::<Settings>() / 8] = bytemuck::cast(settings);
@@ -140,7 +144,7 @@ impl Session {
             .map_max_entries("FREE_SLOTS", options.max_devices)
             .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
             .map_max_entries("FIRST_FAILURES", slots)
-            .map_max_entries("HISTOGRAMS", histogram_index(slots, 0, 0, shards))
+            .map_max_entries("HISTOGRAMS", counters_index(slots, 0, shards))
             .load(OBJECT)
             .context("create the maps")?;
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut ebpf, "FREE_SLOTS")?)
@@ -257,6 +261,10 @@ impl Session {
         if let Ok(slot) = slots.get(&device, 0) {
             slots.remove(&device)?;
             self.retiring.push(slot);
+            let mut generation: Array<_, u64> =
+                Array::try_from(map_mut(&mut self.ebpf, "GENERATION")?)?;
+            let before = generation.get(&0, 0)?;
+            generation.set(0, before + 1, 0)?;
         }
         Ok(())
     }
@@ -289,12 +297,10 @@ impl Session {
             let zeroes = [0; size_of::<DeviceCounters>() / 8];
             counters.set(counters_index(slot, shard, shards), zeroes, 0)?;
         }
-        let mut histograms: Array<_, Slots> =
+        let mut histograms: Array<_, Histograms> =
             Array::try_from(map_mut(&mut self.ebpf, "HISTOGRAMS")?)?;
-        for pair in 0..PAIRS {
-            for shard in 0..shards {
-                histograms.set(histogram_index(slot, pair, shard, shards), [0; SLOTS], 0)?;
-            }
+        for shard in 0..shards {
+            histograms.set(counters_index(slot, shard, shards), EMPTY, 0)?;
         }
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
@@ -316,11 +322,14 @@ impl Session {
 
     fn device(&self, slot: u32) -> anyhow::Result<DeviceReading> {
         let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
-        let histograms: Array<_, Slots> = Array::try_from(self.map("HISTOGRAMS")?)?;
+        let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
         let mut reading = DeviceReading::default();
+        let mut slots = Vec::new();
         for shard in 0..self.shards {
-            let words = counters.get(&counters_index(slot, shard, self.shards), 0)?;
+            let index = counters_index(slot, shard, self.shards);
+            let words = counters.get(&index, 0)?;
             add_device_counters(&mut reading.counters, &bytemuck::cast(words));
+            slots.push(histograms.get(&index, 0)?);
         }
         for placement in Placement::ALL {
             if reading.counters.finished(placement) == 0 {
@@ -330,11 +339,9 @@ impl Session {
                 .into_iter()
                 .filter_map(|stage| pair(placement, stage))
             {
-                for shard in 0..self.shards {
-                    let index = histogram_index(slot, pair, shard, self.shards);
-                    let counts = histograms.get(&index, 0)?;
-                    let part = Histogram::from_slots(counts.into_iter().enumerate(), Nanos(0));
-                    reading.histograms[pair].merge(&part);
+                for slots in &slots {
+                    let counts = slots[pair * SLOTS..][..SLOTS].iter().copied().enumerate();
+                    reading.histograms[pair].merge(&Histogram::from_slots(counts, Nanos(0)));
                 }
                 reading.histograms[pair].add_sum(Nanos(reading.counters.sum_ns[pair]));
             }

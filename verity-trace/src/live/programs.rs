@@ -14,11 +14,12 @@ use aya_obj::generated::bpf_attach_type::{
 use aya_obj::generated::{BPF_CALL, BPF_JMP, bpf_insn};
 use verity_trace_ebpf::counters::Hook;
 use verity_trace_ebpf::settings::{
-    IRQ_REGS, IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
+    BH_WORKER_POOLS, IRQ_REGS, IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL,
+    PREEMPT_ENABLE_CALL,
 };
 
 use crate::error::{Error, Result};
-use crate::kernel::{FunctionType, Types};
+use crate::kernel::{BH_WORKER_POOLS_VARIABLE, FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
 use crate::snapshot::{Era, Rung};
 
@@ -38,7 +39,10 @@ pub const IRQ_REGS_VARIABLE: &str = "__irq_regs";
 const MOVE_IMMEDIATE: u8 = 0xb7;
 
 /// Tracepoints of the kernel itself; the program for each has its name.
-const TRACEPOINTS: [&str; 3] = ["softirq_entry", "softirq_exit", "workqueue_queue_work"];
+const TRACEPOINTS: [&str; 2] = ["softirq_entry", "softirq_exit"];
+
+/// One more, that every work of the machine pays for.
+const QUEUE_WORK: &str = "workqueue_queue_work";
 
 /// A program for a function of dm-verity.
 struct FunctionProgram {
@@ -120,10 +124,22 @@ pub struct Programs {
     pub rung: Rung,
 }
 
-/// A queued work is the end of an attempt that gave up, and tells BH from inline. Where the kernel
-/// attempts nothing in softirq, no other subsystem's work has to pay for it.
-fn is_wanted(tracepoint: &str, era: Era) -> bool {
-    tracepoint != "workqueue_queue_work" || era.can_attempt()
+/// A queued work is the end of an attempt that gave up, which fexit tells too, and tells BH from inline,
+/// which the BH worker tells too.
+fn wants_queue_work(types: &Types, rung: Rung) -> bool {
+    match types.era() {
+        era if !era.can_attempt() => false,
+        Era::Inline => rung == Rung::Kprobe || !types.sees_bh_workers(),
+        _ => rung == Rung::Kprobe,
+    }
+}
+
+fn attach_tracepoint(object: &Object, types: &Types, tracepoint: &str) -> Result<Attached> {
+    let id = types.tracepoint(tracepoint)?;
+    let program = load(object, tracepoint, BPF_TRACE_RAW_TP, id, None)
+        .with_context(|| format!("load the program for the tracepoint {tracepoint}"))
+        .map_err(|error| permission(&error))?;
+    Ok(attach(program, None).with_context(|| format!("attach to the tracepoint {tracepoint}"))?)
 }
 
 impl Programs {
@@ -137,43 +153,31 @@ impl Programs {
     ) -> Result<Self> {
         let object = relocated(ebpf, object, types)?;
         let mut tracing = Vec::new();
-        let era = types.era();
         for tracepoint in TRACEPOINTS {
-            if !is_wanted(tracepoint, era) {
-                continue;
-            }
-            let id = types.tracepoint(tracepoint)?;
-            let program = load(&object, tracepoint, BPF_TRACE_RAW_TP, id, None)
-                .with_context(|| format!("load the program for the tracepoint {tracepoint}"))
-                .map_err(|error| permission(&error))?;
-            let attached = attach(program, None)
-                .with_context(|| format!("attach to the tracepoint {tracepoint}"))?;
-            tracing.push(attached);
+            tracing.push(attach_tracepoint(&object, types, tracepoint)?);
         }
+        let mut watch_by = |rung: Rung| -> Result<Rung> {
+            let mut hooks = Vec::new();
+            if wants_queue_work(types, rung) {
+                hooks.push(attach_tracepoint(&object, types, QUEUE_WORK)?);
+            }
+            match rung {
+                Rung::Fentry => hooks.extend(attach_fentry(&object, types)?),
+                Rung::Kprobe => attach_kprobes(ebpf)?,
+            }
+            tracing.extend(hooks);
+            Ok(rung)
+        };
         let rung = match forced {
-            Some(Rung::Kprobe) => {
-                attach_kprobes(ebpf)?;
-                Rung::Kprobe
-            }
-            Some(Rung::Fentry) => {
-                tracing.extend(attach_fentry(&object, types)?);
-                Rung::Fentry
-            }
-            None => match attach_fentry(&object, types) {
-                Ok(hooks) => {
-                    tracing.extend(hooks);
-                    Rung::Fentry
-                }
-                Err(fentry) => {
-                    attach_kprobes(ebpf).map_err(|kprobe| {
-                        Error::Kernel(format!(
-                            "this kernel can watch dm-verity's functions neither by fentry \
-                             ({fentry}) nor by kprobe ({kprobe})"
-                        ))
-                    })?;
-                    Rung::Kprobe
-                }
-            },
+            Some(rung) => watch_by(rung)?,
+            None => watch_by(Rung::Fentry).or_else(|fentry| {
+                watch_by(Rung::Kprobe).map_err(|kprobe| {
+                    Error::Kernel(format!(
+                        "this kernel can watch dm-verity's functions neither by fentry ({fentry}) \
+                         nor by kprobe ({kprobe})"
+                    ))
+                })
+            })?,
         };
         Ok(Self { tracing, rung })
     }
@@ -220,13 +224,14 @@ fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
         .then(|| bpf::module_btf("dm_verity"))
         .transpose()
         .context("find the BTF of the module dm_verity")?;
-    let no_memory = FunctionProgram {
+    let gives_up = FunctionProgram {
         attach_type: BPF_TRACE_FEXIT,
         ..FunctionProgram::new("verity_verify_io", "verity_verify_io_exit")
     };
-    let allocates = types.era().can_attempt() && types.attempts_allocate();
-    let wanted = allocates
-        .then_some(&no_memory)
+    let wanted = types
+        .era()
+        .can_attempt()
+        .then_some(&gives_up)
         .into_iter()
         .chain(MISMATCHES.iter().filter(|_| types.sees_mismatch()))
         .chain(&FUNCTIONS);
@@ -316,9 +321,14 @@ fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object>
             }
         }
     }
-    if let Some(variable) = types.variable(IRQ_REGS_VARIABLE) {
-        for function in object.functions.values_mut() {
-            replace_variable(&mut function.instructions, IRQ_REGS, variable);
+    for (placeholder, name) in [
+        (IRQ_REGS, IRQ_REGS_VARIABLE),
+        (BH_WORKER_POOLS, BH_WORKER_POOLS_VARIABLE),
+    ] {
+        if let Some(variable) = types.variable(name) {
+            for function in object.functions.values_mut() {
+                replace_variable(&mut function.instructions, placeholder, variable);
+            }
         }
     }
     Ok(object)
