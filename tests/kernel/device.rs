@@ -1,8 +1,11 @@
 //! dm-verity devices on the backings that decide where the data I/O completes.
 
 use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
+use rustix::fs::{major, minor};
+
+use crate::LabKernel;
 use crate::shell::{run, succeeds, wait_until};
 
 const DATA_BYTES: u64 = 64 << 20;
@@ -14,19 +17,44 @@ pub struct Verity {
     name: String,
 }
 
-/// Where a device's data and hashes are.
+/// Where a device's data and hashes are, and what they add up to.
 #[derive(Clone, Debug)]
 pub struct Backing {
     data: String,
     hash: String,
+    root_hash: String,
 }
 
 impl Backing {
-    /// Two block devices.
-    pub fn at(data: &str, hash: &str) -> Self {
+    /// Two block devices with the lab's data and hashes.
+    fn at(data: &str, hash: &str) -> Self {
         Self {
             data: data.to_owned(),
             hash: hash.to_owned(),
+            root_hash: variable("LAB_ROOT_HASH"),
+        }
+    }
+
+    /// The first and the second of some RAM disks of this size, all of them new.
+    pub fn ram_disks(count: u32, kib: u64) -> Self {
+        if succeeds("test", &["-b", "/dev/ram0"]) {
+            run("rmmod", &["brd"]);
+        }
+        let (count, kib) = (format!("rd_nr={count}"), format!("rd_size={kib}"));
+        run("modprobe", &["brd", &count, &kib]);
+        Self::at("/dev/ram0", "/dev/ram1")
+    }
+
+    /// Computes hashes of what is on the data device, with what veritysetup calls its options.
+    pub fn format(self, options: &[&str]) -> Self {
+        let printed = run(
+            "veritysetup",
+            &[&["format", &self.data, &self.hash], options].concat(),
+        );
+        let root_hash = printed.lines().find_map(|it| it.strip_prefix("Root hash:"));
+        Self {
+            root_hash: root_hash.expect("a root hash").trim().to_owned(),
+            ..self
         }
     }
 
@@ -37,16 +65,10 @@ impl Backing {
 
     /// A RAM disk with the same data: completes in the task that reads. A new one each time.
     pub fn brd() -> Self {
-        let virtio = Self::virtio();
-        if succeeds("test", &["-b", "/dev/ram0"]) {
-            run("rmmod", &["brd"]);
-        }
-        let kib = format!("rd_size={}", DATA_BYTES / 1024);
-        run("modprobe", &["brd", "rd_nr=2", &kib]);
-        for (from, to) in [(&virtio.data, "/dev/ram0"), (&virtio.hash, "/dev/ram1")] {
-            copy(from, to);
-        }
-        Self::at("/dev/ram0", "/dev/ram1")
+        let (virtio, brd) = (Self::virtio(), Self::ram_disks(2, DATA_BYTES / 1024));
+        copy(&virtio.data, &brd.data);
+        copy(&virtio.hash, &brd.hash);
+        brd
     }
 
     /// virtio-blk with one queue for both CPUs: completes in the BLOCK softirq.
@@ -138,22 +160,88 @@ impl Backing {
 
     /// The same with one data block that cannot be read.
     pub fn with_a_broken_block(&self, block: u64) -> (Self, Mapped) {
-        let sectors: u64 = run("blockdev", &["--getsz", &self.data])
-            .trim()
-            .parse()
-            .expect("a number");
+        self.with_one_block_from("broken", block, "error")
+    }
+
+    /// The same with one data block that holds something else.
+    pub fn with_a_wrong_block(&self, block: u64) -> (Self, Mapped) {
+        self.with_one_block_from("wrong", block, &format!("linear {} 0", self.hash))
+    }
+
+    fn with_one_block_from(&self, name: &'static str, block: u64, target: &str) -> (Self, Mapped) {
         let (start, data) = (block * 8, &self.data);
         let rest = start + 8;
         let table = format!(
-            "0 {start} linear {data} 0\n{start} 8 error\n{rest} {} linear {data} {rest}",
-            sectors - rest
+            "0 {start} linear {data} 0\n{start} 8 {target}\n{rest} {} linear {data} {rest}",
+            self.sectors() - rest
         );
-        let broken = Mapped::create("broken", &table);
+        self.behind(Mapped::create(name, &table))
+    }
+
+    /// The same with data that dm-linear puts together from two parts, the second beginning in the
+    /// middle of a mebibyte.
+    pub fn in_two_parts(&self) -> (Self, Mapped) {
+        let (data, all) = (&self.data, self.sectors());
+        let half = all / 2 + 8;
+        let rest = all - half;
+        let table = format!("0 {half} linear {data} 0\n{half} {rest} linear {data} {half}");
+        self.behind(Mapped::create("parts", &table))
+    }
+
+    /// dm-crypt on the data device, with the beginning of the lab's data in it, hashed anew.
+    pub fn encrypted(&self) -> (Self, Mapped) {
+        let key = "0123456789abcdef".repeat(8);
+        let table = format!(
+            "0 {} crypt aes-xts-plain64 {key} 0 {} 0",
+            self.sectors(),
+            self.data
+        );
+        let (backing, crypt) = self.behind(Mapped::create("crypt", &table));
+        let mebibytes = format!("count={}", self.sectors() / 2048);
+        let (from, to) = (format!("if={}", Self::virtio().data), crypt.path());
+        run(
+            "dd",
+            &[
+                &from,
+                &format!("of={to}"),
+                "bs=1M",
+                &mebibytes,
+                "conv=fsync",
+            ],
+        );
+        (backing.format(&[]), crypt)
+    }
+
+    /// The same with a device-mapper device as data device.
+    fn behind(&self, mapped: Mapped) -> (Self, Mapped) {
         let backing = Self {
-            data: broken.path(),
+            data: mapped.path(),
             ..self.clone()
         };
-        (backing, broken)
+        (backing, mapped)
+    }
+
+    /// The same with the data of a verity device on it: what it hands out is what it lies on.
+    pub fn on(&self, below: &Verity) -> Self {
+        Self {
+            data: below.path(),
+            ..self.clone()
+        }
+    }
+
+    fn sectors(&self) -> u64 {
+        let sectors = run("blockdev", &["--getsz", &self.data]);
+        sectors.trim().parse().expect("a number")
+    }
+
+    /// What the block layer counts for the data device.
+    pub fn data_counts(&self) -> DiskCounts {
+        DiskCounts::of(&self.data)
+    }
+
+    /// The longest request that the data device takes, in KiB; the default again when dropped.
+    pub fn with_short_requests(&self, kib: u64) -> ShortRequests {
+        ShortRequests::set(&self.data, kib)
     }
 
     /// Turns the bits of one byte of a data block over.
@@ -177,8 +265,7 @@ impl Backing {
 
     /// The same with what veritysetup calls its options.
     pub fn open_with(&self, name: &str, options: &[&str]) -> Verity {
-        let root_hash = variable("LAB_ROOT_HASH");
-        let device = ["open", &self.data, name, &self.hash, &root_hash];
+        let device = ["open", &self.data, name, &self.hash, &self.root_hash];
         run("veritysetup", &[&device, options].concat());
         Verity::named(name)
     }
@@ -217,6 +304,32 @@ impl Verity {
         run("dd", &[&from, "of=/dev/null", "bs=1M", "iflag=direct"]);
     }
 
+    /// Sends it a device-mapper message, and returns the answer.
+    pub fn message(&self, words: &[&str]) -> String {
+        let device = ["message", &self.name, "0"];
+        run("dmsetup", &[&device, words].concat())
+    }
+
+    /// What the block layer counts for it.
+    pub fn counts(&self) -> DiskCounts {
+        DiskCounts::of(&self.path())
+    }
+
+    /// Gives it another table: the same with the option or without. I/Os that were mapped before finish
+    /// under the old one (`dm_swap_table`, drivers/md/dm.c).
+    pub fn reload(&self, option: bool) {
+        let table = run("dmsetup", &["table", &self.name]);
+        let words: Vec<&str> = table.split_whitespace().collect();
+        // Start, length, target and its ten parameters, then the number of options.
+        let mut table = words[..13].join(" ");
+        if option {
+            table.push_str(" 1 try_verify_in_tasklet");
+        }
+        let reload = ["reload", "--readonly", &self.name, "--table", &table];
+        run("dmsetup", &reload);
+        run("dmsetup", &["resume", &self.name]);
+    }
+
     pub fn close(self) {
         drop(self);
     }
@@ -233,7 +346,7 @@ impl Drop for Verity {
 pub struct Mapped(&'static str);
 
 impl Mapped {
-    fn create(name: &'static str, table: &str) -> Self {
+    pub fn create(name: &'static str, table: &str) -> Self {
         run("dmsetup", &["create", name, "--table", table]);
         Self(name)
     }
@@ -274,6 +387,95 @@ impl PrefetchCluster {
 impl Drop for PrefetchCluster {
     fn drop(&mut self) {
         fs::write(PREFETCH_CLUSTER, "262144").expect("set prefetch_cluster");
+    }
+}
+
+/// `use_bh_bytes`, where the kernel has it; as it was when dropped.
+pub struct Limits {
+    before: Option<String>,
+}
+
+const LIMITS: &str = "/sys/module/dm_verity/parameters/use_bh_bytes";
+
+impl Limits {
+    pub fn keep() -> Self {
+        let has_limits = LabKernel::running() == LabKernel::Inline;
+        Self {
+            before: has_limits.then(|| fs::read_to_string(LIMITS).expect(LIMITS)),
+        }
+    }
+
+    /// Of the classes none, real time, best effort and idle, in bytes.
+    pub fn set(&self, limits: [u32; 4]) {
+        if self.before.is_some() {
+            let limits = limits.map(|it| it.to_string()).join(",");
+            fs::write(LIMITS, limits).expect(LIMITS);
+        }
+    }
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            fs::write(LIMITS, before.trim()).expect(LIMITS);
+        }
+    }
+}
+
+/// See [`Backing::with_short_requests`].
+pub struct ShortRequests {
+    file: String,
+    before: String,
+}
+
+impl ShortRequests {
+    fn set(disk: &str, kib: u64) -> Self {
+        let name = disk.trim_start_matches("/dev/");
+        let file = format!("/sys/block/{name}/queue/max_sectors_kb");
+        let before = fs::read_to_string(&file).expect("a limit");
+        fs::write(&file, kib.to_string()).expect("set max_sectors_kb");
+        Self { file, before }
+    }
+}
+
+impl Drop for ShortRequests {
+    fn drop(&mut self) {
+        fs::write(&self.file, self.before.trim()).expect("set max_sectors_kb");
+    }
+}
+
+/// What `/proc/diskstats` says of a disk. One of device-mapper counts each bio that was mapped, without
+/// refused ones (`__map_bio`, drivers/md/dm.c), others each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskCounts {
+    pub reads: u64,
+    pub sectors: u64,
+}
+
+impl DiskCounts {
+    fn of(path: &str) -> Self {
+        let number = fs::metadata(path).expect("a disk").rdev();
+        let number = [major(number).to_string(), minor(number).to_string()];
+        let disks = fs::read_to_string("/proc/diskstats").expect("disks");
+        let words: Vec<&str> = disks
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .find(|words| words[..2] == number)
+            .expect("the disk");
+        // Behind the name: reads, merged reads, sectors read.
+        let count = |column: usize| words[column].parse().expect("a count");
+        Self {
+            reads: count(3),
+            sectors: count(5),
+        }
+    }
+
+    /// What came since.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            reads: self.reads - earlier.reads,
+            sectors: self.sectors - earlier.sectors,
+        }
     }
 }
 

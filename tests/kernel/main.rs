@@ -11,11 +11,14 @@ mod context;
 mod device;
 mod devices;
 mod full;
+mod lifetime;
 mod load;
+mod oracle;
 mod placement;
 mod screen;
 mod shell;
 mod stages;
+mod storm;
 mod tracer;
 
 /// The lab kernel that the suite runs on.
