@@ -45,6 +45,15 @@ impl Backing {
         Self::at("/dev/ram0", "/dev/ram1")
     }
 
+    /// Two RAM disks of this size for each, all of them new, and one more behind them.
+    pub fn three_of_ram(kib: u64) -> [Self; 3] {
+        Self::ram_disks(7, kib);
+        [0, 2, 4].map(|first| {
+            let (data, hash) = (format!("/dev/ram{first}"), format!("/dev/ram{}", first + 1));
+            Self::at(&data, &hash)
+        })
+    }
+
     /// Computes hashes of what is on the data device, with what veritysetup calls its options.
     pub fn format(self, options: &[&str]) -> Self {
         let printed = run(
@@ -277,6 +286,10 @@ impl Verity {
         Self {
             name: name.to_owned(),
         }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn path(&self) -> String {

@@ -1,30 +1,10 @@
 //! Meters of the same I/Os that are not ours: the block layer's counters and dm-stats, with its own
 //! clock and histogram.
 
-use serde_json::Value;
-
 use crate::device::{Backing, Verity};
 use crate::load::RandomReads;
 use crate::placement::{NAME, trace};
-use crate::shell::run;
-use crate::tracer::{Document, Tracer};
-
-/// Traces what reads a device, by fio, dd or whom ever: as many I/Os and bytes as the block layer counts.
-pub fn trace_against_diskstats(
-    device: &Verity,
-    name: &str,
-    arguments: &[&str],
-    read: impl FnOnce(),
-) -> (Document, u64) {
-    let before = device.counts();
-    let tracer = Tracer::start(arguments);
-    read();
-    let document = tracer.stop();
-    let counts = device.counts().since(before);
-    document.assert_exact(name, counts.reads);
-    assert_eq!(document.count(name, "bytes"), counts.sectors * 512);
-    (document, counts.reads)
-}
+use crate::tracer::Document;
 
 /// dm-stats on a verity device. Its buckets begin at 16 us and double up to 8.6 s.
 struct DmStats<'a> {
@@ -138,24 +118,4 @@ fn counts_and_percentiles_are_those_of_dm_stats() {
     let device = Backing::virtio().open(NAME, true);
     device.warm_up();
     agrees_with_dm_stats(&device, RandomReads::small(2_000));
-}
-
-/// fio counts calls, the block layer and we count bios: 1 MiB of scattered pages is one or more.
-#[test]
-fn large_and_buffered_reads_are_those_of_the_block_layer() {
-    let device = Backing::virtio().open(NAME, true);
-    let from = format!("if={}", device.path());
-    let (_, direct) = trace_against_diskstats(&device, NAME, &[], || {
-        run("dd", &[&from, "of=/dev/null", "bs=1M", "iflag=direct"]);
-    });
-    assert!(direct >= 64);
-    let records = ["--records", "100000"];
-    let (document, _) = trace_against_diskstats(&device, NAME, &records, || {
-        run("dd", &[&from, "of=/dev/null", "bs=64k", "count=256"]);
-    });
-    let read_ahead = |record: &&Value| record["read_ahead"] == true;
-    let ahead = document.records().iter().filter(read_ahead).count();
-    assert!(ahead > 0, "sequential reads are read ahead");
-    // The page cache reads whole pages, and no further than it was asked to in the end.
-    assert!(document.count(NAME, "bytes") >= 16 << 20);
 }

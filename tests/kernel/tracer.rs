@@ -170,17 +170,18 @@ impl Document {
         self.assert_conserved();
     }
 
-    /// Exactly these I/Os, every event of each seen, and nothing lost or left.
-    pub fn assert_exact(&self, name: &str, ios: u64) {
+    /// Exactly these I/Os and refused maps, every event of each seen and nothing left.
+    pub fn assert_counted(&self, name: &str, ios: u64, rejected: u64) {
         let device = self.device(name);
         let facts =
             ["ios", "rejected", "incomplete", "in_flight"].map(|field| device[field].as_u64());
-        assert_eq!(
-            facts,
-            [Some(ios), Some(0), Some(0), Some(0)],
-            "{}",
-            self.0["loss"]
-        );
+        let expected = [ios, rejected, 0, 0].map(Some);
+        assert_eq!(facts, expected, "{name}: {}", self.0["loss"]);
+    }
+
+    /// Exactly these I/Os, every event of each seen, and nothing lost or left.
+    pub fn assert_exact(&self, name: &str, ios: u64) {
+        self.assert_counted(name, ios, 0);
         assert_eq!(self.0["lost"], 0, "{}", self.0["loss"]);
         assert_eq!(self.0["before_attach"], 0);
         self.assert_conserved();
