@@ -1,11 +1,10 @@
 //! dm-verity devices on the backings that decide where the data I/O completes.
 
 use std::fs;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{major, minor};
-
-use crate::LabKernel;
+use crate::knobs::ShortRequests;
+use crate::oracle::DiskCounts;
 use crate::shell::{run, succeeds, wait_until};
 
 const DATA_BYTES: u64 = 64 << 20;
@@ -379,116 +378,6 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         let removed = succeeds("dmsetup", &["remove", self.0]);
         assert!(removed || std::thread::panicking(), "remove {}", self.0);
-    }
-}
-
-/// How many hash blocks a prefetch reads at once, in bytes of data blocks; the default again when
-/// dropped.
-pub struct PrefetchCluster;
-
-const PREFETCH_CLUSTER: &str = "/sys/module/dm_verity/parameters/prefetch_cluster";
-
-impl PrefetchCluster {
-    /// The smallest: a cold cache then stays cold for most of a load.
-    pub fn smallest() -> Self {
-        run("modprobe", &["dm_verity"]);
-        fs::write(PREFETCH_CLUSTER, "4096").expect("set prefetch_cluster");
-        Self
-    }
-}
-
-impl Drop for PrefetchCluster {
-    fn drop(&mut self) {
-        fs::write(PREFETCH_CLUSTER, "262144").expect("set prefetch_cluster");
-    }
-}
-
-/// `use_bh_bytes`, where the kernel has it; as it was when dropped.
-pub struct Limits {
-    before: Option<String>,
-}
-
-const LIMITS: &str = "/sys/module/dm_verity/parameters/use_bh_bytes";
-
-impl Limits {
-    pub fn keep() -> Self {
-        let has_limits = LabKernel::running() == LabKernel::Inline;
-        Self {
-            before: has_limits.then(|| fs::read_to_string(LIMITS).expect(LIMITS)),
-        }
-    }
-
-    /// Of the classes none, real time, best effort and idle, in bytes.
-    pub fn set(&self, limits: [u32; 4]) {
-        if self.before.is_some() {
-            let limits = limits.map(|it| it.to_string()).join(",");
-            fs::write(LIMITS, limits).expect(LIMITS);
-        }
-    }
-}
-
-impl Drop for Limits {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            fs::write(LIMITS, before.trim()).expect(LIMITS);
-        }
-    }
-}
-
-/// See [`Backing::with_short_requests`].
-pub struct ShortRequests {
-    file: String,
-    before: String,
-}
-
-impl ShortRequests {
-    fn set(disk: &str, kib: u64) -> Self {
-        let name = disk.trim_start_matches("/dev/");
-        let file = format!("/sys/block/{name}/queue/max_sectors_kb");
-        let before = fs::read_to_string(&file).expect("a limit");
-        fs::write(&file, kib.to_string()).expect("set max_sectors_kb");
-        Self { file, before }
-    }
-}
-
-impl Drop for ShortRequests {
-    fn drop(&mut self) {
-        fs::write(&self.file, self.before.trim()).expect("set max_sectors_kb");
-    }
-}
-
-/// What `/proc/diskstats` says of a disk. One of device-mapper counts each bio that was mapped, without
-/// refused ones (`__map_bio`, drivers/md/dm.c), others each request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskCounts {
-    pub reads: u64,
-    pub sectors: u64,
-}
-
-impl DiskCounts {
-    fn of(path: &str) -> Self {
-        let number = fs::metadata(path).expect("a disk").rdev();
-        let number = [major(number).to_string(), minor(number).to_string()];
-        let disks = fs::read_to_string("/proc/diskstats").expect("disks");
-        let words: Vec<&str> = disks
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>())
-            .find(|words| words[..2] == number)
-            .expect("the disk");
-        // Behind the name: reads, merged reads, sectors read.
-        let count = |column: usize| words[column].parse().expect("a count");
-        Self {
-            reads: count(3),
-            sectors: count(5),
-        }
-    }
-
-    /// What came since.
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            reads: self.reads - earlier.reads,
-            sectors: self.sectors - earlier.sectors,
-        }
     }
 }
 

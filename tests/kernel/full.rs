@@ -10,7 +10,7 @@ use crate::lifetime::{hundreds_in_flight, reload_under_load};
 use crate::load::RandomReads;
 use crate::oracle::agrees_with_dm_stats;
 use crate::placement::{NAME, storm};
-use crate::storm::{kprobes_account_for_all, mixed_storm};
+use crate::storm::{identities_go_on_after_attaching_anew, kprobes_account_for_all, mixed_storm};
 use crate::tracer::Tracer;
 
 /// Every backing that decides the completion's context, a long storm each.
@@ -60,6 +60,11 @@ fn hundreds_in_flight_for_long_are_exact() {
     ] {
         hundreds_in_flight(&disk.open(NAME, true), 40_000);
     }
+}
+
+#[test]
+fn no_identity_is_given_twice() {
+    identities_go_on_after_attaching_anew();
 }
 
 /// A kprobe's own losses, of many more I/Os.

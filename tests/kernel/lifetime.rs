@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
-use crate::device::{Backing, Mapped, ShortRequests, Verity};
+use crate::device::{Backing, Mapped, Verity};
+use crate::knobs::ShortRequests;
 use crate::load::{RandomReads, Running};
 use crate::placement::NAME;
 use crate::shell::{run, succeeds};

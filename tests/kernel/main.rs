@@ -11,6 +11,7 @@ mod context;
 mod device;
 mod devices;
 mod full;
+mod knobs;
 mod lifetime;
 mod load;
 mod oracle;

@@ -1,10 +1,51 @@
 //! Meters of the same I/Os that are not ours: the block layer's counters and dm-stats, with its own
 //! clock and histogram.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::fs::{major, minor};
+
 use crate::device::{Backing, Verity};
 use crate::load::RandomReads;
 use crate::placement::{NAME, trace};
 use crate::tracer::Document;
+
+/// What `/proc/diskstats` says of a disk. One of device-mapper counts each bio that was mapped, without
+/// refused ones (`__map_bio`, drivers/md/dm.c), merges none, and has columns of its own for flushes; other
+/// disks count requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskCounts {
+    pub reads: u64,
+    pub sectors: u64,
+}
+
+impl DiskCounts {
+    pub fn of(path: &str) -> Self {
+        let number = fs::metadata(path).expect("a disk").rdev();
+        let number = [major(number).to_string(), minor(number).to_string()];
+        let disks = fs::read_to_string("/proc/diskstats").expect("disks");
+        let words: Vec<&str> = disks
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .find(|words| words[..2] == number)
+            .expect("the disk");
+        // Behind the name: reads, merged reads, sectors read.
+        let count = |column: usize| words[column].parse().expect("a count");
+        Self {
+            reads: count(3),
+            sectors: count(5),
+        }
+    }
+
+    /// What came since.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            reads: self.reads - earlier.reads,
+            sectors: self.sectors - earlier.sectors,
+        }
+    }
+}
 
 /// dm-stats on a verity device. Its buckets begin at 16 us and double up to 8.6 s.
 struct DmStats<'a> {

@@ -2,7 +2,8 @@
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
 use crate::bpf::{Bpftrace, CALLS};
-use crate::device::{Backing, PrefetchCluster, Verity};
+use crate::device::{Backing, Verity};
+use crate::knobs::PrefetchCluster;
 use crate::load::RandomReads;
 use crate::tracer::{Document, Tracer};
 

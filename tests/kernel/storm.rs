@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
-use crate::bpf::{CountRuns, kprobes, objects, wait_until_only};
-use crate::device::{Backing, Limits, Mapped, Verity};
+use crate::bpf::{CountRuns, kprobes, module_references, objects, wait_until_only};
+use crate::device::{Backing, Mapped, Verity};
+use crate::knobs::Limits;
 use crate::load::{RandomReads, Running};
 use crate::placement::NAME;
-use crate::shell::succeeds;
+use crate::shell::{succeeds, wait_until};
 use crate::tracer::{Document, Tracer};
 
 /// The block that cannot be verified.
@@ -137,6 +138,24 @@ fn assert_identities(document: &Document) {
     let counted = document.mapped("rejected") + unended + document.loss("ring-full");
     assert_eq!(gaps, counted);
     assert_eq!(document.0["records_omitted"], 0);
+}
+
+/// The probes leave with the last device and come back with the next: numbers go on.
+pub fn identities_go_on_after_attaching_anew() {
+    let first = Backing::virtio().open("first", false);
+    let tracer = Tracer::start(&["--records", "1000"]);
+    let attached = module_references();
+    let ios = RandomReads::small(100).on(&first);
+    first.close();
+    wait_until("the probes have left", || module_references() == 0);
+    let second = Backing::virtio().open("second", false);
+    wait_until("the probes are back", || module_references() == attached);
+    let others = RandomReads::small(100).on(&second);
+    let document = tracer.stop();
+    assert_eq!(document.records().len() as u64, ios + others);
+    assert_eq!(document.mapped("mapped"), ios + others);
+    document.assert_conserved();
+    assert_identities(&document);
 }
 
 #[test]
