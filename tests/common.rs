@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
-    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
-    Loss, Placement, Reason, Rung, Snapshot, Stage, Totals, Tracing, stage_name,
+    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass,
+    Kernel, Kind, Loss, Placement, Reason, Rung, Snapshot, Stage, Totals, Tracing, stage_name,
 };
 
 /// A scenario file.
@@ -24,6 +24,8 @@ pub struct Scenario {
     tracing: State,
     #[serde(default)]
     loss: BTreeMap<String, u64>,
+    #[serde(default)]
+    hides_misses: bool,
     #[serde(default)]
     before_attach: u64,
     /// The devices.
@@ -195,6 +197,13 @@ pub fn completion(name: &str) -> Completion {
 impl Scenario {
     /// The moment that it describes.
     pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.without_account();
+        let is_watched = matches!(snapshot.tracing, Tracing::Attached(_));
+        snapshot.account = is_watched.then(|| account(&snapshot));
+        snapshot
+    }
+
+    fn without_account(&self) -> Snapshot {
         Snapshot {
             taken_at: Duration::from_secs(1_795_000_000),
             watched: Duration::from_millis(self.watched_ms),
@@ -225,6 +234,8 @@ impl Scenario {
                 .iter()
                 .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
                 .collect(),
+            hides_misses: self.hides_misses,
+            account: None,
             before_attach: self.before_attach,
         }
     }
@@ -260,6 +271,28 @@ impl Scenario {
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
         }
     }
+}
+
+/// The account of a machine at rest.
+fn account(snapshot: &Snapshot) -> Account {
+    let totals = || {
+        let devices = snapshot.devices.iter().map(|device| &device.totals);
+        devices.chain(&snapshot.other)
+    };
+    let lost = snapshot.loss.get(&Loss::StartWithoutFinish);
+    let mut account = Account {
+        mapped: 0,
+        finished: totals().map(Totals::ios).sum(),
+        rejected: totals().map(|totals| totals.rejected).sum(),
+        in_flight: snapshot
+            .devices
+            .iter()
+            .map(|device| device.in_flight.ios())
+            .sum(),
+        lost: lost.copied().unwrap_or(0),
+    };
+    account.mapped = account.finished + account.rejected + account.in_flight + account.lost;
+    account
 }
 
 fn in_flight(stages: &BTreeMap<String, (u64, u64)>) -> InFlight {
@@ -329,6 +362,7 @@ fn cpu(work: &Work) -> Cpu {
         kverityd_verifications: work.kverityd,
         bh_verifications: work.bh,
         inline_verifications: work.inline,
+        ..Cpu::default()
     }
 }
 

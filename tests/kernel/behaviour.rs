@@ -34,33 +34,6 @@ fn nothing_is_left_in_the_kernel() {
     }
 }
 
-/// kprobes see what they can, and say that they are kprobes.
-#[test]
-fn kprobes_where_fentry_is_not_wanted() {
-    let device = Backing::virtio().open(NAME, false);
-    let before = objects();
-    let tracer = Tracer::start(&["--attach", "kprobe"]);
-    let ios = RandomReads::small(2_000).on(&device);
-    let document = tracer.stop();
-    wait_until_only(&before);
-    assert_eq!(document.0["tracing"]["rung"], "kprobe");
-    let seen = document.count(NAME, "ios");
-    eprintln!("kprobes saw {seen} of {ios}; loss {}", document.0["loss"]);
-    let verified = document.ios(NAME, "kverityd");
-    assert!(seen <= ios && verified > ios / 2, "{verified} of {ios}");
-    assert_eq!(verified + document.ios(NAME, "none"), seen);
-    let incomplete = document.count(NAME, "incomplete");
-    assert_eq!(
-        document.0["loss"]["probe-miss"].as_u64().unwrap_or(0),
-        incomplete
-    );
-    let lost = document.0["lost"].as_u64().expect("a count");
-    assert!(
-        lost > 0 || (seen == ios && verified == ios),
-        "all is accounted for"
-    );
-}
-
 /// The live view waits for the module and for a device, lets both go, and picks them up again.
 #[test]
 fn the_live_view_gives_way_and_comes_back() {

@@ -6,26 +6,72 @@ use crate::behaviour::{assert_refuses, report};
 use crate::bpf::{objects, wait_until_only};
 use crate::context::check_the_whole_matrix;
 use crate::device::Backing;
+use crate::lifetime::{hundreds_in_flight, reload_under_load};
 use crate::load::RandomReads;
-use crate::placement::{NAME, trace};
+use crate::oracle::agrees_with_dm_stats;
+use crate::placement::{NAME, storm};
+use crate::storm::{identities_go_on_after_attaching_anew, kprobes_account_for_all, mixed_storm};
 use crate::tracer::Tracer;
 
 /// Every backing that decides the completion's context, a long storm each.
 #[test]
 fn long_storms_are_exact() {
-    for (backing, option) in [
-        (Backing::virtio(), true),
-        (Backing::brd(), true),
-        (Backing::virtio(), false),
-        (Backing::brd(), false),
-    ] {
-        let device = backing.open(NAME, option);
-        let storm = RandomReads {
-            depth: 64,
-            ..RandomReads::small(50_000)
-        };
-        trace(&device, storm);
+    for option in [true, false] {
+        for backing in [Backing::virtio(), Backing::brd()] {
+            storm(&backing, option, 50_000);
+        }
     }
+}
+
+/// Two contexts of completion, twelve changes of everything that can be changed: each limit with the
+/// option on and off, twice.
+#[test]
+fn long_mixed_storms_are_accounted_for() {
+    for disk in [Backing::virtio(), Backing::brd()] {
+        mixed_storm(&disk, 12, 500);
+    }
+}
+
+#[test]
+fn many_reloads_under_load_lose_nothing() {
+    for disk in [Backing::virtio(), Backing::brd()] {
+        reload_under_load(&disk, 10, 1_000);
+    }
+}
+
+/// dm-stats as the other meter, for every placement that there is.
+#[test]
+fn long_loads_are_those_of_dm_stats() {
+    for disk in [Backing::virtio(), Backing::brd()] {
+        for option in [true, false] {
+            let device = disk.open(NAME, option);
+            device.warm_up();
+            agrees_with_dm_stats(&device, RandomReads::small(10_000));
+            agrees_with_dm_stats(&device, RandomReads::large(1_000));
+        }
+    }
+}
+
+#[test]
+fn hundreds_in_flight_for_long_are_exact() {
+    for disk in [
+        Backing::virtio(),
+        Backing::virtio_with_one_queue(),
+        Backing::brd(),
+    ] {
+        hundreds_in_flight(&disk.open(NAME, true), 40_000);
+    }
+}
+
+#[test]
+fn no_identity_is_given_twice() {
+    identities_go_on_after_attaching_anew();
+}
+
+/// A kprobe's own losses, of many more I/Os.
+#[test]
+fn kprobes_account_for_long_loads() {
+    kprobes_account_for_all(20_000);
 }
 
 /// Every way to complete, with the option on and off, small and large.

@@ -11,11 +11,15 @@ mod context;
 mod device;
 mod devices;
 mod full;
+mod knobs;
+mod lifetime;
 mod load;
+mod oracle;
 mod placement;
 mod screen;
 mod shell;
 mod stages;
+mod storm;
 mod tracer;
 
 /// The lab kernel that the suite runs on.

@@ -15,8 +15,8 @@ use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
-    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
-    Placement, PlacementTotals, Snapshot, Totals, Tracing,
+    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass,
+    Kernel, Kind, Placement, PlacementTotals, Snapshot, Totals, Tracing,
 };
 
 /// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
@@ -60,6 +60,8 @@ pub struct Reading {
     pub sees_mismatch: bool,
     /// By kind.
     pub losses: BTreeMap<Loss, u64>,
+    /// Whether the kernel keeps back what its kprobes missed.
+    pub hides_misses: bool,
     /// Ends of I/Os that began before all probes were attached.
     pub before_attach: u64,
 }
@@ -151,7 +153,17 @@ impl Reading {
             *self.losses.entry(loss).or_default() += count;
         }
         self.sees_mismatch |= earlier.sees_mismatch;
+        self.hides_misses |= earlier.hides_misses;
         self.before_attach += earlier.before_attach;
+    }
+
+    /// The identity of an I/O of the session that came after this reading: each session numbers from 1,
+    /// on each CPU and for each copy of the program (`Record::seq`).
+    #[must_use]
+    pub fn renumbered(&self, seq: u64) -> u64 {
+        let (cpu, copy) = (seq >> 48, (seq >> 47 & 1) as usize);
+        let cpu = usize::try_from(cpu).ok().and_then(|cpu| self.cpus.get(cpu));
+        seq + cpu.map_or(0, |cpu| cpu.mapped[copy])
     }
 
     /// Moves what a device that is gone has counted to the others.
@@ -164,11 +176,45 @@ impl Reading {
     /// What is kept when the probes leave: I/Os that were still in flight will not be seen to finish.
     #[must_use]
     pub fn detached(mut self) -> Self {
-        for reading in self.devices.values_mut() {
+        let lost = self.in_flight();
+        *self.losses.entry(Loss::StartWithoutFinish).or_default() += lost;
+        for reading in self.all_mut() {
             reading.in_flight = InFlight::default();
         }
-        self.other.in_flight = InFlight::default();
         self
+    }
+
+    /// What became of what was mapped; absent when nothing was watched.
+    fn account(&self) -> Option<Account> {
+        let finished = |reading: &DeviceReading| -> u64 {
+            KernelPlacement::ALL
+                .into_iter()
+                .map(|placement| reading.counters.finished(placement))
+                .sum()
+        };
+        (!self.cpus.is_empty()).then(|| Account {
+            mapped: self.cpus.iter().flat_map(|cpu| cpu.mapped).sum(),
+            finished: self.all().map(finished).sum(),
+            rejected: self.all().map(|reading| reading.counters.rejected).sum(),
+            in_flight: self.in_flight(),
+            lost: self
+                .losses
+                .get(&Loss::StartWithoutFinish)
+                .copied()
+                .unwrap_or(0),
+        })
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.all().map(|reading| reading.in_flight.ios()).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &DeviceReading> {
+        self.devices.values().chain([&self.other])
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut DeviceReading> {
+        self.devices.values_mut().chain([&mut self.other])
     }
 }
 
@@ -236,12 +282,14 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         devices,
         other: (other.ios() + other.rejected > 0).then_some(other),
         cpus: reading.cpus.iter().enumerate().map(cpu).collect(),
+        account: reading.account(),
         loss: reading
             .losses
             .iter()
             .map(|(&loss, &count)| (loss, count))
             .filter(|&(_, count)| count > 0)
             .collect(),
+        hides_misses: reading.hides_misses,
         before_attach: reading.before_attach,
     }
 }
@@ -367,6 +415,7 @@ fn cpu((number, counters): (usize, &CpuCounters)) -> Cpu {
         tasklet_softirq: Duration::from_nanos(counters.softirq_ns[TASKLET_SOFTIRQ]),
         softirq: Duration::from_nanos(counters.softirq_ns.iter().sum()),
         softirq_verify: Duration::from_nanos(counters.softirq_verify_ns),
+        mapped: counters.mapped.iter().sum(),
         kverityd_verifications: counters.kverityd_verifications,
         bh_verifications: counters.bh_verifications,
         inline_verifications: counters.inline_verifications,
@@ -526,6 +575,57 @@ mod tests {
         assert_eq!(device.counters.finished(KernelPlacement::Bh), 11);
         assert_eq!(device.in_flight.ios(), 0);
         assert_eq!(now.losses[&Loss::Clock], 4);
+        assert_eq!(now.losses[&Loss::StartWithoutFinish], 1);
+    }
+
+    #[test]
+    fn what_was_mapped_is_accounted_for_on_every_device_and_before() {
+        let mut earlier = reading(2, 1);
+        let mut cpu = CpuCounters::zeroed();
+        cpu.mapped = [3, 1];
+        earlier.cpus = vec![cpu];
+        earlier
+            .other
+            .in_flight
+            .add(Stage::Device, Duration::from_secs(1));
+        let mut now = reading(4, 0);
+        cpu.mapped = [6, 0];
+        now.cpus = vec![cpu];
+        now.other.counters.rejected = 1;
+        now.other
+            .in_flight
+            .add(Stage::Device, Duration::from_secs(1));
+        now.add(&earlier.detached());
+        let account = snapshot(moment(1), &now, None).account;
+        let expected = Account {
+            mapped: 10,
+            finished: 7,
+            rejected: 1,
+            in_flight: 1,
+            lost: 1,
+        };
+        assert_eq!(account, Some(expected));
+        let unwatched = snapshot(moment(1), &Reading::default(), None);
+        assert_eq!(unwatched.account, None);
+    }
+
+    #[test]
+    fn an_identity_is_not_given_again_after_attaching_anew() {
+        let mut cpu = CpuCounters::zeroed();
+        cpu.mapped = [5, 2];
+        let earlier = Reading {
+            cpus: vec![CpuCounters::zeroed(), cpu],
+            ..Reading::default()
+        };
+        let seq = |cpu: u64, copy: u64, count: u64| cpu << 48 | copy << 47 | count;
+        for (given, expected) in [
+            (seq(0, 0, 1), seq(0, 0, 1)),
+            (seq(1, 0, 1), seq(1, 0, 6)),
+            (seq(1, 1, 1), seq(1, 1, 3)),
+            (seq(2, 0, 1), seq(2, 0, 1)),
+        ] {
+            assert_eq!(earlier.renumbered(given), expected);
+        }
     }
 
     #[test]

@@ -147,7 +147,10 @@ impl Collector {
         let mut undecoded = 0;
         if let Some(session) = &mut self.session {
             session.drain(|bytes| match decode::io(bytes, era) {
-                Ok(io) if everything || self.recorded.contains(&io.device) => record(io),
+                Ok(mut io) if everything || self.recorded.contains(&io.device) => {
+                    io.seq = self.earlier.renumbered(io.seq);
+                    record(io);
+                }
                 Ok(_) => {}
                 Err(_) => undecoded += 1,
             });

@@ -6,6 +6,9 @@ use std::borrow::Cow;
 use crate::escape;
 use crate::snapshot::{Device, Era, Placement, Rung, Tracing};
 
+/// Why a loss can be a lower bound.
+pub const HIDDEN_MISSES: &str = "this kernel does not count what its kprobes miss";
+
 /// What the option does on a kernel of this era.
 #[must_use]
 pub const fn meaning(era: Era) -> &'static str {

@@ -85,6 +85,8 @@ struct Before {
     /// What first copies missed until then less what other copies took over: these are attached
     /// before the first.
     missed: [i128; Hook::COUNT],
+    /// What kprobes did not fire for.
+    probe_misses: u64,
 }
 
 /// What the programs report through aya-log: things that no known kernel does.
@@ -180,6 +182,7 @@ impl Session {
         session.before.in_flight = devices.iter().map(in_flight).sum();
         session.before.ended = session.count_of(Loss::FinishWithoutStart)?;
         session.before.missed = session.missed()?;
+        session.before.probe_misses = session.programs.probe_misses()?.unwrap_or(0);
         Ok(session)
     }
 
@@ -210,38 +213,51 @@ impl Session {
 
     /// Everything counted so far.
     pub fn read(&self) -> anyhow::Result<Reading> {
-        let in_flight = self.in_flight()?;
-        let read = |slot: u32| -> anyhow::Result<DeviceReading> {
-            let mut reading = self.device(slot)?;
-            reading.in_flight = in_flight.get(&slot).cloned().unwrap_or_default();
-            reading.first_failure = self.first_failure(slot)?;
-            Ok(reading)
-        };
+        // What has finished is read first, then what is lost, then what is in flight, and last what was
+        // mapped: in this order no I/O is counted twice, and none that was not mapped.
         let mut devices = BTreeMap::new();
+        let mut slots = Vec::new();
         for entry in &self.slots()? {
             let (device, slot) = entry?;
-            devices.insert(device, read(slot)?);
+            devices.insert(device, self.device(slot)?);
+            slots.push((device, slot));
         }
-        let mut other = read(OTHER_SLOT)?;
+        let mut other = self.device(OTHER_SLOT)?;
         for &slot in &self.retiring {
-            other.add(&read(slot)?);
+            other.add(&self.device(slot)?);
         }
         let mut losses = self.losses()?;
+        let mut in_flight = self.in_flight()?;
+        for (device, slot) in slots {
+            if let (Some(reading), Some(these)) =
+                (devices.get_mut(&device), in_flight.remove(&slot))
+            {
+                reading.in_flight = these;
+            }
+        }
+        for slot in self.retiring.iter().chain([&OTHER_SLOT]) {
+            if let Some(these) = in_flight.remove(slot) {
+                other.in_flight.merge(&these);
+            }
+        }
         // An I/O that found no room is one loss, though its end is seen without its beginning.
         let untraced = losses.get(&Loss::TableFull).copied().unwrap_or(0);
         let unstarted = losses.entry(Loss::FinishWithoutStart).or_default();
         *unstarted = unstarted.saturating_sub(untraced);
         let before_attach = (self.before.ended + self.before.in_flight).min(*unstarted);
         *unstarted -= before_attach;
+        let probe_misses = self.programs.probe_misses()?;
         if self.rung() == Rung::Kprobe {
-            // What a kprobe does not fire for is not counted by the kernel; every incomplete I/O
-            // is one such event at least.
-            let incomplete = devices
-                .values()
-                .chain([&other])
-                .map(|device| device.counters.incomplete)
-                .sum();
-            losses.insert(Loss::ProbeMiss, incomplete);
+            let missed = match probe_misses {
+                Some(all) => all - self.before.probe_misses,
+                // Every incomplete I/O lacks one event at least.
+                None => devices
+                    .values()
+                    .chain([&other])
+                    .map(|device| device.counters.incomplete)
+                    .sum(),
+            };
+            losses.insert(Loss::ProbeMiss, missed);
         }
         Ok(Reading {
             devices,
@@ -249,6 +265,7 @@ impl Session {
             cpus: self.cpus()?,
             sees_mismatch: self.sees_mismatch && self.rung() == Rung::Fentry,
             losses,
+            hides_misses: probe_misses.is_none(),
             before_attach,
         })
     }
@@ -281,9 +298,7 @@ impl Session {
             .partition(|slot| in_flight.contains_key(slot));
         self.retiring = busy;
         for slot in idle {
-            let mut reading = self.device(slot)?;
-            reading.first_failure = self.first_failure(slot)?;
-            counted.add(&reading);
+            counted.add(&self.device(slot)?);
             self.clear(slot)?;
         }
         Ok(counted)
@@ -320,10 +335,14 @@ impl Session {
         Ok(BpfHashMap::try_from(self.map("DEVICES")?)?)
     }
 
+    /// What a device's slot has counted.
     fn device(&self, slot: u32) -> anyhow::Result<DeviceReading> {
         let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
         let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
-        let mut reading = DeviceReading::default();
+        let mut reading = DeviceReading {
+            first_failure: self.first_failure(slot)?,
+            ..DeviceReading::default()
+        };
         let mut slots = Vec::new();
         for shard in 0..self.shards {
             let index = counters_index(slot, shard, self.shards);

@@ -56,13 +56,25 @@ fn header(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "probes   {}", facts::rung(&snapshot.tracing))?;
     writeln!(out, "         {}", facts::tracing(&snapshot.tracing))?;
     writeln!(out, "watched  {}", format::span(snapshot.watched))?;
+    if let Some(account) = &snapshot.account {
+        writeln!(
+            out,
+            "mapped   {}: finished {}, rejected {}, in flight {}, lost {}",
+            account.mapped, account.finished, account.rejected, account.in_flight, account.lost,
+        )?;
+    }
     loss(snapshot, out)
 }
 
 fn loss(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let bound = if snapshot.hides_misses {
+        format!(", a lower bound: {}", facts::HIDDEN_MISSES)
+    } else {
+        String::new()
+    };
     match snapshot.lost() {
-        0 => writeln!(out, "loss     none")?,
-        lost => writeln!(out, "loss     {lost}")?,
+        0 => writeln!(out, "loss     none{bound}")?,
+        lost => writeln!(out, "loss     {lost}{bound}")?,
     }
     for (kind, count) in &snapshot.loss {
         writeln!(out, "         {} {count}", kind.name())?;

@@ -429,12 +429,30 @@ pub struct Cpu {
     pub softirq: Duration,
     /// Time of verification in softirq, attempts that gave up included.
     pub softirq_verify: Duration,
+    /// I/Os that were mapped here.
+    pub mapped: u64,
     /// Verifications that began on `kverityd`.
     pub kverityd_verifications: u64,
     /// Verifications that began on the BH workqueue or in a tasklet, attempts included.
     pub bh_verifications: u64,
     /// Verifications that began inline, attempts included.
     pub inline_verifications: u64,
+}
+
+/// What became of the I/Os of all devices, each number counted on its own: at rest `mapped` is the sum
+/// of the others, and while I/Os come and go it is not less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// I/Os that were given an identity in `verity_map`.
+    pub mapped: u64,
+    /// Those that finished.
+    pub finished: u64,
+    /// Those that the target then refused, and that are no I/Os after all.
+    pub rejected: u64,
+    /// Those that are in the table of I/Os in flight.
+    pub in_flight: u64,
+    /// Those of which the end was not seen ([`Loss::StartWithoutFinish`]).
+    pub lost: u64,
 }
 
 /// The whole picture.
@@ -457,8 +475,12 @@ pub struct Snapshot {
     pub other: Option<Totals>,
     /// The CPUs.
     pub cpus: Vec<Cpu>,
+    /// What became of what was mapped; absent while nothing was ever watched.
+    pub account: Option<Account>,
     /// What was not seen, kinds that did not happen left out.
     pub loss: BTreeMap<Loss, u64>,
+    /// Whether the kernel keeps back what its kprobes missed: the loss is then a lower bound.
+    pub hides_misses: bool,
     /// I/Os that began before all probes were attached, so that only their end was seen.
     pub before_attach: u64,
 }

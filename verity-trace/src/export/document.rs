@@ -21,7 +21,10 @@ pub struct Document {
     watched_ns: u64,
     kernel: Kernel,
     tracing: Tracing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
     lost: u64,
+    loss_is_lower_bound: bool,
     loss: Named<u64>,
     before_attach: u64,
     devices: Vec<Device>,
@@ -50,6 +53,15 @@ struct Tracing {
     rung: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Account {
+    mapped: u64,
+    finished: u64,
+    rejected: u64,
+    in_flight: u64,
+    lost: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +159,7 @@ struct Cpu {
     tasklet_softirq_ns: u64,
     block_softirq_ns: u64,
     softirq_verify_ns: u64,
+    mapped: u64,
     kverityd_verifications: u64,
     bh_verifications: u64,
     inline_verifications: u64,
@@ -208,7 +221,9 @@ impl Document {
             watched_ns: nanos(snapshot.watched).0,
             kernel: Kernel::from(&snapshot.kernel),
             tracing: Tracing::from(&snapshot.tracing),
+            account: snapshot.account.map(Account::from),
             lost: snapshot.lost(),
+            loss_is_lower_bound: snapshot.hides_misses,
             loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
             devices: snapshot.devices.iter().map(Device::from).collect(),
@@ -243,6 +258,18 @@ impl From<&snapshot::Tracing> for Tracing {
             state,
             rung,
             failure,
+        }
+    }
+}
+
+impl From<snapshot::Account> for Account {
+    fn from(account: snapshot::Account) -> Self {
+        Self {
+            mapped: account.mapped,
+            finished: account.finished,
+            rejected: account.rejected,
+            in_flight: account.in_flight,
+            lost: account.lost,
         }
     }
 }
@@ -365,6 +392,7 @@ impl From<&snapshot::Cpu> for Cpu {
             tasklet_softirq_ns: nanos(cpu.tasklet_softirq).0,
             block_softirq_ns: nanos(cpu.block_softirq).0,
             softirq_verify_ns: nanos(cpu.softirq_verify).0,
+            mapped: cpu.mapped,
             kverityd_verifications: cpu.kverityd_verifications,
             bh_verifications: cpu.bh_verifications,
             inline_verifications: cpu.inline_verifications,

@@ -120,6 +120,8 @@ struct Attached {
 /// Every program that is attached. Dropping it detaches and unloads them all.
 pub struct Programs {
     tracing: Vec<Attached>,
+    /// The links of kprobes, as far as they have any.
+    kprobes: Vec<Option<OwnedFd>>,
     /// How dm-verity's functions are watched.
     pub rung: Rung,
 }
@@ -153,6 +155,7 @@ impl Programs {
     ) -> Result<Self> {
         let object = relocated(ebpf, object, types)?;
         let mut tracing = Vec::new();
+        let mut kprobes = Vec::new();
         for tracepoint in TRACEPOINTS {
             tracing.push(attach_tracepoint(&object, types, tracepoint)?);
         }
@@ -163,7 +166,7 @@ impl Programs {
             }
             match rung {
                 Rung::Fentry => hooks.extend(attach_fentry(&object, types)?),
-                Rung::Kprobe => attach_kprobes(ebpf)?,
+                Rung::Kprobe => kprobes = attach_kprobes(ebpf)?,
             }
             tracing.extend(hooks);
             Ok(rung)
@@ -179,7 +182,11 @@ impl Programs {
                 })
             })?,
         };
-        Ok(Self { tracing, rung })
+        Ok(Self {
+            tracing,
+            kprobes,
+            rung,
+        })
     }
 
     /// How often no program was run because it was already running on that CPU: of first copies,
@@ -195,7 +202,21 @@ impl Programs {
         Ok(missed)
     }
 
-    /// The same of kprobe programs, which have one copy each; 0 on the other rung.
+    /// How often a kprobe did not fire; absent where the kernel keeps it back.
+    pub fn probe_misses(&self) -> anyhow::Result<Option<u64>> {
+        let mut all = 0;
+        for link in &self.kprobes {
+            let misses = link.as_ref().map(|link| bpf::kprobe_misses(link.as_fd()));
+            let Some(misses) = misses.transpose()?.flatten() else {
+                return Ok(None);
+            };
+            all += misses;
+        }
+        Ok(Some(all))
+    }
+
+    /// How often no kprobe program was run because another one was running on that CPU; 0 on the
+    /// other rung.
     pub fn missed_by_kprobes(&self, ebpf: &Ebpf) -> anyhow::Result<u64> {
         if self.rung != Rung::Kprobe {
             return Ok(0);
@@ -260,7 +281,9 @@ fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
     Ok(attached)
 }
 
-fn attach_kprobes(ebpf: &mut Ebpf) -> Result<()> {
+/// Returns the links, as far as there are any.
+fn attach_kprobes(ebpf: &mut Ebpf) -> Result<Vec<Option<OwnedFd>>> {
+    let mut links = Vec::new();
     for (function, name) in KPROBES {
         let program = ebpf.program_mut(name).context(name)?;
         let program: &mut KProbe = program.try_into().context(name)?;
@@ -270,8 +293,10 @@ fn attach_kprobes(ebpf: &mut Ebpf) -> Result<()> {
             .attach(format!("dm_verity:{function}"), 0)
             .or_else(|_| program.attach(function, 0))
             .map_err(|error| Error::Kernel(format!("attach a kprobe to {function}: {error}")))?;
+        let program = program.fd().context(name)?.as_fd();
+        links.push(bpf::link_of(program).context("find a kprobe's link")?);
     }
-    Ok(())
+    Ok(links)
 }
 
 /// aya's error carries the whole log of the verifier.

@@ -83,10 +83,15 @@ fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
         Part::plain(format!("interval {interval}")),
         Part::plain(format!("in flight {in_flight}")),
     ];
-    if snapshot.loss.is_empty() {
-        parts.push(Part::plain("loss 0".to_owned()));
+    let bound = if snapshot.hides_misses {
+        " (lower bound)"
     } else {
-        let all = format!("loss {}:", snapshot.lost());
+        ""
+    };
+    if snapshot.loss.is_empty() {
+        parts.push(Part::plain(format!("loss 0{bound}")));
+    } else {
+        let all = format!("loss {}{bound}:", snapshot.lost());
         parts.push(Part::new(GAP, all, styles.alarm));
         let last = snapshot.loss.len() - 1;
         let kinds = snapshot.loss.iter().enumerate().map(|(at, (kind, count))| {
