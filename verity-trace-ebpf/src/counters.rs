@@ -12,6 +12,16 @@ use crate::slot::SLOTS;
 /// How often each slot was hit, for one device, one pair of placement and stage, and one shard.
 pub type Slots = [u64; SLOTS];
 
+/// How long verifications were queued on one workqueue, as the workqueue's tracepoints tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct QueueDelays {
+    /// Their sum, in nanoseconds.
+    pub sum_ns: u64,
+    /// How often each slot was hit.
+    pub slots: Slots,
+}
+
 /// Where the counters of a device slot are in the map of counters.
 #[must_use]
 #[inline(always)]
