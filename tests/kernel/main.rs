@@ -13,6 +13,7 @@ mod devices;
 mod full;
 mod load;
 mod placement;
+mod plan;
 mod screen;
 mod shell;
 mod stages;
