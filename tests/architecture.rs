@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 12] = [
+const PURE: [&str; 14] = [
     "histogram",
     "snapshot",
+    "plan",
     "decode",
     "dm",
     "mounts",
@@ -14,6 +15,7 @@ const PURE: [&str; 12] = [
     "escape",
     "facts",
     "devices",
+    "doctor",
     "report",
     "export",
 ];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
-    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass,
+    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, InFlight, IoClass,
     Kernel, Kind, Loss, Placement, Reason, Rung, Snapshot, Stage, Totals, Tracing, stage_name,
 };
 
@@ -28,6 +28,11 @@ pub struct Scenario {
     hides_misses: bool,
     #[serde(default)]
     before_attach: u64,
+    #[serde(default)]
+    gaps: Vec<Missing>,
+    /// By placement, how many verifications began, and the nanoseconds that each was queued.
+    #[serde(default)]
+    queued: BTreeMap<String, (u64, u64)>,
     /// The devices.
     #[serde(default)]
     pub devices: Vec<Case>,
@@ -35,6 +40,29 @@ pub struct Scenario {
     other: Vec<Group>,
     #[serde(default)]
     cpus: Vec<Work>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Missing {
+    #[serde(rename = "missing")]
+    what: String,
+    lost: String,
+    why: String,
+    remedy: Option<String>,
+}
+
+impl Missing {
+    fn gap(&self) -> Gap {
+        // What a plan says of itself lives as long as the program.
+        let lasting = |text: &str| -> &'static str { String::leak(text.to_owned()) };
+        Gap {
+            missing: lasting(&self.what),
+            lost: lasting(&self.lost),
+            why: self.why.clone(),
+            remedy: self.remedy.as_deref().map(lasting),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -214,10 +242,18 @@ impl Scenario {
                 cpus: self.kernel.cpus,
                 era: self.kernel.era.as_deref().map(era),
             },
+            probes: Vec::new(),
+            gaps: self.gaps.iter().map(Missing::gap).collect(),
+            queued: self
+                .queued
+                .iter()
+                .map(|(name, &(count, ns))| {
+                    let alike = Histogram::from_values((0..count).map(|_| Nanos(ns)));
+                    (placement(name), alike)
+                })
+                .collect(),
             tracing: match &self.tracing {
-                State::Attached { rung } => {
-                    Tracing::Attached(named(&[Rung::Fentry, Rung::Kprobe], Rung::name, rung))
-                }
+                State::Attached { rung } => Tracing::Attached(named(&Rung::ALL, Rung::name, rung)),
                 State::WaitingForModule => Tracing::WaitingForModule,
                 State::WaitingForDevice => Tracing::WaitingForDevice,
                 State::Failed { failure } => Tracing::Failed(failure.clone()),
@@ -228,7 +264,11 @@ impl Scenario {
                 .flat_map(|case| (0..case.devices).map(|copy| self.device(case, copy)))
                 .collect(),
             other: (!self.other.is_empty()).then(|| totals(&self.other, |group| group.count)),
-            cpus: self.cpus.iter().map(cpu).collect(),
+            cpus: self
+                .cpus
+                .iter()
+                .map(|work| cpu(work, self.sees_ios()))
+                .collect(),
             loss: self
                 .loss
                 .iter()
@@ -240,7 +280,13 @@ impl Scenario {
         }
     }
 
+    /// The last rung sees none.
+    fn sees_ios(&self) -> bool {
+        !matches!(&self.tracing, State::Attached { rung } if rung == "tracepoint")
+    }
+
     fn device(&self, case: &Case, copy: u32) -> Device {
+        let sees_ios = self.sees_ios();
         let mut all = totals(&case.ios, |group| group.count);
         all.rejected = case.rejected;
         all.incomplete = case.incomplete;
@@ -261,11 +307,12 @@ impl Scenario {
             option: case.option,
             algorithm: case.algorithm.clone(),
             data_block_bytes: 4096,
-            totals: all,
+            totals: sees_ios.then_some(all),
             recent: self
                 .interval_ms
+                .filter(|_| sees_ios)
                 .map(|_| totals(&case.ios, |group| group.recent)),
-            in_flight: in_flight(&case.in_flight),
+            in_flight: sees_ios.then(|| in_flight(&case.in_flight)),
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
@@ -276,7 +323,10 @@ impl Scenario {
 /// The account of a machine at rest.
 fn account(snapshot: &Snapshot) -> Account {
     let totals = || {
-        let devices = snapshot.devices.iter().map(|device| &device.totals);
+        let devices = snapshot
+            .devices
+            .iter()
+            .filter_map(|device| device.totals.as_ref());
         devices.chain(&snapshot.other)
     };
     let lost = snapshot.loss.get(&Loss::StartWithoutFinish);
@@ -287,7 +337,8 @@ fn account(snapshot: &Snapshot) -> Account {
         in_flight: snapshot
             .devices
             .iter()
-            .map(|device| device.in_flight.ios())
+            .filter_map(|device| device.in_flight.as_ref())
+            .map(InFlight::ios)
             .sum(),
         lost: lost.copied().unwrap_or(0),
     };
@@ -352,16 +403,16 @@ fn totals(groups: &[Group], count: impl Fn(&Group) -> u64) -> Totals {
     totals
 }
 
-fn cpu(work: &Work) -> Cpu {
+fn cpu(work: &Work, sees_ios: bool) -> Cpu {
     Cpu {
         number: work.number,
         block_softirq: Duration::from_micros(work.block_us),
         tasklet_softirq: Duration::from_micros(work.tasklet_us),
         softirq: Duration::from_micros(work.softirq_us),
-        softirq_verify: Duration::from_micros(work.verify_us),
+        softirq_verify: sees_ios.then(|| Duration::from_micros(work.verify_us)),
         kverityd_verifications: work.kverityd,
         bh_verifications: work.bh,
-        inline_verifications: work.inline,
+        inline_verifications: sees_ios.then_some(work.inline),
         ..Cpu::default()
     }
 }

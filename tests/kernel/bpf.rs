@@ -39,6 +39,29 @@ fn list(kind: &str) -> Vec<Value> {
     objects
 }
 
+/// The names of all programs that are in the kernel, sorted.
+pub fn program_names() -> Vec<String> {
+    let mut names: Vec<_> = list("prog")
+        .iter()
+        .filter_map(|program| Some(program["name"].as_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// How many links there are: each attached program has one.
+pub fn links() -> usize {
+    list("link").len()
+}
+
+/// Bytes that all maps take, by the kernel's account.
+pub fn map_bytes() -> u64 {
+    list("map")
+        .iter()
+        .filter_map(|map| map["bytes_memlock"].as_u64())
+        .sum()
+}
+
 /// Returns once nothing is left that was not there before: the kernel frees behind a grace period.
 pub fn wait_until_only(before: &BTreeSet<(&'static str, u64)>) {
     wait_until("every program, map and link has left the kernel", || {

@@ -16,6 +16,7 @@ mod lifetime;
 mod load;
 mod oracle;
 mod placement;
+mod plan;
 mod screen;
 mod shell;
 mod stages;

@@ -13,6 +13,16 @@ use crate::slot::{SLOTS, highest_bit};
 /// stage.
 pub type Histograms = [u64; PAIRS * SLOTS];
 
+/// How long verifications were queued on one workqueue, as the workqueue's tracepoints tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct QueueDelays {
+    /// Their sum, in nanoseconds.
+    pub sum_ns: u64,
+    /// How often each slot was hit.
+    pub slots: [u64; SLOTS],
+}
+
 /// Where a device slot is in the maps of counters and of histograms.
 #[must_use]
 #[inline(always)]

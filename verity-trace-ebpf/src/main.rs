@@ -48,6 +48,8 @@ mod softirq;
 #[cfg(target_arch = "bpf")]
 mod task;
 #[cfg(target_arch = "bpf")]
+mod tracepoints;
+#[cfg(target_arch = "bpf")]
 mod verify;
 #[cfg(target_arch = "bpf")]
 mod workqueue;

@@ -4,7 +4,9 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
-use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, FirstFailure, Histograms};
+use verity_trace_ebpf::counters::{
+    CpuCounters, DeviceCounters, FirstFailure, Histograms, QueueDelays,
+};
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::settings::{RING_BYTES, Settings};
@@ -59,6 +61,15 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// arguments. A task that finds it full cannot have its refused map told apart.
 #[map]
 pub static MAPPING: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
+
+/// For the last rung alone: when each verification that has not begun was queued, by its work. One that
+/// finds it full is counted as `table-full`, and not among those that began.
+#[map]
+pub static QUEUED: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
+
+/// For the last rung alone: how long verifications were queued, on kverityd and on the BH workqueue.
+#[map]
+pub static QUEUE_DELAYS: Array<QueueDelays> = Array::with_max_entries(2, 0);
 
 /// Load-time settings; user space replaces the zeroes.
 #[unsafe(no_mangle)]

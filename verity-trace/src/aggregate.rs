@@ -15,8 +15,8 @@ use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
-    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass,
-    Kernel, Kind, Placement, PlacementTotals, Snapshot, Totals, Tracing,
+    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, InFlight, IoClass,
+    Kernel, Kind, Placement, PlacementTotals, Probe, Snapshot, Totals, Tracing,
 };
 
 /// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
@@ -56,8 +56,12 @@ pub struct Reading {
     pub other: DeviceReading,
     /// By number.
     pub cpus: Vec<CpuCounters>,
+    /// Whether I/Os are seen.
+    pub sees_ios: bool,
     /// Whether it is seen when a hash does not match.
     pub sees_mismatch: bool,
+    /// How long verifications were queued on kverityd and on the BH workqueue, where I/Os are not seen.
+    pub queued: [Histogram; 2],
     /// By kind.
     pub losses: BTreeMap<Loss, u64>,
     /// Whether the kernel keeps back what its kprobes missed.
@@ -152,8 +156,12 @@ impl Reading {
         for (&loss, &count) in &earlier.losses {
             *self.losses.entry(loss).or_default() += count;
         }
+        self.sees_ios |= earlier.sees_ios;
         self.sees_mismatch |= earlier.sees_mismatch;
         self.hides_misses |= earlier.hides_misses;
+        for (mine, theirs) in self.queued.iter_mut().zip(&earlier.queued) {
+            mine.merge(theirs);
+        }
         self.before_attach += earlier.before_attach;
     }
 
@@ -229,6 +237,10 @@ pub struct Moment {
     pub kernel: Kernel,
     /// Whether dm-verity is watched.
     pub tracing: Tracing,
+    /// The probes that are attached.
+    pub probes: Vec<Probe>,
+    /// What this kernel does not let be seen.
+    pub gaps: Vec<Gap>,
     /// The verity devices that exist.
     pub devices: Vec<VerityDevice>,
 }
@@ -237,6 +249,8 @@ pub struct Moment {
 #[must_use]
 pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) -> Snapshot {
     let era = moment.kernel.era.unwrap_or(Era::NoOption);
+    // Where nothing was watched yet there was nothing to miss.
+    let sees_ios = reading.sees_ios || reading.cpus.is_empty();
     let devices = moment
         .devices
         .into_iter()
@@ -245,7 +259,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             let totals = found.map_or_else(Totals::default, |found| {
                 found.totals(era, reading.sees_mismatch)
             });
-            let before = previous.map(|snapshot| {
+            let before = previous.filter(|_| sees_ios).map(|snapshot| {
                 snapshot
                     .devices
                     .iter()
@@ -253,7 +267,8 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                         earlier.number == device.number
                             && earlier.disk_sequence == device.disk_sequence
                     })
-                    .map_or_else(Totals::default, |earlier| earlier.totals.clone())
+                    .and_then(|earlier| earlier.totals.clone())
+                    .unwrap_or_default()
             });
             Device {
                 name: device.name,
@@ -264,10 +279,12 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 algorithm: device.table.algorithm,
                 data_block_bytes: device.table.data_block_bytes,
                 recent: before.map(|before| since(&totals, &before)),
-                totals,
-                in_flight: found
-                    .map(|reading| reading.in_flight.clone())
-                    .unwrap_or_default(),
+                totals: sees_ios.then_some(totals),
+                in_flight: sees_ios.then(|| {
+                    found
+                        .map(|reading| reading.in_flight.clone())
+                        .unwrap_or_default()
+                }),
                 first_failure: found.and_then(|reading| reading.first_failure),
             }
         })
@@ -279,10 +296,23 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         interval: previous.map(|snapshot| moment.watched.saturating_sub(snapshot.watched)),
         kernel: moment.kernel,
         tracing: moment.tracing,
+        probes: moment.probes,
+        gaps: moment.gaps,
         devices,
+        queued: [KernelPlacement::Kverityd, KernelPlacement::Bh]
+            .into_iter()
+            .zip(&reading.queued)
+            .filter(|(_, histogram)| histogram.count() > 0)
+            .map(|(kernel, histogram)| (placement(kernel, era), histogram.clone()))
+            .collect(),
         other: (other.ios() + other.rejected > 0).then_some(other),
-        cpus: reading.cpus.iter().enumerate().map(cpu).collect(),
-        account: reading.account(),
+        cpus: reading
+            .cpus
+            .iter()
+            .enumerate()
+            .map(|(number, counters)| cpu(number, counters, sees_ios))
+            .collect(),
+        account: sees_ios.then(|| reading.account()).flatten(),
         loss: reading
             .losses
             .iter()
@@ -408,17 +438,17 @@ fn mix(counters: &DeviceCounters, era: Era) -> BTreeMap<Kind, u64> {
     mix
 }
 
-fn cpu((number, counters): (usize, &CpuCounters)) -> Cpu {
+fn cpu(number: usize, counters: &CpuCounters, sees_ios: bool) -> Cpu {
     Cpu {
         number,
         block_softirq: Duration::from_nanos(counters.softirq_ns[BLOCK_SOFTIRQ]),
         tasklet_softirq: Duration::from_nanos(counters.softirq_ns[TASKLET_SOFTIRQ]),
         softirq: Duration::from_nanos(counters.softirq_ns.iter().sum()),
-        softirq_verify: Duration::from_nanos(counters.softirq_verify_ns),
+        softirq_verify: sees_ios.then(|| Duration::from_nanos(counters.softirq_verify_ns)),
         mapped: counters.mapped.iter().sum(),
         kverityd_verifications: counters.kverityd_verifications,
         bh_verifications: counters.bh_verifications,
-        inline_verifications: counters.inline_verifications,
+        inline_verifications: sees_ios.then_some(counters.inline_verifications),
     }
 }
 
@@ -473,6 +503,8 @@ mod tests {
                 era: Some(Era::Bh),
             },
             tracing: Tracing::WaitingForDevice,
+            probes: Vec::new(),
+            gaps: Vec::new(),
             devices: vec![VerityDevice {
                 name: "root".to_owned(),
                 uuid: String::new(),
@@ -507,10 +539,11 @@ mod tests {
     fn the_first_snapshot_has_totals_and_nothing_recent() {
         let snapshot = snapshot(moment(1), &reading(10, 4), None);
         let device = &snapshot.devices[0];
-        assert_eq!(device.totals.ios(), 14);
-        assert_eq!(device.totals.placements[&Placement::Bh].bytes, 40_960);
+        let totals = device.totals.as_ref().expect("I/Os are seen");
+        assert_eq!(totals.ios(), 14);
+        assert_eq!(totals.placements[&Placement::Bh].bytes, 40_960);
         assert_eq!(
-            device.totals.placements[&Placement::Fallback].reasons,
+            totals.placements[&Placement::Fallback].reasons,
             BTreeMap::from([(Reason::CacheMiss, 4)])
         );
         let kind = Kind {
@@ -519,9 +552,9 @@ mod tests {
             placement: Placement::Bh,
             reason: None,
         };
-        assert_eq!(device.totals.mix[&kind], 10);
+        assert_eq!(totals.mix[&kind], 10);
         assert_eq!(
-            device.totals.attempts,
+            totals.attempts,
             BTreeMap::from([(Placement::Bh, 2), (Placement::Inline, 2)])
         );
         assert_eq!(device.recent, None);
@@ -549,7 +582,7 @@ mod tests {
         let mut counted = reading(10, 4);
         counted.retire(encode(NUMBER));
         let second = snapshot(later, &counted, Some(&first));
-        assert_eq!(second.devices[0].totals.ios(), 0);
+        assert_eq!(second.devices[0].totals.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.other.as_ref().map(Totals::ios), Some(14));
     }
@@ -591,6 +624,7 @@ mod tests {
         let mut now = reading(4, 0);
         cpu.mapped = [6, 0];
         now.cpus = vec![cpu];
+        now.sees_ios = true;
         now.other.counters.rejected = 1;
         now.other
             .in_flight
@@ -626,6 +660,34 @@ mod tests {
         ] {
             assert_eq!(earlier.renumbered(given), expected);
         }
+    }
+
+    #[test]
+    fn where_ios_are_not_seen_their_counts_are_absent_and_not_0() {
+        let mut bh = CpuCounters::zeroed();
+        bh.bh_verifications = 3;
+        let reading = Reading {
+            cpus: vec![bh],
+            queued: [
+                Histogram::default(),
+                Histogram::from_values([1, 2, 3].map(Nanos)),
+            ],
+            ..Reading::default()
+        };
+        let first = snapshot(moment(1), &reading, None);
+        let second = snapshot(moment(2), &reading, Some(&first));
+        for device in first.devices.iter().chain(&second.devices) {
+            assert_eq!(device.totals, None);
+            assert_eq!(device.recent, None);
+            assert_eq!(device.in_flight, None);
+            assert_eq!(device.effective(), None);
+        }
+        assert_eq!(first.cpus[0].bh_verifications, 3);
+        assert_eq!(first.cpus[0].softirq_verify, None);
+        assert_eq!(first.cpus[0].inline_verifications, None);
+        let queued: Vec<_> = first.queued.keys().collect();
+        assert_eq!(queued, [&Placement::Bh]);
+        assert_eq!(first.queued[&Placement::Bh].count(), 3);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::dm::{self, VerityDevice};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::live::{self, Options, Session};
+use crate::plan::{NEEDS_BTF, NO_BTF, Plan};
 use crate::selection::Selection;
 use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Snapshot, Tracing};
 
@@ -46,11 +47,8 @@ pub struct Collector {
 fn preflight() -> Result<()> {
     live::built()?;
     dm::require_root()?;
-    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
-        return Err(Error::Kernel(
-            "/sys/kernel/btf/vmlinux is missing; the kernel needs CONFIG_DEBUG_INFO_BTF=y"
-                .to_owned(),
-        ));
+    if !kernel::has_btf("vmlinux") {
+        return Err(Error::Kernel(format!("{NO_BTF}; {NEEDS_BTF}")));
     }
     Ok(())
 }
@@ -121,6 +119,7 @@ impl Collector {
             None => Reading::default(),
         };
         reading.add(&self.earlier);
+        let plan = self.session.as_ref().map(|session| &session.plan);
         let moment = Moment {
             taken_at: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
@@ -128,6 +127,8 @@ impl Collector {
             watched: self.started.elapsed(),
             kernel: self.kernel.clone(),
             tracing: self.tracing(),
+            probes: plan.map(Plan::probes).unwrap_or_default(),
+            gaps: plan.map(|plan| plan.gaps.clone()).unwrap_or_default(),
             devices: self.devices.clone(),
         };
         let mut snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
@@ -194,7 +195,7 @@ impl Collector {
 
     fn attach(&mut self) -> Result<()> {
         let session = Session::attach(self.options, &self.devices)?;
-        self.kernel.era = Some(session.era);
+        self.kernel.era = session.era();
         self.session = Some(session);
         self.failed = None;
         Ok(())

@@ -40,6 +40,9 @@ pub fn tracing(tracing: &Tracing) -> Cow<'_, str> {
         Tracing::Attached(Rung::Kprobe) => {
             "calls inside another kprobe's handler are not seen; an I/O that lacks one is incomplete"
         }
+        Tracing::Attached(Rung::Tracepoint) => {
+            "verifications on workqueues are counted, all devices together; inline and none are not seen"
+        }
         Tracing::WaitingForModule => "waiting for dm_verity, which is not loaded",
         Tracing::WaitingForDevice => {
             "waiting for a verity device; until there is one, dm_verity can be removed"
@@ -140,7 +143,6 @@ impl OptionEffect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::InFlight;
     use crate::snapshot::{DeviceNumber, PlacementTotals, Totals};
 
     fn device(option: bool, placements: &[Placement]) -> Device {
@@ -159,12 +161,12 @@ mod tests {
             option,
             algorithm: "sha256".to_owned(),
             data_block_bytes: 4096,
-            totals: Totals {
+            totals: Some(Totals {
                 placements: placements.iter().map(|&it| (it, one.clone())).collect(),
                 ..Totals::default()
-            },
+            }),
             recent: None,
-            in_flight: InFlight::default(),
+            in_flight: None,
             first_failure: None,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 mod keys;
+pub mod maps;
 pub mod programs;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, 
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, FirstFailure, Histograms, Hook, counters_index,
+    CpuCounters, DeviceCounters, FirstFailure, Histograms, Hook, QueueDelays, counters_index,
 };
 use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
@@ -28,7 +29,9 @@ use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
 use crate::live::keys::Keys;
-use crate::live::programs::Programs;
+use crate::live::programs::{Programs, Stop};
+use crate::plan::facts::{Facts, LIMITS};
+use crate::plan::{self, Plan, Refusals};
 use crate::snapshot::{Era, Failure, InFlight, Rung};
 
 /// The kernel programs; empty when the build had no tools for them.
@@ -45,6 +48,7 @@ type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
 type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
 type InFlightBytes = [u64; size_of::<in_flight::InFlight>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
+type DelayBytes = [u64; size_of::<QueueDelays>() / 8];
 
 /// What the user may choose.
 #[derive(Clone, Copy, Debug)]
@@ -67,12 +71,19 @@ pub struct Session {
     ebpf: Ebpf,
     keys: Keys,
     shards: u32,
-    sees_mismatch: bool,
+    rung: Rung,
     before: Before,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
-    /// What the option does on this kernel.
-    pub era: Era,
+    /// What is attached, and what is not.
+    pub plan: Plan,
+}
+
+/// What is known of the running kernel.
+struct Kernel<'a> {
+    types: &'a Types,
+    symbols: &'a Symbols,
+    facts: &'a Facts,
 }
 
 /// How things stood when the last probe had been attached.
@@ -127,34 +138,62 @@ impl Session {
     pub fn attach(options: Options, devices: &[VerityDevice]) -> Result<Self> {
         built()?;
         let types = Types::read()?;
+        let symbols = Symbols::read()?;
+        let facts = kernel::facts(&types, &symbols)?;
+        let mut refusals = Refusals::default();
+        // What the kernel refuses is left out, or takes another rung: each turn refuses one more.
+        loop {
+            let plan = plan::plan(&facts, options.rung, &refusals);
+            let Some(rung) = plan.rung else {
+                return Err(Error::Kernel(impossible(options.rung, &plan)));
+            };
+            let kernel = Kernel {
+                types: &types,
+                symbols: &symbols,
+                facts: &facts,
+            };
+            match Self::carry_out(plan.clone(), rung, &kernel, options, devices) {
+                Ok(session) => return Ok(session),
+                Err(Stop::Refused(refusal)) => refusals.add(&plan, refusal),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn carry_out(
+        plan: Plan,
+        rung: Rung,
+        kernel: &Kernel<'_>,
+        options: Options,
+        devices: &[VerityDevice],
+    ) -> Result<Self, Stop> {
         let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
+        let address = |name| kernel.symbols.address(name).unwrap_or(0);
+        let reads_limits = plan::settings::reads_limits(kernel.facts);
         let settings = Settings {
             shards: u64::from(shards),
             records: u64::from(options.records),
-            sees_mismatch: u64::from(types.sees_mismatch()),
-            has_irq_regs: u64::from(types.variable(programs::IRQ_REGS_VARIABLE).is_some()),
-            has_bh_worker_pools: u64::from(types.sees_bh_workers()),
-            ..types.settings(&Symbols::read()?)?
+            verity_work: address("verity_work"),
+            verity_bh_work: address("verity_bh_work"),
+            use_bh_bytes: if reads_limits { address(LIMITS) } else { 0 },
+            ..plan::settings::settings(kernel.facts, &plan)
         };
         let settings: [u64; size_of::<Settings>() / 8] = bytemuck::cast(settings);
-        let slots = options.max_devices + 1;
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .btf(None)
-            .override_global("SETTINGS", &settings, true)
-            .map_max_entries("DEVICES", options.max_devices)
-            .map_max_entries("FREE_SLOTS", options.max_devices)
-            .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
-            .map_max_entries("FIRST_FAILURES", slots)
-            .map_max_entries("HISTOGRAMS", counters_index(slots, 0, shards))
-            .load(OBJECT)
-            .context("create the maps")?;
+            .override_global("SETTINGS", &settings, true);
+        for (map, entries) in maps::entries(options.max_devices, shards, rung) {
+            loader.map_max_entries(map, entries);
+        }
+        let mut ebpf = loader.load(OBJECT).context("create the maps")?;
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut ebpf, "FREE_SLOTS")?)
             .context("open the map FREE_SLOTS")?;
-        for slot in 1..=options.max_devices {
+        for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
-        let programs = Programs::attach(&mut ebpf, OBJECT, &types, options.rung)?;
+        let programs = Programs::attach(&mut ebpf, OBJECT, kernel.types, &plan)?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
@@ -173,11 +212,15 @@ impl Session {
             ebpf,
             keys,
             shards,
-            sees_mismatch: types.sees_mismatch(),
+            rung,
             before: Before::default(),
             retiring: Vec::new(),
-            era: types.era(),
+            plan,
         };
+        if rung == Rung::Tracepoint {
+            // I/Os are not seen, and of verifications only those whose queueing was.
+            return Ok(session);
+        }
         // In this order no end of an I/O that began before is left out of both.
         session.before.in_flight = devices.iter().map(in_flight).sum();
         session.before.ended = session.count_of(Loss::FinishWithoutStart)?;
@@ -188,8 +231,14 @@ impl Session {
 
     /// How dm-verity's functions are watched.
     #[must_use]
-    pub fn rung(&self) -> Rung {
-        self.programs.rung
+    pub const fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    /// What the option does on this kernel.
+    #[must_use]
+    pub fn era(&self) -> Option<Era> {
+        self.plan.era.map(|(era, _)| era)
     }
 
     /// Hands over the bytes of every record that is waiting.
@@ -263,7 +312,9 @@ impl Session {
             devices,
             other,
             cpus: self.cpus()?,
-            sees_mismatch: self.sees_mismatch && self.rung() == Rung::Fentry,
+            sees_ios: self.rung != Rung::Tracepoint,
+            sees_mismatch: self.plan.sees_mismatch(),
+            queued: self.queued()?,
             losses,
             hides_misses: probe_misses.is_none(),
             before_attach,
@@ -398,6 +449,17 @@ impl Session {
         Ok(by_slot)
     }
 
+    /// How long verifications were queued, on kverityd and on the BH workqueue.
+    fn queued(&self) -> anyhow::Result<[Histogram; 2]> {
+        let delays: Array<_, DelayBytes> = Array::try_from(self.map("QUEUE_DELAYS")?)?;
+        let mut queued = [Histogram::default(), Histogram::default()];
+        for (index, histogram) in (0..).zip(&mut queued) {
+            let QueueDelays { sum_ns, slots } = bytemuck::cast(delays.get(&index, 0)?);
+            *histogram = Histogram::from_slots(slots.into_iter().enumerate(), Nanos(sum_ns));
+        }
+        Ok(queued)
+    }
+
     fn cpus(&self) -> anyhow::Result<Vec<CpuCounters>> {
         let cpus: PerCpuArray<_, CpuBytes> = PerCpuArray::try_from(self.map("CPUS")?)?;
         let values = cpus.get(&0, 0)?;
@@ -435,6 +497,19 @@ impl Session {
 
     fn map(&self, name: &str) -> anyhow::Result<&Map> {
         self.ebpf.map(name).with_context(|| format!("map {name}"))
+    }
+}
+
+/// Why there is no rung, in one line.
+#[must_use]
+pub fn impossible(wish: Option<Rung>, plan: &Plan) -> String {
+    let obstacles = plan.obstacles();
+    match wish {
+        Some(rung) => format!(
+            "this kernel cannot be traced by {}: {obstacles}",
+            rung.name()
+        ),
+        None => format!("this kernel cannot be traced: {obstacles}"),
     }
 }
 
