@@ -11,7 +11,7 @@ use crate::device::{Backing, Verity};
 use crate::lifetime::{hundreds_in_flight, reload_under_load};
 use crate::load::RandomReads;
 use crate::oracle::agrees_with_dm_stats;
-use crate::placement::{NAME, storm, trace};
+use crate::placement::{NAME, storm};
 use crate::shell::wait_until;
 use crate::storm::{identities_go_on_after_attaching_anew, kprobes_account_for_all, mixed_storm};
 use crate::tracer::{Document, Tracer};

@@ -24,9 +24,8 @@ pub type Set = [u64; WAYS as usize];
 const IN_FLIGHT: u64 = 1;
 
 /// The key of an I/O in flight.
-#[must_use]
 #[inline(always)]
-pub const fn in_flight(io: u64) -> u64 {
+const fn in_flight(io: u64) -> u64 {
     io | IN_FLIGHT
 }
 
@@ -51,6 +50,92 @@ pub const fn set_of(io: u64) -> u32 {
 #[inline(always)]
 pub const fn place(set: u32, way: u32) -> u32 {
     set * WAYS + way
+}
+
+/// The keys of one set, which several CPUs use at once.
+pub trait Keys {
+    /// The key at one place.
+    fn get(&self, way: u32) -> u64;
+
+    /// Sets a key that still is `from`, and orders what was written before for every CPU; returns
+    /// whether it was.
+    fn exchange(&self, way: u32, from: u64, to: u64) -> bool;
+
+    /// The same number, of which the compiler knows nothing, so that it makes no branch of a calculation.
+    fn opaque(number: u64) -> u64;
+}
+
+/// Where in a set a new I/O is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// At a place of its own.
+    New(u32),
+    /// At one that its memory already had: the end of the I/O before it was not seen.
+    Again(u32),
+    /// Nowhere: no place is left.
+    Full,
+}
+
+/// Where an I/O in flight is.
+#[must_use]
+#[inline(always)]
+pub fn find<K: Keys>(keys: &K, io: u64) -> Option<u32> {
+    let wanted = in_flight(io);
+    way_where(keys, |key| key ^ wanted)
+}
+
+/// A place for an I/O that begins.
+#[inline(always)]
+pub fn claim<K: Keys>(keys: &K, io: u64) -> Claimed {
+    // Nearly always its memory was used before, and no other memory lies in this set.
+    if keys.exchange(0, io, in_flight(io)) {
+        return Claimed::New(0);
+    }
+    if let Some(way) = find(keys, io) {
+        return Claimed::Again(way);
+    }
+    // Another CPU may claim a place between the look and the claim: then it looks once more.
+    for _ in 0..2 {
+        // Its own key first, since no key may be there twice.
+        let way = way_where(keys, |key| key ^ io)
+            .or_else(|| way_where(keys, |key| u64::from(is_in_flight(key))));
+        let Some(way) = way else {
+            return Claimed::Full;
+        };
+        let found = keys.get(way);
+        if !is_in_flight(found) && keys.exchange(way, found, in_flight(io)) {
+            return Claimed::New(way);
+        }
+    }
+    Claimed::Full
+}
+
+/// Gives a place back: its I/O has finished.
+#[inline(always)]
+pub fn release<K: Keys>(keys: &K, way: u32, io: u64) {
+    keys.exchange(way, in_flight(io), io);
+}
+
+/// The place in a set for whose key this is 0. Nearly always it is the first; the others are searched
+/// without a branch for each, since every branch is one more way through the whole program that the
+/// verifier has to walk.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "what is left has few bits")]
+fn way_where<K: Keys>(keys: &K, difference: impl Fn(u64) -> u64) -> Option<u32> {
+    if difference(keys.get(0)) == 0 {
+        return Some(0);
+    }
+    let mut found = 0;
+    for way in 1..WAYS {
+        let difference = K::opaque(difference(keys.get(way)));
+        // All ones where there is no difference.
+        let is_equal = ((difference | difference.wrapping_neg()) >> 63).wrapping_sub(1);
+        found = found & !is_equal | u64::from(way) & is_equal;
+    }
+    // The mask is for the verifier.
+    let way = (found & u64::from(WAYS - 1)) as u32;
+    // Place 0 was looked at.
+    (way != 0).then_some(way)
 }
 
 #[cfg(test)]
