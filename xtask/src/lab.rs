@@ -74,6 +74,7 @@ pub fn main(args: &Args) -> Result<u8> {
             .timeout
             .map(Duration::from_secs)
             .or((!tty).then_some(TIMEOUT)),
+        log: None,
     };
     let machine = Machine {
         kernel: args.kernel,

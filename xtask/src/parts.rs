@@ -1,12 +1,24 @@
 //! A command that consists of several checks, all of which run even if one fails.
 
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 /// What has been run, and how it went.
-#[derive(Default)]
-pub struct Parts(Vec<Part>);
+pub struct Parts {
+    start: Instant,
+    all: Vec<Part>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            all: Vec::new(),
+        }
+    }
+}
 
 struct Part {
     name: String,
@@ -20,7 +32,18 @@ impl Parts {
         println!("\n== {name}");
         let start = Instant::now();
         let result = part();
-        let wall = start.elapsed();
+        self.end(name, start.elapsed(), result)
+    }
+
+    /// The same for a part that has run beside others and printed this.
+    pub fn add(&mut self, name: &str, wall: Duration, printed: &[u8], result: Result<()>) {
+        println!("\n== {name}");
+        // Where nobody reads, the result counts all the same.
+        let _ = io::stdout().write_all(printed);
+        self.end(name, wall, result);
+    }
+
+    fn end(&mut self, name: &str, wall: Duration, result: Result<()>) -> bool {
         let passed = result.is_ok();
         if let Err(error) = result {
             eprintln!("error: {error:#}");
@@ -30,7 +53,7 @@ impl Parts {
             outcome(passed),
             wall.as_secs_f64()
         );
-        self.0.push(Part {
+        self.all.push(Part {
             name: name.to_owned(),
             passed,
             wall,
@@ -40,26 +63,25 @@ impl Parts {
 
     /// Prints the wall times and what failed, and returns the exit code.
     pub fn finish(&self, remark: &str) -> u8 {
-        print!("\n{}", self.table());
+        print!("\n{}", self.table(self.start.elapsed()));
         println!("{}{remark}", self.verdict());
         u8::from(!self.failed().is_empty())
     }
 
     fn failed(&self) -> Vec<&str> {
-        let failed = self.0.iter().filter(|part| !part.passed);
+        let failed = self.all.iter().filter(|part| !part.passed);
         failed.map(|part| part.name.as_str()).collect()
     }
 
-    fn table(&self) -> String {
+    fn table(&self, total: Duration) -> String {
         let row = |name: &str, outcome: &str, wall: Duration| {
             format!("{name:24} {outcome:8} {:>8.1} s\n", wall.as_secs_f64())
         };
         let rows = self
-            .0
+            .all
             .iter()
             .map(|part| row(&part.name, outcome(part.passed), part.wall));
-        let total = row("total", "", self.0.iter().map(|part| part.wall).sum());
-        rows.chain([total]).collect()
+        rows.chain([row("total", "", total)]).collect()
     }
 
     fn verdict(&self) -> String {
@@ -90,15 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn the_table_adds_up() {
+    fn the_table_ends_with_the_time_of_all() {
         let part = |name: &str, passed, secs| Part {
             name: name.to_owned(),
             passed,
             wall: Duration::from_secs(secs),
         };
-        let parts = Parts(vec![part("one", true, 2), part("two", false, 61)]);
+        let parts = Parts {
+            all: vec![part("one", true, 2), part("two", false, 61)],
+            ..Parts::default()
+        };
         assert_eq!(
-            parts.table(),
+            parts.table(Duration::from_secs(63)),
             "one                      ok            2.0 s\n\
              two                      FAILED       61.0 s\n\
              total                                 63.0 s\n"

@@ -40,6 +40,8 @@ pub struct Job {
     pub inputs: Vec<Input>,
     pub outputs: Vec<Output>,
     pub timeout: Option<Duration>,
+    /// Where what the command prints goes, instead of where ours goes.
+    pub log: Option<File>,
 }
 
 impl Machine {

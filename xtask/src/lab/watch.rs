@@ -68,8 +68,13 @@ impl Ports {
     pub fn watch(self, job: &Job, mark: &str) -> Result<End> {
         let (events, inbox) = channel();
         let signals = watch_signals(events.clone(), self.size)?;
-        pass_on(self.out, stdout(), mark, events.clone());
-        pass_on(self.err, stderr(), mark, events.clone());
+        if let Some(log) = &job.log {
+            pass_on(self.out, log.try_clone()?, mark, events.clone());
+            pass_on(self.err, log.try_clone()?, mark, events.clone());
+        } else {
+            pass_on(self.out, stdout(), mark, events.clone());
+            pass_on(self.err, stderr(), mark, events.clone());
+        }
         if let Some(port) = self.files {
             take_files(port, job.outputs.clone(), events);
         }
