@@ -72,7 +72,8 @@ fn kernel_suite(parts: &mut Parts, args: &Args) {
         Ok(())
     });
     let Some(suite) = built else { return };
-    let waiting = Mutex::new(kernels(args).iter());
+    // The newest first: its suite takes longest.
+    let waiting = Mutex::new(kernels(args).iter().rev());
     let parts = Mutex::new(parts);
     let next = || lock(&waiting).next();
     thread::scope(|scope| {
