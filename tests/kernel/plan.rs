@@ -51,15 +51,16 @@ fn programs(rung: &str) -> Vec<&'static str> {
             "verification_queued",
         ],
     };
-    if rung != "tracepoint" && kernel != LabKernel::Inert {
-        programs.push("workqueue_queue_work");
-    }
-    // 6.1 passes a structure by value; the asynchronous hash is gone since 6.18.
-    if rung == "fentry" && kernel != LabKernel::Inert {
-        programs.extend(["verity_recheck", "verity_fec_decode_exit"]);
-    }
-    if rung == "fentry" && kernel == LabKernel::Bh {
-        programs.push("verity_verify_io_exit");
+    // 6.1 attempts nothing, and passes a structure to verity_recheck by value.
+    match rung {
+        _ if kernel == LabKernel::Inert => {}
+        "fentry" => programs.extend([
+            "verity_recheck",
+            "verity_fec_decode_exit",
+            "verity_verify_io_exit",
+        ]),
+        "kprobe" => programs.push("workqueue_queue_work"),
+        _ => {}
     }
     programs
 }
