@@ -13,6 +13,12 @@ read_from() {
         --number_ios="$reads" --write_lat_log="$1" --per_job_logs=0 >/dev/null
 }
 
+# Opens the device. The first reads after a boot can cost more than all later ones.
+prepare() {
+    open "$@"
+    read_from first /dev/mapper/bench
+}
+
 # Measures on a device; everything is attached.
 measure() {
     read_from "$1" "$device"
@@ -46,8 +52,6 @@ write_floor() {
             }
             empty(kind ":dm_verity:" name[$2, $4])
         }' >/run/floor.bt
-    grep softirq /run/floor.bt >/run/softirq.bt
-    grep workqueue /run/floor.bt >/run/workqueue.bt || rm /run/workqueue.bt
 }
 
 # Whether as many probes of bpftrace are attached as the script has. It says so itself too early.
@@ -77,8 +81,8 @@ script() {
     # shellcheck disable=SC2086
     bpftrace -B line -f json /run/script.bt $addresses >"$name.maps" 2>&1 &
     tracer=$!
-    until grep -q ready "$name.maps" && is_attached; do
-        sleep 0.2
+    until is_attached; do
+        sleep 0.5
         kill -0 "$tracer" 2>/dev/null || {
             cat "$name.maps" >&2
             exit 1
@@ -91,7 +95,7 @@ script() {
 
 make_disks
 device=/dev/mapper/bench
-open
+prepare
 measure off-untraced
 trace off-default
 trace off-records --records 1000000
@@ -100,17 +104,20 @@ script off-floor /run/floor.bt
 script off-rival-fentry /lab/in/bench/rival_fentry.bt
 script off-rival-kprobe /lab/in/bench/rival_kprobe.bt
 veritysetup close bench
-open --use-tasklets
+prepare --use-tasklets
 measure on-untraced
 trace on-default
 script on-floor /run/floor.bt
 script on-rival-fentry /lab/in/bench/rival_fentry.bt
 
-# Each read of a loop device is a work item and a softirq, none of which is dm-verity's.
+# Each read of a loop device is a work item that is not dm-verity's.
 modprobe loop
 losetup -r /dev/loop0 /dev/ram0
 device=/dev/loop0
+# What is behind it is cached from then on.
+dd if=/dev/loop0 of=/dev/null bs=1M 2>/dev/null
+read_from first /dev/loop0
 measure loop-untraced
 trace loop-default
-script loop-softirq /run/softirq.bt
-[ ! -e /run/workqueue.bt ] || script loop-workqueue /run/workqueue.bt
+echo 'rawtracepoint:workqueue_queue_work { if (0) { exit(); } }' >/run/workqueue.bt
+script loop-floor /run/workqueue.bt
