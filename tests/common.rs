@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
     Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
-    Loss, Placement, Reason, Rung, Snapshot, Stage, Totals, Tracing, stage_name,
+    Loss, Placement, Reason, Rung, Sampling, Snapshot, Stage, Totals, Tracing, stage_name,
 };
 
 /// A scenario file.
@@ -33,6 +34,22 @@ pub struct Scenario {
     other: Vec<Group>,
     #[serde(default)]
     cpus: Vec<Work>,
+    cost: Option<Tracers>,
+    /// Of how many I/Os one is sent, and how many were not.
+    sampling: Option<(u64, u64)>,
+}
+
+/// What tracing costs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tracers {
+    measured_ms: u64,
+    process_ms: u64,
+    #[serde(default)]
+    dispatch_ns: BTreeMap<String, u64>,
+    clock_ns: Option<u64>,
+    /// By name, how it is attached, its runs and their nanoseconds.
+    programs: BTreeMap<String, (String, u64, u64)>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -226,6 +243,11 @@ impl Scenario {
                 .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
                 .collect(),
             before_attach: self.before_attach,
+            cost: self.cost.as_ref().map(Tracers::cost),
+            sampling: self.sampling.map(|(one_in, sampled_out)| Sampling {
+                one_in,
+                sampled_out,
+            }),
         }
     }
 
@@ -258,6 +280,32 @@ impl Scenario {
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
+        }
+    }
+}
+
+impl Tracers {
+    fn cost(&self) -> Cost {
+        let all = [Attachment::Fentry, Attachment::TpBtf, Attachment::Kprobe];
+        let attachment = |name: &str| named(&all, Attachment::name, name);
+        let dispatch_ns = self.dispatch_ns.iter();
+        Cost {
+            measured: Duration::from_millis(self.measured_ms),
+            programs: self
+                .programs
+                .iter()
+                .map(|(name, (attached, runs, run_ns))| ProgramRuns {
+                    name: name.clone().leak(),
+                    attachment: attachment(attached),
+                    runs: *runs,
+                    run_ns: *run_ns,
+                })
+                .collect(),
+            calibration: Calibration {
+                dispatch_ns: dispatch_ns.map(|(it, &ns)| (attachment(it), ns)).collect(),
+                clock_ns: self.clock_ns,
+            },
+            process: Duration::from_millis(self.process_ms),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::cpu::{self, ThisCpu};
 use crate::maps::{COUNTERS, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
 use crate::memory::opaque;
 use crate::places::compare_and_set;
+use crate::sampling;
 
 /// Counts something that was not seen.
 #[inline(always)]
@@ -97,6 +98,7 @@ pub fn finished(device_slot: u32, placement: Placement, record: &Record) {
     count_softirq(placement, record);
     // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this program.
     if setting!(records) != 0
+        && sampling::is_sent(record.seq)
         && RECORDS
             .output::<Record>(record, BPF_RB_NO_WAKEUP.into())
             .is_err()

@@ -42,6 +42,8 @@ mod memory;
 #[cfg(target_arch = "bpf")]
 mod places;
 #[cfg(target_arch = "bpf")]
+mod sampling;
+#[cfg(target_arch = "bpf")]
 mod softirq;
 #[cfg(target_arch = "bpf")]
 mod task;

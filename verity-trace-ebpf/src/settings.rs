@@ -97,4 +97,6 @@ pub struct Settings {
     pub shards: u64,
     /// 1 when every I/O's record is wanted, else 0.
     pub records: u64,
+    /// 1 when there is a budget, so that only some records may be sent, else 0.
+    pub samples: u64,
 }

@@ -12,12 +12,13 @@ use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
 use verity_trace_ebpf::reason::ALL_OUTCOMES;
 
+use crate::cost::Cost;
 use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
     Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
-    Placement, PlacementTotals, Snapshot, Totals, Tracing,
+    Placement, PlacementTotals, Sampling, Snapshot, Totals, Tracing,
 };
 
 /// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
@@ -63,6 +64,10 @@ pub struct Reading {
     pub losses: BTreeMap<Loss, u64>,
     /// Ends of I/Os that began before all probes were attached.
     pub before_attach: u64,
+    /// What tracing costs, but for this process; absent while no probe has been attached.
+    pub cost: Option<Cost>,
+    /// Absent without a budget.
+    pub sampling: Option<Sampling>,
 }
 
 impl DeviceReading {
@@ -158,6 +163,16 @@ impl Reading {
         }
         self.sees_mismatch |= earlier.sees_mismatch;
         self.before_attach += earlier.before_attach;
+        match (&mut self.cost, &earlier.cost) {
+            (Some(mine), Some(theirs)) => mine.add(theirs),
+            (None, theirs) => self.cost.clone_from(theirs),
+            (Some(_), None) => {}
+        }
+        match (&mut self.sampling, earlier.sampling) {
+            (Some(mine), Some(theirs)) => mine.sampled_out += theirs.sampled_out,
+            (None, theirs) => self.sampling = theirs,
+            (Some(_), None) => {}
+        }
     }
 
     /// Moves what a device that is gone has counted to the others.
@@ -189,6 +204,8 @@ pub struct Moment {
     pub kernel: Kernel,
     /// Whether dm-verity is watched.
     pub tracing: Tracing,
+    /// CPU time of this process since it began to watch.
+    pub process: Duration,
     /// The verity devices that exist.
     pub devices: Vec<VerityDevice>,
 }
@@ -249,6 +266,11 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .filter(|&(_, count)| count > 0)
             .collect(),
         before_attach: reading.before_attach,
+        cost: reading.cost.clone().map(|cost| Cost {
+            process: moment.process,
+            ..cost
+        }),
+        sampling: reading.sampling,
     }
 }
 
@@ -413,6 +435,7 @@ mod tests {
                 era: Some(Era::Bh),
             },
             tracing: Tracing::WaitingForDevice,
+            process: Duration::ZERO,
             devices: vec![VerityDevice {
                 name: "root".to_owned(),
                 uuid: String::new(),

@@ -1,13 +1,15 @@
 //! The live probes as a source of readings and records.
 
 pub mod bpf;
+mod calibrate;
 mod keys;
 pub mod programs;
+mod statistics;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, RingBuf};
@@ -23,13 +25,15 @@ use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
 use verity_trace_ebpf::slot::SLOTS;
 
 use crate::aggregate::{DeviceReading, Reading, add_device_counters};
+use crate::budget::Budget;
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
 use crate::live::keys::Keys;
 use crate::live::programs::Programs;
-use crate::snapshot::{Era, Failure, InFlight, Rung};
+use crate::live::statistics::Statistics;
+use crate::snapshot::{Era, Failure, InFlight, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
@@ -52,6 +56,8 @@ pub struct Options {
     pub rung: Option<Rung>,
     /// Whether every I/O's record is wanted.
     pub records: bool,
+    /// What tracing may cost before fewer records are sent.
+    pub budget: Option<Budget>,
 }
 
 /// Attached probes. Dropping it removes everything from the kernel.
@@ -65,6 +71,8 @@ pub struct Session {
     keys: Keys,
     shards: u32,
     sees_mismatch: bool,
+    statistics: Statistics,
+    budget: Option<Budget>,
     before: Before,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
@@ -127,6 +135,7 @@ impl Session {
         let settings = Settings {
             shards: u64::from(shards),
             records: u64::from(options.records),
+            samples: u64::from(options.budget.is_some()),
             sees_mismatch: u64::from(types.sees_mismatch()),
             has_irq_regs: u64::from(types.variable(programs::IRQ_REGS_VARIABLE).is_some()),
             ..types.settings(&Symbols::read()?)?
@@ -148,6 +157,7 @@ impl Session {
         for slot in 1..=options.max_devices {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
+        let calibration = calibrate::calibrate(&types);
         let programs = Programs::attach(&mut ebpf, OBJECT, &types, options.rung)?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
@@ -168,10 +178,13 @@ impl Session {
             keys,
             shards,
             sees_mismatch: types.sees_mismatch(),
+            statistics: Statistics::new(calibration),
+            budget: options.budget,
             before: Before::default(),
             retiring: Vec::new(),
             era: types.era(),
         };
+        session.measure(Instant::now())?;
         // In this order no end of an I/O that began before is left out of both.
         session.before.in_flight = devices.iter().map(in_flight).sum();
         session.before.ended = session.count_of(Loss::FinishWithoutStart)?;
@@ -183,6 +196,20 @@ impl Session {
     #[must_use]
     pub fn rung(&self) -> Rung {
         self.programs.rung
+    }
+
+    /// Measures what tracing costs, some of the time, and sends as many records as the budget allows.
+    pub fn measure(&mut self, now: Instant) -> anyhow::Result<()> {
+        let programs = self.programs.list(&self.ebpf)?;
+        let counted = self.statistics.tick(&programs, now)?;
+        if let (Some(share), Some(budget)) = (counted.and_then(|it| it.share()), self.budget) {
+            let budget = budget.after(share);
+            self.budget = Some(budget);
+            let mut sampling: Array<_, u64> =
+                Array::try_from(map_mut(&mut self.ebpf, "SAMPLING")?)?;
+            sampling.set(0, budget.one_in() - 1, 0)?;
+        }
+        Ok(())
     }
 
     /// Hands over the bytes of every record that is waiting.
@@ -246,6 +273,8 @@ impl Session {
             sees_mismatch: self.sees_mismatch && self.rung() == Rung::Fentry,
             losses,
             before_attach,
+            cost: Some(self.statistics.cost(&self.programs.list(&self.ebpf)?)?),
+            sampling: self.sampling()?,
         })
     }
 
@@ -370,6 +399,17 @@ impl Session {
             }
         }
         Ok(by_slot)
+    }
+
+    fn sampling(&self) -> anyhow::Result<Option<Sampling>> {
+        let Some(budget) = self.budget else {
+            return Ok(None);
+        };
+        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("SAMPLED_OUT")?)?;
+        Ok(Some(Sampling {
+            one_in: budget.one_in(),
+            sampled_out: counts.get(&0, 0)?.iter().sum(),
+        }))
     }
 
     fn cpus(&self) -> anyhow::Result<Vec<CpuCounters>> {

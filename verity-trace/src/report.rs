@@ -1,12 +1,14 @@
 //! One screen of text for the whole time that was watched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::cost::{Cost, Occasion};
 use crate::escape;
 use crate::facts::{self, OptionEffect};
 use crate::format;
+use crate::histogram::Nanos;
 use crate::snapshot::{
     Cpu, Device, Era, InFlight, Placement, PlacementTotals, Snapshot, Stage, Totals, stage_name,
 };
@@ -26,6 +28,9 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         totals_section(other, snapshot.watched, out)?;
     }
     cpu_section(snapshot, out)?;
+    if let Some(cost) = &snapshot.cost {
+        cost_section(cost, snapshot.watched, out)?;
+    }
     if snapshot
         .devices
         .iter()
@@ -279,6 +284,59 @@ fn cpu_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {idle} with nothing to show left out")?;
     }
     Ok(())
+}
+
+fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Result<()> {
+    let process = (!watched.is_zero()).then(|| cost.process.div_duration_f64(watched));
+    writeln!(
+        out,
+        "\nthe programs take {} of one CPU, and verity-trace itself {}",
+        format::percentage(cost.share()),
+        format::percentage(process),
+    )?;
+    let each = Occasion::ALL.into_iter().filter_map(|occasion| {
+        let ns = format::duration(Nanos(cost.each(occasion)?));
+        Some(match occasion {
+            Occasion::Io => format!("{ns} an I/O"),
+            Occasion::Softirq => format!("{ns} a softirq"),
+            Occasion::WorkItem => format!("{ns} a queued work"),
+        })
+    });
+    let each: Vec<_> = each.collect();
+    if !each.is_empty() {
+        writeln!(out, "  {}", each.join(", "))?;
+    }
+    let dispatch = &cost.calibration.dispatch_ns;
+    let dispatch: Vec<_> = dispatch
+        .iter()
+        .map(|(it, &ns)| format!("{} {}", it.name(), format::duration(Nanos(ns))))
+        .collect();
+    if !dispatch.is_empty() {
+        writeln!(
+            out,
+            "  of it for each run of a program: {}",
+            dispatch.join(", ")
+        )?;
+    }
+    let unknown: BTreeSet<_> = cost
+        .programs
+        .iter()
+        .filter(|program| !cost.is_calibrated(program.attachment))
+        .map(|program| program.attachment.name())
+        .collect();
+    if !unknown.is_empty() {
+        let unknown: Vec<_> = unknown.into_iter().collect();
+        writeln!(
+            out,
+            "  without what it costs to call a program by {}, which is unknown here",
+            unknown.join(" and "),
+        )?;
+    }
+    writeln!(
+        out,
+        "  measured during {} of the time",
+        format::span(cost.measured)
+    )
 }
 
 fn has_worked(cpu: &Cpu) -> bool {

@@ -10,6 +10,7 @@ pub use verity_trace_ebpf::loss::Loss;
 pub use verity_trace_ebpf::placement::{Stage, pair};
 pub use verity_trace_ebpf::reason::Reason;
 
+use crate::cost::Cost;
 use crate::histogram::Histogram;
 
 /// Where I/Os were verified; the kernel side's `bh` is told apart by era.
@@ -437,6 +438,15 @@ pub struct Cpu {
     pub inline_verifications: u64,
 }
 
+/// How many records are sent under a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Of so many I/Os one has its record sent now.
+    pub one_in: u64,
+    /// Records that were not sent for that reason.
+    pub sampled_out: u64,
+}
+
 /// The whole picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -461,6 +471,10 @@ pub struct Snapshot {
     pub loss: BTreeMap<Loss, u64>,
     /// I/Os that began before all probes were attached, so that only their end was seen.
     pub before_attach: u64,
+    /// What tracing itself costs; absent while no probe has been attached.
+    pub cost: Option<Cost>,
+    /// How many records are sent; absent without a budget.
+    pub sampling: Option<Sampling>,
 }
 
 impl Snapshot {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use super::cost::SelfCost;
 use super::{Records, SCHEMA_VERSION};
 use crate::decode::Io;
 use crate::format::nanos;
@@ -29,9 +30,15 @@ pub struct Document {
     other: Option<Totals>,
     cpus: Vec<Cpu>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    self_cost: Option<SelfCost>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<Vec<Record>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     records_omitted: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_one_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_sampled_out: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -154,7 +161,7 @@ struct Cpu {
 
 /// Fields in the order in which they were put in.
 #[derive(Debug)]
-struct Named<T>(Vec<(&'static str, T)>);
+pub(super) struct Named<T>(Vec<(&'static str, T)>);
 
 /// `seq`, `mapped_at_ns` and `cgroup` are strings: they pass 2^53, where JavaScript begins to round.
 #[derive(Debug, Serialize)]
@@ -214,8 +221,11 @@ impl Document {
             devices: snapshot.devices.iter().map(Device::from).collect(),
             other: snapshot.other.as_ref().map(Totals::from),
             cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
+            self_cost: snapshot.cost.as_ref().map(SelfCost::from),
             records: records.map(|records| records.ios.iter().map(Record::from).collect()),
             records_omitted: records.map(|records| records.omitted),
+            records_one_in: snapshot.sampling.map(|sampling| sampling.one_in),
+            records_sampled_out: snapshot.sampling.map(|sampling| sampling.sampled_out),
         }
     }
 }
@@ -409,7 +419,10 @@ impl From<&Io> for Record {
     }
 }
 
-fn named<K: Copy>(counts: &BTreeMap<K, u64>, name: impl Fn(K) -> &'static str) -> Named<u64> {
+pub(super) fn named<K: Copy>(
+    counts: &BTreeMap<K, u64>,
+    name: impl Fn(K) -> &'static str,
+) -> Named<u64> {
     counts
         .iter()
         .map(|(&key, &count)| (name(key), count))

@@ -17,9 +17,11 @@ use verity_trace_ebpf::settings::{
     IRQ_REGS, IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
 };
 
+use crate::cost::Attachment;
 use crate::error::{Error, Result};
 use crate::kernel::{FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
+use crate::live::statistics::Program;
 use crate::snapshot::{Era, Rung};
 
 /// `BPF_PSEUDO_KFUNC_CALL`, include/uapi/linux/bpf.h.
@@ -110,6 +112,8 @@ struct Attached {
     // The link goes first: a program without a link is not run any more.
     link: Option<OwnedFd>,
     program: OwnedFd,
+    name: &'static str,
+    attachment: Attachment,
     first_of: Option<Hook>,
 }
 
@@ -146,7 +150,7 @@ impl Programs {
             let program = load(&object, tracepoint, BPF_TRACE_RAW_TP, id, None)
                 .with_context(|| format!("load the program for the tracepoint {tracepoint}"))
                 .map_err(|error| permission(&error))?;
-            let attached = attach(program, None)
+            let attached = attach(tracepoint, Attachment::TpBtf, program, None)
                 .with_context(|| format!("attach to the tracepoint {tracepoint}"))?;
             tracing.push(attached);
         }
@@ -204,6 +208,30 @@ impl Programs {
         Ok(missed)
     }
 
+    /// Every program that is attached.
+    pub fn list<'a>(&'a self, ebpf: &'a Ebpf) -> anyhow::Result<Vec<Program<'a>>> {
+        let mut list: Vec<_> = self
+            .tracing
+            .iter()
+            .map(|it| Program {
+                name: it.name,
+                attachment: it.attachment,
+                fd: it.program.as_fd(),
+            })
+            .collect();
+        if self.rung == Rung::Kprobe {
+            for (_, name) in KPROBES {
+                let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
+                list.push(Program {
+                    name,
+                    attachment: Attachment::Kprobe,
+                    fd: program.fd()?.as_fd(),
+                });
+            }
+        }
+        Ok(list)
+    }
+
     /// Detaches the programs in the order that lets I/Os in flight finish unseen rather than begin.
     pub fn detach(&mut self) {
         for attached in self.tracing.iter_mut().rev() {
@@ -247,7 +275,7 @@ fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
     let mut attached = Vec::new();
     for (program, fd) in loaded {
         attached.push(
-            attach(fd, program.first_of).map_err(|error| {
+            attach(program.name, Attachment::Fentry, fd, program.first_of).map_err(|error| {
                 Error::Kernel(format!("attach to {}: {error}", program.function))
             })?,
         );
@@ -389,11 +417,18 @@ fn load(
     })?)
 }
 
-fn attach(program: OwnedFd, first_of: Option<Hook>) -> std::io::Result<Attached> {
+fn attach(
+    name: &'static str,
+    attachment: Attachment,
+    program: OwnedFd,
+    first_of: Option<Hook>,
+) -> std::io::Result<Attached> {
     let link = bpf::attach(program.as_fd())?;
     Ok(Attached {
         link: Some(link),
         program,
+        name,
+        attachment,
         first_of,
     })
 }

@@ -83,6 +83,10 @@ fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
         Part::plain(format!("interval {interval}")),
         Part::plain(format!("in flight {in_flight}")),
     ];
+    if let Some(cost) = &snapshot.cost {
+        let share = format::percentage(cost.share());
+        parts.push(Part::plain(format!("cost {share}")));
+    }
     if snapshot.loss.is_empty() {
         parts.push(Part::plain("loss 0".to_owned()));
     } else {
