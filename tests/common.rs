@@ -9,8 +9,9 @@ use serde::Deserialize;
 use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
-    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
-    Loss, Placement, Reason, Rung, Sampling, Snapshot, Stage, Totals, Tracing, stage_name,
+    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, HashCache, InFlight, IoClass,
+    Kernel, Kind, Loss, Placement, Reason, Rung, Sampling, Snapshot, Stage, Totals, Tracing,
+    stage_name,
 };
 
 /// A scenario file.
@@ -35,6 +36,7 @@ pub struct Scenario {
     #[serde(default)]
     cpus: Vec<Work>,
     cost: Option<Tracers>,
+    hash_cache_unseen: Option<u64>,
     /// Of how many I/Os one is sent, and how many were not.
     sampling: Option<(u64, u64)>,
 }
@@ -89,6 +91,7 @@ pub struct Case {
     first_failure: Option<FirstFailure>,
     rechecked: Option<u64>,
     fec: Option<u64>,
+    hash_cache: Option<Lookups>,
     #[serde(default)]
     rejected: u64,
     #[serde(default)]
@@ -243,6 +246,7 @@ impl Scenario {
                 .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
                 .collect(),
             before_attach: self.before_attach,
+            hash_cache_unseen: self.hash_cache_unseen,
             cost: self.cost.as_ref().map(Tracers::cost),
             sampling: self.sampling.map(|(one_in, sampled_out)| Sampling {
                 one_in,
@@ -257,6 +261,7 @@ impl Scenario {
         all.incomplete = case.incomplete;
         all.rechecked = case.rechecked;
         all.fec = case.fec;
+        all.hash_cache = case.hash_cache.map(Lookups::found);
         Device {
             name: if case.devices == 1 {
                 case.name.clone()
@@ -280,6 +285,30 @@ impl Scenario {
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
+        }
+    }
+}
+
+/// Look-ups of hash blocks.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lookups {
+    hits: u64,
+    misses: u64,
+    awaited: u64,
+    wait_us: u64,
+    #[serde(default)]
+    unmeasured: u64,
+}
+
+impl Lookups {
+    fn found(self) -> HashCache {
+        HashCache {
+            hits: self.hits,
+            misses: self.misses,
+            awaited: self.awaited,
+            wait: Duration::from_micros(self.wait_us),
+            unmeasured: self.unmeasured,
         }
     }
 }

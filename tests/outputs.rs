@@ -34,6 +34,7 @@ fn documents() {
         "losses_of_every_kind",
         "waiting_for_module",
         "attaching_failed",
+        "cold_hash_cache",
     ] {
         let json = json_of(&common::scenario(name).snapshot(), None);
         insta::assert_snapshot!(format!("json_{name}"), json);

@@ -30,6 +30,9 @@ const MISMATCH: u16 = 1 << 11;
 /// It was queued on kverityd.
 const QUEUED: u16 = 1 << 10;
 
+/// An attempt did not find a hash block in the cache.
+const CACHE_MISS: u16 = 1 << 9;
+
 /// What a record carries of the flags.
 const RECORDED: u16 = READ_AHEAD | INLINE_ATTEMPT | RECHECKED | FEC;
 
@@ -82,6 +85,9 @@ pub struct Rules {
     pub gives_way: bool,
     /// It is seen when a hash does not match; otherwise the status has to tell.
     pub sees_mismatch: bool,
+    /// It is seen when an attempt does not find a hash block in the cache; otherwise that is what is
+    /// left.
+    pub sees_cache_misses: bool,
 }
 
 /// An I/O in flight. Times are nanoseconds of `CLOCK_MONOTONIC`; 0 means that it did not happen yet.
@@ -251,6 +257,12 @@ impl InFlight {
         }
     }
 
+    /// The attempt did not find a hash block in the cache.
+    #[inline(always)]
+    pub fn miss_cache(&mut self) {
+        self.flags |= CACHE_MISS;
+    }
+
     /// A block is read again because its hash did not match.
     #[inline(always)]
     pub fn recheck(&mut self) {
@@ -414,8 +426,12 @@ impl InFlight {
             Placement::Kverityd => Some(self.reason_for_kverityd(rules)),
             Placement::Fallback => Some(if self.flags & NO_MEMORY != 0 {
                 Reason::NoMemory
+            } else if self.flags & CACHE_MISS != 0 {
+                Reason::CacheMiss
             } else if self.flags & MISMATCH != 0 || status != 0 && !rules.sees_mismatch {
                 Reason::Mismatch
+            } else if rules.sees_cache_misses {
+                Reason::Unknown
             } else {
                 Reason::CacheMiss
             }),
@@ -491,6 +507,7 @@ mod tests {
         has_limits: true,
         gives_way: true,
         sees_mismatch: true,
+        sees_cache_misses: false,
     };
 
     fn begun() -> InFlight {
@@ -733,6 +750,33 @@ mod tests {
             ..RULES
         };
         assert_eq!(reason(&fallback(), 10, blind), Some(Reason::Mismatch));
+    }
+
+    #[test]
+    fn where_a_cache_miss_is_seen_it_is_not_inferred() {
+        let sees = Rules {
+            sees_cache_misses: true,
+            ..RULES
+        };
+        let fallback = |missed: bool| {
+            let mut io = begun();
+            io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+            if missed {
+                io.miss_cache();
+            }
+            io.queue_on_kverityd(1_170, None);
+            io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+            io
+        };
+        assert_eq!(reason(&fallback(true), 0, sees), Some(Reason::CacheMiss));
+        assert_eq!(reason(&fallback(false), 0, sees), Some(Reason::Unknown));
+        let mut io = fallback(true);
+        io.recheck();
+        assert_eq!(
+            reason(&io, 0, sees),
+            Some(Reason::CacheMiss),
+            "what kverityd finds later is not why the attempt gave up"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod context;
 pub mod counters;
+pub mod hash_cache;
 pub mod in_flight;
 pub mod loss;
 pub mod placement;

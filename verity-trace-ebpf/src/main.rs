@@ -34,6 +34,8 @@ mod account;
 #[cfg(target_arch = "bpf")]
 mod bio;
 #[cfg(target_arch = "bpf")]
+mod bufio;
+#[cfg(target_arch = "bpf")]
 mod cpu;
 #[cfg(target_arch = "bpf")]
 mod maps;

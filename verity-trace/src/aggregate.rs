@@ -8,6 +8,7 @@ use verity_trace_ebpf::counters::{
     CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, completion_index, context_index,
     outcome_index,
 };
+use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
 use verity_trace_ebpf::reason::ALL_OUTCOMES;
@@ -17,8 +18,8 @@ use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
-    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, InFlight, IoClass, Kernel, Kind,
-    Placement, PlacementTotals, Sampling, Snapshot, Totals, Tracing,
+    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, HashCache, InFlight, IoClass,
+    Kernel, Kind, Placement, PlacementTotals, Sampling, Snapshot, Totals, Tracing,
 };
 
 /// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
@@ -36,6 +37,8 @@ pub struct DeviceReading {
     pub in_flight: InFlight,
     /// The first that failed.
     pub first_failure: Option<Failure>,
+    /// What verifications found in the cache of hash blocks.
+    pub hash_cache: HashCacheCounters,
 }
 
 impl Default for DeviceReading {
@@ -45,6 +48,7 @@ impl Default for DeviceReading {
             histograms: Default::default(),
             in_flight: InFlight::default(),
             first_failure: None,
+            hash_cache: HashCacheCounters::default(),
         }
     }
 }
@@ -60,6 +64,10 @@ pub struct Reading {
     pub cpus: Vec<CpuCounters>,
     /// Whether it is seen when a hash does not match.
     pub sees_mismatch: bool,
+    /// Whether the cache of hash blocks is watched.
+    pub sees_hash_cache: bool,
+    /// Calls that the programs for it were not run for.
+    pub hash_cache_unseen: u64,
     /// By kind.
     pub losses: BTreeMap<Loss, u64>,
     /// Ends of I/Os that began before all probes were attached.
@@ -80,9 +88,11 @@ impl DeviceReading {
         }
         self.in_flight.merge(&other.in_flight);
         self.first_failure = other.first_failure.or(self.first_failure);
+        self.hash_cache.add(&other.hash_cache);
     }
 
-    fn totals(&self, era: Era, sees_mismatch: bool) -> Totals {
+    fn totals(&self, era: Era, reading: &Reading) -> Totals {
+        let sees_mismatch = reading.sees_mismatch;
         let counters = &self.counters;
         let mut totals = Totals {
             rejected: counters.rejected,
@@ -91,6 +101,9 @@ impl DeviceReading {
             fec: sees_mismatch.then_some(counters.fec),
             attempt_contexts: counted(Context::ALL, &counters.attempt_contexts),
             mix: mix(counters, era),
+            hash_cache: reading
+                .sees_hash_cache
+                .then(|| hash_cache(&self.hash_cache)),
             ..Totals::default()
         };
         for kernel in KernelPlacement::ALL {
@@ -162,6 +175,8 @@ impl Reading {
             *self.losses.entry(loss).or_default() += count;
         }
         self.sees_mismatch |= earlier.sees_mismatch;
+        self.sees_hash_cache |= earlier.sees_hash_cache;
+        self.hash_cache_unseen += earlier.hash_cache_unseen;
         self.before_attach += earlier.before_attach;
         match (&mut self.cost, &earlier.cost) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
@@ -219,9 +234,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         .into_iter()
         .map(|device| {
             let found = reading.devices.get(&encode(device.number));
-            let totals = found.map_or_else(Totals::default, |found| {
-                found.totals(era, reading.sees_mismatch)
-            });
+            let totals = found.map_or_else(Totals::default, |found| found.totals(era, reading));
             let before = previous.map(|snapshot| {
                 snapshot
                     .devices
@@ -249,7 +262,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             }
         })
         .collect();
-    let other = reading.other.totals(era, reading.sees_mismatch);
+    let other = reading.other.totals(era, reading);
     Snapshot {
         taken_at: moment.taken_at,
         watched: moment.watched,
@@ -266,6 +279,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .filter(|&(_, count)| count > 0)
             .collect(),
         before_attach: reading.before_attach,
+        hash_cache_unseen: reading.sees_hash_cache.then_some(reading.hash_cache_unseen),
         cost: reading.cost.clone().map(|cost| Cost {
             process: moment.process,
             ..cost
@@ -320,6 +334,26 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
         rechecked: less_known(now.rechecked, earlier.rechecked),
         fec: less_known(now.fec, earlier.fec),
         mix: less_each(&now.mix, Some(&earlier.mix)),
+        hash_cache: now.hash_cache.map(|now| {
+            let earlier = earlier.hash_cache.unwrap_or_default();
+            HashCache {
+                hits: now.hits.saturating_sub(earlier.hits),
+                misses: now.misses.saturating_sub(earlier.misses),
+                awaited: now.awaited.saturating_sub(earlier.awaited),
+                wait: now.wait.saturating_sub(earlier.wait),
+                unmeasured: now.unmeasured.saturating_sub(earlier.unmeasured),
+            }
+        }),
+    }
+}
+
+fn hash_cache(counters: &HashCacheCounters) -> HashCache {
+    HashCache {
+        hits: counters.hits,
+        misses: counters.misses,
+        awaited: counters.awaited,
+        wait: Duration::from_nanos(counters.wait_ns),
+        unmeasured: counters.unmeasured,
     }
 }
 

@@ -169,6 +169,10 @@ pub struct Source {
         value_parser = clap::value_parser!(u32).range(1..=1024)
     )]
     pub max_devices: u32,
+    /// Watch the cache of hash blocks too, which costs for every block that is verified: hits, misses
+    /// and the time that verifications wait for hash blocks
+    #[arg(long)]
+    pub hash_cache: bool,
 }
 
 /// A rung of the attach ladder that can be asked for.

@@ -36,11 +36,13 @@ pub enum Occasion {
     Softirq,
     /// A work item, whatever it is for.
     WorkItem,
+    /// A hash block that a verification looks up.
+    HashBlock,
 }
 
 impl Occasion {
     /// Every occasion, in the order in which views show them.
-    pub const ALL: [Self; 3] = [Self::Io, Self::Softirq, Self::WorkItem];
+    pub const ALL: [Self; 4] = [Self::Io, Self::Softirq, Self::WorkItem, Self::HashBlock];
 
     /// The word for it everywhere.
     #[must_use]
@@ -49,6 +51,7 @@ impl Occasion {
             Self::Io => "io",
             Self::Softirq => "softirq",
             Self::WorkItem => "work_item",
+            Self::HashBlock => "hash_block",
         }
     }
 
@@ -59,17 +62,20 @@ impl Occasion {
             Self::Softirq
         } else if program.starts_with("workqueue_") {
             Self::WorkItem
+        } else if program.starts_with("hash_") {
+            Self::HashBlock
         } else {
             Self::Io
         }
     }
 
-    /// The programs of which one is attached, and is run once for each.
+    /// The programs of which one is run for each.
     const fn counted_by(self) -> &'static [&'static str] {
         match self {
             Self::Io => &["verity_finish_io", "verity_finish_io_kprobe"],
             Self::Softirq => &["softirq_entry"],
             Self::WorkItem => &["workqueue_queue_work"],
+            Self::HashBlock => &["hash_get", "hash_read_end"],
         }
     }
 }
@@ -150,8 +156,9 @@ impl Cost {
     /// Nanoseconds that the programs cost for one occasion; absent when there was none.
     #[must_use]
     pub fn each(&self, occasion: Occasion) -> Option<u64> {
-        let count = |name: &&str| self.programs.iter().find(|it| it.name == *name);
-        let occasions = occasion.counted_by().iter().find_map(count)?.runs;
+        let counting = self.programs.iter();
+        let counting = counting.filter(|it| occasion.counted_by().contains(&it.name));
+        let occasions: u64 = counting.map(|it| it.runs).sum();
         let these = self
             .programs
             .iter()

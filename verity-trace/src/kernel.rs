@@ -84,6 +84,7 @@ pub struct Types {
     vmlinux: Btf,
     dm_mod: Option<Btf>,
     dm_verity: Option<Btf>,
+    dm_bufio: Option<Btf>,
 }
 
 /// Where a function's type is: the id, and whether it is in the module's BTF.
@@ -91,7 +92,7 @@ pub struct Types {
 pub struct FunctionType {
     /// The id in BTF.
     pub id: u32,
-    /// Whether that is the BTF of the module `dm_verity`.
+    /// Whether that is the BTF of its module.
     pub in_module: bool,
 }
 
@@ -116,6 +117,7 @@ impl Types {
         let types = Self {
             dm_mod: module("dm_mod")?,
             dm_verity: module("dm_verity")?,
+            dm_bufio: module("dm_bufio")?,
             vmlinux,
         };
         if offset(types.verity(), "dm_verity_io", "work").is_none() {
@@ -208,6 +210,22 @@ impl Types {
             id,
             in_module: false,
         })
+    }
+
+    /// The same of dm-bufio, where the cache of hash blocks is.
+    #[must_use]
+    pub fn bufio_function(&self, name: &str) -> Option<FunctionType> {
+        let btf = self.dm_bufio.as_ref().unwrap_or(&self.vmlinux);
+        Some(FunctionType {
+            id: id(btf, name, |kind| matches!(kind, Type::Func(_)))?,
+            in_module: self.dm_bufio.is_some(),
+        })
+    }
+
+    /// Where `dm_verity` keeps its client of dm-bufio.
+    #[must_use]
+    pub fn verity_bufio(&self) -> Option<u64> {
+        offset(self.verity(), "dm_verity", "bufio")
     }
 
     /// What the option does on this kernel.

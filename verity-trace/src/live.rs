@@ -3,6 +3,7 @@
 pub mod bpf;
 mod calibrate;
 mod keys;
+mod optional;
 pub mod programs;
 mod statistics;
 
@@ -12,12 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, RingBuf};
+use aya::maps::{
+    Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, PerCpuValues, Queue, RingBuf,
+};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
     CpuCounters, DeviceCounters, FirstFailure, Hook, Slots, counters_index, histogram_index,
 };
+use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
@@ -31,8 +35,9 @@ use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
 use crate::live::keys::Keys;
+use crate::live::optional::Optional;
 use crate::live::programs::Programs;
-use crate::live::statistics::Statistics;
+use crate::live::statistics::{Program, Statistics};
 use crate::snapshot::{Era, Failure, InFlight, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
@@ -45,6 +50,7 @@ const FAULTS_KEPT: usize = 8;
 type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
 type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
 type InFlightBytes = [u64; size_of::<in_flight::InFlight>() / 8];
+type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 
 /// What the user may choose.
@@ -58,12 +64,15 @@ pub struct Options {
     pub records: bool,
     /// What tracing may cost before fewer records are sent.
     pub budget: Option<Budget>,
+    /// Whether the cache of hash blocks is watched.
+    pub hash_cache: bool,
 }
 
 /// Attached probes. Dropping it removes everything from the kernel.
 pub struct Session {
     // The programs go before the maps that they use.
     programs: Programs,
+    optional: Optional,
     records: Option<RingBuf<MapData>>,
     logger: EbpfLogger<Faults>,
     faults: Faults,
@@ -73,6 +82,7 @@ pub struct Session {
     sees_mismatch: bool,
     statistics: Statistics,
     budget: Option<Budget>,
+    sees_hash_cache: bool,
     before: Before,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
@@ -136,6 +146,8 @@ impl Session {
             shards: u64::from(shards),
             records: u64::from(options.records),
             samples: u64::from(options.budget.is_some()),
+            sees_cache_misses: u64::from(options.hash_cache),
+            verity_bufio: types.verity_bufio().unwrap_or(0),
             sees_mismatch: u64::from(types.sees_mismatch()),
             has_irq_regs: u64::from(types.variable(programs::IRQ_REGS_VARIABLE).is_some()),
             ..types.settings(&Symbols::read()?)?
@@ -149,6 +161,7 @@ impl Session {
             .map_max_entries("FREE_SLOTS", options.max_devices)
             .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
             .map_max_entries("FIRST_FAILURES", slots)
+            .map_max_entries("HASH_CACHE", if options.hash_cache { slots } else { 1 })
             .map_max_entries("HISTOGRAMS", histogram_index(slots, 0, 0, shards))
             .load(OBJECT)
             .context("create the maps")?;
@@ -159,6 +172,7 @@ impl Session {
         }
         let calibration = calibrate::calibrate(&types);
         let programs = Programs::attach(&mut ebpf, OBJECT, &types, options.rung)?;
+        let optional = Optional::attach(&mut ebpf, OBJECT, &types, options.hash_cache)?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
@@ -171,6 +185,7 @@ impl Session {
             .context("open the log of the kernel programs")?;
         let mut session = Self {
             programs,
+            optional,
             records,
             logger,
             faults,
@@ -180,6 +195,7 @@ impl Session {
             sees_mismatch: types.sees_mismatch(),
             statistics: Statistics::new(calibration),
             budget: options.budget,
+            sees_hash_cache: options.hash_cache,
             before: Before::default(),
             retiring: Vec::new(),
             era: types.era(),
@@ -200,7 +216,8 @@ impl Session {
 
     /// Measures what tracing costs, some of the time, and sends as many records as the budget allows.
     pub fn measure(&mut self, now: Instant) -> anyhow::Result<()> {
-        let programs = self.programs.list(&self.ebpf)?;
+        let mut programs = self.programs.list(&self.ebpf)?;
+        programs.extend(self.optional.list());
         let counted = self.statistics.tick(&programs, now)?;
         if let (Some(share), Some(budget)) = (counted.and_then(|it| it.share()), self.budget) {
             let budget = budget.after(share);
@@ -238,6 +255,7 @@ impl Session {
             let mut reading = self.device(slot)?;
             reading.in_flight = in_flight.get(&slot).cloned().unwrap_or_default();
             reading.first_failure = self.first_failure(slot)?;
+            reading.hash_cache = self.hash_cache(slot)?;
             Ok(reading)
         };
         let mut devices = BTreeMap::new();
@@ -271,9 +289,11 @@ impl Session {
             other,
             cpus: self.cpus()?,
             sees_mismatch: self.sees_mismatch && self.rung() == Rung::Fentry,
+            sees_hash_cache: self.sees_hash_cache,
+            hash_cache_unseen: self.optional.missed()?,
             losses,
             before_attach,
-            cost: Some(self.statistics.cost(&self.programs.list(&self.ebpf)?)?),
+            cost: Some(self.statistics.cost(&self.attached()?)?),
             sampling: self.sampling()?,
         })
     }
@@ -304,6 +324,7 @@ impl Session {
         for slot in idle {
             let mut reading = self.device(slot)?;
             reading.first_failure = self.first_failure(slot)?;
+            reading.hash_cache = self.hash_cache(slot)?;
             counted.add(&reading);
             self.clear(slot)?;
         }
@@ -328,6 +349,7 @@ impl Session {
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
         failures.set(slot, FailureBytes::default(), 0)?;
+        self.clear_hash_cache(slot)?;
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut self.ebpf, "FREE_SLOTS")?)?;
         free.push(slot, 0)?;
         Ok(())
@@ -399,6 +421,38 @@ impl Session {
             }
         }
         Ok(by_slot)
+    }
+
+    /// Every program that is attached.
+    fn attached(&self) -> anyhow::Result<Vec<Program<'_>>> {
+        let mut programs = self.programs.list(&self.ebpf)?;
+        programs.extend(self.optional.list());
+        Ok(programs)
+    }
+
+    /// What verifications of a device found in the cache of hash blocks.
+    fn hash_cache(&self, slot: u32) -> anyhow::Result<HashCacheCounters> {
+        let mut all = HashCacheCounters::default();
+        if self.sees_hash_cache {
+            let counters: PerCpuArray<_, HashCacheWords> =
+                PerCpuArray::try_from(self.map("HASH_CACHE")?)?;
+            for &words in counters.get(&slot, 0)?.iter() {
+                all.add(&bytemuck::cast(words));
+            }
+        }
+        Ok(all)
+    }
+
+    fn clear_hash_cache(&mut self, slot: u32) -> anyhow::Result<()> {
+        if !self.sees_hash_cache {
+            return Ok(());
+        }
+        let cpus = kernel::possible_cpus()?;
+        let map = map_mut(&mut self.ebpf, "HASH_CACHE")?;
+        let mut counters: PerCpuArray<_, HashCacheWords> = PerCpuArray::try_from(map)?;
+        let zeroes = PerCpuValues::try_from(vec![HashCacheWords::default(); cpus])?;
+        counters.set(slot, zeroes, 0)?;
+        Ok(())
     }
 
     fn sampling(&self) -> anyhow::Result<Option<Sampling>> {

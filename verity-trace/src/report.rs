@@ -10,7 +10,8 @@ use crate::facts::{self, OptionEffect};
 use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::{
-    Cpu, Device, Era, InFlight, Placement, PlacementTotals, Snapshot, Stage, Totals, stage_name,
+    Cpu, Device, Era, HashCache, InFlight, Placement, PlacementTotals, Snapshot, Stage, Totals,
+    stage_name,
 };
 
 /// Writes what is known about every device, placement by placement, and about every CPU.
@@ -25,9 +26,16 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             out,
             "\nother devices, without a slot of their own or gone, together"
         )?;
-        totals_section(other, snapshot.watched, out)?;
+        totals_section(other, snapshot, out)?;
     }
     cpu_section(snapshot, out)?;
+    if let Some(unseen) = snapshot.hash_cache_unseen.filter(|&unseen| unseen > 0) {
+        writeln!(
+            out,
+            "\nhash blocks: {unseen} calls were not seen, since the program for them was already \
+             running there"
+        )?;
+    }
     if let Some(cost) = &snapshot.cost {
         cost_section(cost, snapshot.watched, out)?;
     }
@@ -104,7 +112,7 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
             failure.sector, failure.status
         )?;
     }
-    totals_section(&device.totals, snapshot.watched, out)
+    totals_section(&device.totals, snapshot, out)
 }
 
 fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
@@ -126,7 +134,8 @@ fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> io::Result<()> {
+fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let watched = snapshot.watched;
     writeln!(
         out,
         "  I/Os {}   I/O/s {}   MiB/s {}",
@@ -143,6 +152,9 @@ fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> i
         known(totals.rechecked),
         known(totals.fec),
     )?;
+    if let Some(cache) = &totals.hash_cache {
+        hash_cache(cache, out)?;
+    }
     if totals.ios() == 0 {
         return Ok(());
     }
@@ -163,7 +175,7 @@ fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> i
     }
     let reasons = |these: &PlacementTotals| {
         counts(&these.reasons, |reason| {
-            let inferred = if reason.is_inferred() {
+            let inferred = if snapshot.is_inferred(reason) {
                 " (inferred)"
             } else {
                 ""
@@ -181,6 +193,23 @@ fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> i
     let completions =
         |these: &PlacementTotals| counts(&these.completions, |it| it.name().to_owned());
     by_placement(totals, "context of completion", completions, out)
+}
+
+fn hash_cache(cache: &HashCache, out: &mut impl Write) -> io::Result<()> {
+    let lookups = cache.lookups();
+    let hits = (lookups > 0).then(|| cache.hits as f64 / lookups as f64);
+    write!(
+        out,
+        "  hash blocks looked up {lookups}: in the cache {}, missed {}, read under way {}",
+        format::share(hits),
+        cache.misses,
+        cache.awaited,
+    )?;
+    if cache.unmeasured > 0 {
+        write!(out, ", not followed {}", cache.unmeasured)?;
+    }
+    let wait = format::duration(format::nanos(cache.wait));
+    writeln!(out, "\n  waited for hash blocks {wait} in all")
 }
 
 /// A line for each placement that has something to say, the title on the first.
@@ -300,6 +329,7 @@ fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Res
             Occasion::Io => format!("{ns} an I/O"),
             Occasion::Softirq => format!("{ns} a softirq"),
             Occasion::WorkItem => format!("{ns} a queued work"),
+            Occasion::HashBlock => format!("{ns} a hash block"),
         })
     });
     let each: Vec<_> = each.collect();

@@ -217,6 +217,31 @@ pub struct Totals {
     pub fec: Option<u64>,
     /// I/Os by size, ioprio class, placement and reason.
     pub mix: BTreeMap<Kind, u64>,
+    /// What verifications found in the cache of hash blocks; absent unless it was asked for.
+    pub hash_cache: Option<HashCache>,
+}
+
+/// What verifications found in the cache of hash blocks: look-ups of one block each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HashCache {
+    /// The block was there.
+    pub hits: u64,
+    /// It was not, and was read, or an attempt gave up for it.
+    pub misses: u64,
+    /// A read of it was under way already, such as a prefetch's, and was waited for.
+    pub awaited: u64,
+    /// Time in look-ups that read or waited.
+    pub wait: Duration,
+    /// Look-ups that could not be followed, since too many went on at once.
+    pub unmeasured: u64,
+}
+
+impl HashCache {
+    /// Look-ups of which is known how they went.
+    #[must_use]
+    pub const fn lookups(&self) -> u64 {
+        self.hits + self.misses + self.awaited
+    }
 }
 
 /// The class of an ioprio (`include/uapi/linux/ioprio.h`).
@@ -471,6 +496,9 @@ pub struct Snapshot {
     pub loss: BTreeMap<Loss, u64>,
     /// I/Os that began before all probes were attached, so that only their end was seen.
     pub before_attach: u64,
+    /// Calls that the programs for the cache of hash blocks were not run for; absent unless the cache
+    /// was asked for.
+    pub hash_cache_unseen: Option<u64>,
     /// What tracing itself costs; absent while no probe has been attached.
     pub cost: Option<Cost>,
     /// How many records are sent; absent without a budget.
@@ -478,6 +506,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether a reason was concluded from the absence of every other, and not seen.
+    #[must_use]
+    pub const fn is_inferred(&self, reason: Reason) -> bool {
+        match reason {
+            Reason::CacheMiss => self.hash_cache_unseen.is_none(),
+            other => other.is_inferred(),
+        }
+    }
+
     /// Everything that was not seen.
     #[must_use]
     pub fn lost(&self) -> u64 {

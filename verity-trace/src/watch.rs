@@ -178,6 +178,7 @@ fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options 
             Attach::Kprobe => Rung::Kprobe,
         }),
         records,
+        hash_cache: source.hash_cache,
         budget: max_overhead.map(Budget::percent),
     }
 }

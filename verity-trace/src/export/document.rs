@@ -25,6 +25,9 @@ pub struct Document {
     lost: u64,
     loss: Named<u64>,
     before_attach: u64,
+    inferred_reasons: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_cache_unseen: Option<u64>,
     devices: Vec<Device>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other: Option<Totals>,
@@ -107,6 +110,17 @@ struct Totals {
     attempts: Named<u64>,
     attempt_contexts: Named<u64>,
     mix: Vec<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_cache: Option<HashCache>,
+}
+
+#[derive(Debug, Serialize)]
+struct HashCache {
+    hits: u64,
+    misses: u64,
+    awaited: u64,
+    wait_ns: u64,
+    unmeasured: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -218,6 +232,12 @@ impl Document {
             lost: snapshot.lost(),
             loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
+            inferred_reasons: Reason::ALL
+                .into_iter()
+                .filter(|&reason| snapshot.is_inferred(reason))
+                .map(Reason::name)
+                .collect(),
+            hash_cache_unseen: snapshot.hash_cache_unseen,
             devices: snapshot.devices.iter().map(Device::from).collect(),
             other: snapshot.other.as_ref().map(Totals::from),
             cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
@@ -318,6 +338,13 @@ impl From<&snapshot::Totals> for Totals {
                     ios,
                 })
                 .collect(),
+            hash_cache: totals.hash_cache.map(|cache| HashCache {
+                hits: cache.hits,
+                misses: cache.misses,
+                awaited: cache.awaited,
+                wait_ns: nanos(cache.wait).0,
+                unmeasured: cache.unmeasured,
+            }),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A BPF program that does nothing is run by `BPF_PROG_TEST_RUN`, with and without an empty program
 //! attached to it: the kernel calls that through the same trampoline as one for a function of its own.
-//! Each such run also passes the tracepoint `bpf_test_finish` once (net/bpf/test_run.c), which nothing
-//! else does; there, several empty programs at once stand out from the call around them.
+//! Each such run also passes the tracepoint `bpf_test_finish` once (`net/bpf/test_run.c`), which
+//! nothing else does; there, several empty programs at once stand out from the call around them.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};

@@ -311,7 +311,7 @@ fn refusal(name: &str, error: &ProgramError) -> Error {
 
 /// The object parsed again, with the maps that aya created: what aya loads by itself cannot attach
 /// to a module's function.
-fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object> {
+pub(super) fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object> {
     let mut object = Object::parse(bytes).context("parse the kernel programs")?;
     let text: HashSet<usize> = object
         .functions
@@ -383,6 +383,7 @@ fn map_fd(map: &Map) -> anyhow::Result<RawFd> {
     match map {
         Map::Array(data)
         | Map::HashMap(data)
+        | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
         | Map::Queue(data)
         | Map::RingBuf(data) => Ok(data.fd().as_fd().as_raw_fd()),
@@ -392,7 +393,7 @@ fn map_fd(map: &Map) -> anyhow::Result<RawFd> {
     }
 }
 
-fn load(
+pub(super) fn load(
     object: &Object,
     name: &str,
     attach_type: bpf_attach_type,
@@ -434,7 +435,7 @@ fn attach(
 }
 
 /// A refusal for lack of privilege is the user's to mend; any other is the kernel's.
-fn permission(error: &anyhow::Error) -> Error {
+pub(super) fn permission(error: &anyhow::Error) -> Error {
     let denied = error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.raw_os_error() == Some(libc::EPERM));

@@ -1,0 +1,157 @@
+//! Programs that are attached only when their view is asked for, by fentry and tracepoints alone.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::Context as _;
+use aya::Ebpf;
+use aya_obj::generated::bpf_attach_type::{self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT};
+
+use crate::cost::Attachment;
+use crate::error::{Error, Result};
+use crate::kernel::{FunctionType, Types};
+use crate::live::bpf;
+use crate::live::programs::{load, permission, relocated};
+use crate::live::statistics::Program;
+
+/// Where the function is that a program attaches to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// dm-verity.
+    Verity,
+    /// dm-bufio.
+    Bufio,
+    /// The kernel itself.
+    Kernel,
+}
+
+/// A program, and where it attaches.
+struct Probe {
+    name: &'static str,
+    home: Home,
+    function: &'static str,
+    attach_type: bpf_attach_type,
+}
+
+/// The programs about the cache of hash blocks, in the order of attaching: what tells a hit from a miss
+/// is there before the first look-up is followed.
+fn hash_cache(types: &Types) -> Vec<Probe> {
+    // What dm-verity calls: the other since Linux 6.9.
+    let read = ["dm_bufio_read_with_ioprio", "dm_bufio_read"]
+        .into_iter()
+        .find(|name| types.bufio_function(name).is_some())
+        .unwrap_or("dm_bufio_read");
+    let probe = |name, home, function| Probe {
+        name,
+        home,
+        function,
+        attach_type: BPF_TRACE_FENTRY,
+    };
+    vec![
+        probe("hash_read_submitted", Home::Bufio, "submit_io"),
+        probe("hash_read_awaited", Home::Kernel, "out_of_line_wait_on_bit"),
+        Probe {
+            attach_type: BPF_TRACE_FEXIT,
+            ..probe("hash_read_end", Home::Bufio, read)
+        },
+        probe("hash_read_begin", Home::Bufio, read),
+        Probe {
+            attach_type: BPF_TRACE_FEXIT,
+            ..probe("hash_get", Home::Bufio, "dm_bufio_get")
+        },
+        probe("hash_cache_verify", Home::Verity, "verity_verify_io"),
+    ]
+}
+
+struct Attached {
+    // The link goes first: a program without a link is not run any more.
+    _link: OwnedFd,
+    program: OwnedFd,
+    name: &'static str,
+    attachment: Attachment,
+}
+
+/// Every optional program that is attached. Dropping it detaches and unloads them all.
+#[derive(Default)]
+pub struct Optional(Vec<Attached>);
+
+impl Optional {
+    /// Loads and attaches what is wanted.
+    pub fn attach(
+        ebpf: &mut Ebpf,
+        object: &[u8],
+        types: &Types,
+        wants_hash_cache: bool,
+    ) -> Result<Self> {
+        if !wants_hash_cache {
+            return Ok(Self::default());
+        }
+        let object = relocated(ebpf, object, types)?;
+        let mut attached = Vec::new();
+        for probe in hash_cache(types) {
+            let FunctionType { id, in_module } = probe.found(types).ok_or_else(|| {
+                Error::Kernel(format!(
+                    "the hash cache cannot be watched, since this kernel's BTF has no function {}; \
+                     leave out --hash-cache",
+                    probe.function
+                ))
+            })?;
+            let module = match probe.home {
+                Home::Verity if in_module => Some("dm_verity"),
+                Home::Bufio if in_module => Some("dm_bufio"),
+                _ => None,
+            };
+            let module = module
+                .map(bpf::module_btf)
+                .transpose()
+                .with_context(|| format!("find the BTF around {}", probe.function))?;
+            let module = module.as_ref().map(OwnedFd::as_fd);
+            let program = load(&object, probe.name, probe.attach_type, id, module)
+                .with_context(|| format!("load the program {}", probe.name))
+                .map_err(|error| permission(&error))?;
+            let link = bpf::attach(program.as_fd()).map_err(|error| {
+                Error::Kernel(format!(
+                    "attach to {}: {error}; leave out --hash-cache",
+                    probe.function
+                ))
+            })?;
+            attached.push(Attached {
+                _link: link,
+                program,
+                name: probe.name,
+                attachment: Attachment::Fentry,
+            });
+        }
+        Ok(Self(attached))
+    }
+
+    /// Every program that is attached.
+    pub fn list(&self) -> impl Iterator<Item = Program<'_>> {
+        self.0.iter().map(|it| Program {
+            name: it.name,
+            attachment: it.attachment,
+            fd: it.program.as_fd(),
+        })
+    }
+
+    /// How often the kernel did not run one because it was already running on that CPU.
+    pub fn missed(&self) -> anyhow::Result<u64> {
+        let mut missed = 0;
+        for attached in &self.0 {
+            missed += bpf::recursion_misses(attached.program.as_fd())?;
+        }
+        Ok(missed)
+    }
+}
+
+impl Probe {
+    fn found(&self, types: &Types) -> Option<FunctionType> {
+        match self.home {
+            Home::Verity => types.function(self.function),
+            Home::Bufio => types.bufio_function(self.function),
+            Home::Kernel => Some(FunctionType {
+                id: u32::try_from(types.kernel_function(self.function)?).ok()?,
+                in_module: false,
+            }),
+        }
+    }
+}
