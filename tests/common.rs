@@ -9,9 +9,9 @@ use serde::Deserialize;
 use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
-    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, HashCache, InFlight, IoClass,
-    Kernel, Kind, Loss, Placement, Reason, Rung, Sampling, Snapshot, Stage, Totals, Tracing,
-    stage_name,
+    Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, HashCache, InFlight,
+    IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reason, Rung, Sampling, Snapshot, Softirq,
+    Stage, Totals, Tracing, stage_name,
 };
 
 /// A scenario file.
@@ -37,6 +37,7 @@ pub struct Scenario {
     cpus: Vec<Work>,
     cost: Option<Tracers>,
     hash_cache_unseen: Option<u64>,
+    queues_unseen: Option<u64>,
     /// Of how many I/Os one is sent, and how many were not.
     sampling: Option<(u64, u64)>,
 }
@@ -92,6 +93,8 @@ pub struct Case {
     rechecked: Option<u64>,
     fec: Option<u64>,
     hash_cache: Option<Lookups>,
+    /// I/Os, those behind another work, their nanoseconds, nanoseconds of waking up, and not split.
+    queue_wait: Option<[u64; 5]>,
     #[serde(default)]
     rejected: u64,
     #[serde(default)]
@@ -157,6 +160,40 @@ struct Work {
     bh: u64,
     #[serde(default)]
     inline: u64,
+    queues: Option<Queues>,
+}
+
+/// Softirqs and workqueues in detail.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Queues {
+    /// By vector.
+    softirqs: BTreeMap<String, u64>,
+    ksoftirqd: BTreeMap<String, u64>,
+    bh_works: u64,
+    bh_limits: u64,
+    longest_us: Option<u64>,
+}
+
+impl Queues {
+    fn seen(&self) -> CpuQueues {
+        let by_vector = |counts: &BTreeMap<String, u64>| {
+            counts
+                .iter()
+                .map(|(name, &count)| {
+                    let all: [Softirq; 10] = std::array::from_fn(Softirq);
+                    (named(&all, Softirq::name, name), count)
+                })
+                .collect()
+        };
+        CpuQueues {
+            softirqs: by_vector(&self.softirqs),
+            ksoftirqd: by_vector(&self.ksoftirqd),
+            bh_works: self.bh_works,
+            bh_limits: self.bh_limits,
+            longest_verify: self.longest_us.map(Duration::from_micros),
+        }
+    }
 }
 
 /// Every scenario with its name, in the order of names.
@@ -247,6 +284,7 @@ impl Scenario {
                 .collect(),
             before_attach: self.before_attach,
             hash_cache_unseen: self.hash_cache_unseen,
+            queues_unseen: self.queues_unseen,
             cost: self.cost.as_ref().map(Tracers::cost),
             sampling: self.sampling.map(|(one_in, sampled_out)| Sampling {
                 one_in,
@@ -262,6 +300,15 @@ impl Scenario {
         all.rechecked = case.rechecked;
         all.fec = case.fec;
         all.hash_cache = case.hash_cache.map(Lookups::found);
+        all.queue_wait = case
+            .queue_wait
+            .map(|[ios, behind, behind_ns, wake_up_ns, unsplit]| QueueWait {
+                ios,
+                behind,
+                behind_ns,
+                wake_up_ns,
+                unsplit,
+            });
         Device {
             name: if case.devices == 1 {
                 case.name.clone()
@@ -402,6 +449,15 @@ fn cpu(work: &Work) -> Cpu {
         block_softirq: Duration::from_micros(work.block_us),
         tasklet_softirq: Duration::from_micros(work.tasklet_us),
         softirq: Duration::from_micros(work.softirq_us),
+        softirqs: [
+            (Softirq::BLOCK, work.block_us),
+            (Softirq::TASKLET, work.tasklet_us),
+        ]
+        .into_iter()
+        .filter(|&(_, us)| us > 0)
+        .map(|(vector, us)| (vector, Duration::from_micros(us)))
+        .collect(),
+        queues: work.queues.as_ref().map(Queues::seen),
         softirq_verify: Duration::from_micros(work.verify_us),
         kverityd_verifications: work.kverityd,
         bh_verifications: work.bh,

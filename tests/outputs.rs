@@ -35,6 +35,7 @@ fn documents() {
         "waiting_for_module",
         "attaching_failed",
         "cold_hash_cache",
+        "softirqs_and_workqueues",
     ] {
         let json = json_of(&common::scenario(name).snapshot(), None);
         insta::assert_snapshot!(format!("json_{name}"), json);

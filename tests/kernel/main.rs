@@ -14,6 +14,7 @@ mod full;
 mod hash_cache;
 mod load;
 mod placement;
+mod queues;
 mod screen;
 mod self_cost;
 mod shell;

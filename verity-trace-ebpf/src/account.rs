@@ -17,7 +17,7 @@ use crate::cpu::{self, ThisCpu};
 use crate::maps::{COUNTERS, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
 use crate::memory::opaque;
 use crate::places::compare_and_set;
-use crate::sampling;
+use crate::{queues, sampling};
 
 /// Counts something that was not seen.
 #[inline(always)]
@@ -152,6 +152,7 @@ fn count_softirq(placement: Placement, record: &Record) {
         && let (Some(ns), Some(cpu)) = (record.stage_ns(stage), ThisCpu::get())
     {
         cpu.add_softirq_verification(ns);
+        queues::verified_in_softirq(ns);
     }
 }
 

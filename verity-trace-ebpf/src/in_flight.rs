@@ -393,6 +393,17 @@ impl InFlight {
         }
     }
 
+    /// When it began to wait for kverityd; 0 when that was not seen.
+    #[must_use]
+    #[inline(always)]
+    pub fn queued_at(&self) -> u64 {
+        if self.gave_up_at != 0 {
+            self.gave_up_at
+        } else {
+            self.completed_at
+        }
+    }
+
     /// `bi_ioprio`.
     #[must_use]
     #[inline(always)]

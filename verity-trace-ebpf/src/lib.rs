@@ -15,6 +15,7 @@ pub mod hash_cache;
 pub mod in_flight;
 pub mod loss;
 pub mod placement;
+pub mod queue_counters;
 pub mod reason;
 pub mod record;
 pub mod settings;

@@ -44,6 +44,8 @@ mod memory;
 #[cfg(target_arch = "bpf")]
 mod places;
 #[cfg(target_arch = "bpf")]
+mod queues;
+#[cfg(target_arch = "bpf")]
 mod sampling;
 #[cfg(target_arch = "bpf")]
 mod softirq;

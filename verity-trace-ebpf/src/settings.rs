@@ -101,6 +101,8 @@ pub struct Settings {
     pub verity_bufio: u64,
     /// 1 when it is seen that an attempt finds a hash block missing, else 0.
     pub sees_cache_misses: u64,
+    /// 1 when softirqs and workqueues are watched in detail, else 0.
+    pub sees_queues: u64,
     /// 1 when there is a budget, so that only some records may be sent, else 0.
     pub samples: u64,
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytemuck::Zeroable as _;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, completion_index, context_index,
-    outcome_index,
+    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, SOFTIRQ_VECTORS, completion_index,
+    context_index, outcome_index,
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
+use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::reason::ALL_OUTCOMES;
 
 use crate::cost::Cost;
@@ -18,13 +19,10 @@ use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
-    Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, HashCache, InFlight, IoClass,
-    Kernel, Kind, Placement, PlacementTotals, Sampling, Snapshot, Totals, Tracing,
+    self, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, HashCache, InFlight,
+    IoClass, Kernel, Kind, Placement, PlacementTotals, Sampling, Snapshot, Softirq, Totals,
+    Tracing,
 };
-
-/// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
-const TASKLET_SOFTIRQ: usize = 6;
-const BLOCK_SOFTIRQ: usize = 4;
 
 /// The counters of one device slot, over all shards.
 #[derive(Clone, Debug)]
@@ -39,6 +37,8 @@ pub struct DeviceReading {
     pub first_failure: Option<Failure>,
     /// What verifications found in the cache of hash blocks.
     pub hash_cache: HashCacheCounters,
+    /// How its I/Os waited for kverityd.
+    pub queue_wait: QueueWait,
 }
 
 impl Default for DeviceReading {
@@ -49,6 +49,7 @@ impl Default for DeviceReading {
             in_flight: InFlight::default(),
             first_failure: None,
             hash_cache: HashCacheCounters::default(),
+            queue_wait: QueueWait::default(),
         }
     }
 }
@@ -68,6 +69,10 @@ pub struct Reading {
     pub sees_hash_cache: bool,
     /// Calls that the programs for it were not run for.
     pub hash_cache_unseen: u64,
+    /// Softirqs and workqueues by CPU; none unless they are watched.
+    pub queues: Vec<CpuQueues>,
+    /// Calls that the programs for them were not run for.
+    pub queues_unseen: u64,
     /// By kind.
     pub losses: BTreeMap<Loss, u64>,
     /// Ends of I/Os that began before all probes were attached.
@@ -89,6 +94,7 @@ impl DeviceReading {
         self.in_flight.merge(&other.in_flight);
         self.first_failure = other.first_failure.or(self.first_failure);
         self.hash_cache.add(&other.hash_cache);
+        self.queue_wait.add(&other.queue_wait);
     }
 
     fn totals(&self, era: Era, reading: &Reading) -> Totals {
@@ -104,6 +110,7 @@ impl DeviceReading {
             hash_cache: reading
                 .sees_hash_cache
                 .then(|| hash_cache(&self.hash_cache)),
+            queue_wait: (!reading.queues.is_empty()).then_some(self.queue_wait),
             ..Totals::default()
         };
         for kernel in KernelPlacement::ALL {
@@ -177,6 +184,14 @@ impl Reading {
         self.sees_mismatch |= earlier.sees_mismatch;
         self.sees_hash_cache |= earlier.sees_hash_cache;
         self.hash_cache_unseen += earlier.hash_cache_unseen;
+        if self.queues.len() < earlier.queues.len() {
+            self.queues
+                .resize(earlier.queues.len(), CpuQueues::default());
+        }
+        for (mine, theirs) in self.queues.iter_mut().zip(&earlier.queues) {
+            mine.add(theirs);
+        }
+        self.queues_unseen += earlier.queues_unseen;
         self.before_attach += earlier.before_attach;
         match (&mut self.cost, &earlier.cost) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
@@ -271,7 +286,10 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         tracing: moment.tracing,
         devices,
         other: (other.ios() + other.rejected > 0).then_some(other),
-        cpus: reading.cpus.iter().enumerate().map(cpu).collect(),
+        cpus: (0..)
+            .zip(&reading.cpus)
+            .map(|(number, counters)| cpu(number, counters, reading.queues.get(number)))
+            .collect(),
         loss: reading
             .losses
             .iter()
@@ -280,6 +298,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .collect(),
         before_attach: reading.before_attach,
         hash_cache_unseen: reading.sees_hash_cache.then_some(reading.hash_cache_unseen),
+        queues_unseen: (!reading.queues.is_empty()).then_some(reading.queues_unseen),
         cost: reading.cost.clone().map(|cost| Cost {
             process: moment.process,
             ..cost
@@ -344,6 +363,16 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
                 unmeasured: now.unmeasured.saturating_sub(earlier.unmeasured),
             }
         }),
+        queue_wait: now.queue_wait.map(|now| {
+            let earlier = earlier.queue_wait.unwrap_or_default();
+            QueueWait {
+                ios: now.ios.saturating_sub(earlier.ios),
+                behind: now.behind.saturating_sub(earlier.behind),
+                behind_ns: now.behind_ns.saturating_sub(earlier.behind_ns),
+                wake_up_ns: now.wake_up_ns.saturating_sub(earlier.wake_up_ns),
+                unsplit: now.unsplit.saturating_sub(earlier.unsplit),
+            }
+        }),
     }
 }
 
@@ -405,17 +434,39 @@ fn mix(counters: &DeviceCounters, era: Era) -> BTreeMap<Kind, u64> {
     mix
 }
 
-fn cpu((number, counters): (usize, &CpuCounters)) -> Cpu {
+fn cpu(number: usize, counters: &CpuCounters, queues: Option<&CpuQueues>) -> Cpu {
+    let softirqs: BTreeMap<_, _> = by_vector(&counters.softirq_ns)
+        .into_iter()
+        .map(|(vector, ns)| (vector, Duration::from_nanos(ns)))
+        .collect();
+    let time_in = |vector| softirqs.get(&vector).copied().unwrap_or_default();
     Cpu {
         number,
-        block_softirq: Duration::from_nanos(counters.softirq_ns[BLOCK_SOFTIRQ]),
-        tasklet_softirq: Duration::from_nanos(counters.softirq_ns[TASKLET_SOFTIRQ]),
-        softirq: Duration::from_nanos(counters.softirq_ns.iter().sum()),
+        block_softirq: time_in(Softirq::BLOCK),
+        tasklet_softirq: time_in(Softirq::TASKLET),
+        softirq: softirqs.values().sum(),
+        queues: queues.map(|queues| snapshot::CpuQueues {
+            softirqs: by_vector(&queues.softirqs),
+            ksoftirqd: by_vector(&queues.ksoftirqd),
+            bh_works: queues.bh_works,
+            bh_limits: queues.bh_limits,
+            longest_verify: (queues.longest_verify_ns > 0)
+                .then(|| Duration::from_nanos(queues.longest_verify_ns)),
+        }),
+        softirqs,
         softirq_verify: Duration::from_nanos(counters.softirq_verify_ns),
         kverityd_verifications: counters.kverityd_verifications,
         bh_verifications: counters.bh_verifications,
         inline_verifications: counters.inline_verifications,
     }
+}
+
+/// Counts by softirq vector, those of 0 left out.
+fn by_vector(counts: &[u64; SOFTIRQ_VECTORS]) -> BTreeMap<Softirq, u64> {
+    counted(
+        std::array::from_fn::<_, SOFTIRQ_VECTORS, _>(Softirq),
+        counts,
+    )
 }
 
 /// The kernel's internal `dev_t` of a device number: the reverse of `decode::device_number`.

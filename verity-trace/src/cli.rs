@@ -173,6 +173,10 @@ pub struct Source {
     /// and the time that verifications wait for hash blocks
     #[arg(long)]
     pub hash_cache: bool,
+    /// Watch softirqs and workqueues in detail too, which costs for every softirq and every work of the
+    /// machine: hand-offs to ksoftirqd, the BH workqueue's limits, and what kverityd's wait consists of
+    #[arg(long)]
+    pub queues: bool,
 }
 
 /// A rung of the attach ladder that can be asked for.

@@ -58,9 +58,10 @@ impl Occasion {
     /// What the program of this name is run for.
     #[must_use]
     pub fn of(program: &str) -> Self {
+        let program = program.strip_prefix("queues_").unwrap_or(program);
         if program.starts_with("softirq_") {
             Self::Softirq
-        } else if program.starts_with("workqueue_") {
+        } else if program.starts_with("workqueue_") || program.starts_with("execute_") {
             Self::WorkItem
         } else if program.starts_with("hash_") {
             Self::HashBlock
@@ -69,13 +70,14 @@ impl Occasion {
         }
     }
 
-    /// The programs of which one is run for each.
-    const fn counted_by(self) -> &'static [&'static str] {
+    /// The programs of which one is run for each; the first of these that is attached at all counts
+    /// them.
+    const fn counted_by(self) -> &'static [&'static [&'static str]] {
         match self {
-            Self::Io => &["verity_finish_io", "verity_finish_io_kprobe"],
-            Self::Softirq => &["softirq_entry"],
-            Self::WorkItem => &["workqueue_queue_work"],
-            Self::HashBlock => &["hash_get", "hash_read_end"],
+            Self::Io => &[&["verity_finish_io"], &["verity_finish_io_kprobe"]],
+            Self::Softirq => &[&["softirq_entry"], &["queues_softirq_entry"]],
+            Self::WorkItem => &[&["workqueue_queue_work"], &["queues_execute_start"]],
+            Self::HashBlock => &[&["hash_get", "hash_read_end"]],
         }
     }
 }
@@ -156,9 +158,10 @@ impl Cost {
     /// Nanoseconds that the programs cost for one occasion; absent when there was none.
     #[must_use]
     pub fn each(&self, occasion: Occasion) -> Option<u64> {
-        let counting = self.programs.iter();
-        let counting = counting.filter(|it| occasion.counted_by().contains(&it.name));
-        let occasions: u64 = counting.map(|it| it.runs).sum();
+        let occasions = occasion.counted_by().iter().find_map(|names| {
+            let counting = self.programs.iter().filter(|it| names.contains(&it.name));
+            counting.map(|it| it.runs).reduce(|sum, runs| sum + runs)
+        })?;
         let these = self
             .programs
             .iter()

@@ -25,6 +25,7 @@ use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
+use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
 use verity_trace_ebpf::slot::SLOTS;
 
@@ -35,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
 use crate::live::keys::Keys;
-use crate::live::optional::Optional;
+use crate::live::optional::{Optional, View};
 use crate::live::programs::Programs;
 use crate::live::statistics::{Program, Statistics};
 use crate::snapshot::{Era, Failure, InFlight, Rung, Sampling};
@@ -51,6 +52,8 @@ type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
 type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
 type InFlightBytes = [u64; size_of::<in_flight::InFlight>() / 8];
 type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
+type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
+type CpuQueuesWords = [u64; size_of::<CpuQueues>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 
 /// What the user may choose.
@@ -66,6 +69,16 @@ pub struct Options {
     pub budget: Option<Budget>,
     /// Whether the cache of hash blocks is watched.
     pub hash_cache: bool,
+    /// Whether softirqs and workqueues are watched in detail.
+    pub queues: bool,
+}
+
+impl Options {
+    fn views(&self) -> Vec<View> {
+        let hash_cache = self.hash_cache.then_some(View::HashCache);
+        let queues = self.queues.then_some(View::Queues);
+        hash_cache.into_iter().chain(queues).collect()
+    }
 }
 
 /// Attached probes. Dropping it removes everything from the kernel.
@@ -83,6 +96,7 @@ pub struct Session {
     statistics: Statistics,
     budget: Option<Budget>,
     sees_hash_cache: bool,
+    sees_queues: bool,
     before: Before,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
@@ -147,6 +161,7 @@ impl Session {
             records: u64::from(options.records),
             samples: u64::from(options.budget.is_some()),
             sees_cache_misses: u64::from(options.hash_cache),
+            sees_queues: u64::from(options.queues),
             verity_bufio: types.verity_bufio().unwrap_or(0),
             sees_mismatch: u64::from(types.sees_mismatch()),
             has_irq_regs: u64::from(types.variable(programs::IRQ_REGS_VARIABLE).is_some()),
@@ -162,6 +177,7 @@ impl Session {
             .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
             .map_max_entries("FIRST_FAILURES", slots)
             .map_max_entries("HASH_CACHE", if options.hash_cache { slots } else { 1 })
+            .map_max_entries("QUEUE_WAITS", if options.queues { slots } else { 1 })
             .map_max_entries("HISTOGRAMS", histogram_index(slots, 0, 0, shards))
             .load(OBJECT)
             .context("create the maps")?;
@@ -172,7 +188,7 @@ impl Session {
         }
         let calibration = calibrate::calibrate(&types);
         let programs = Programs::attach(&mut ebpf, OBJECT, &types, options.rung)?;
-        let optional = Optional::attach(&mut ebpf, OBJECT, &types, options.hash_cache)?;
+        let optional = Optional::attach(&mut ebpf, OBJECT, &types, &options.views())?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
@@ -196,6 +212,7 @@ impl Session {
             statistics: Statistics::new(calibration),
             budget: options.budget,
             sees_hash_cache: options.hash_cache,
+            sees_queues: options.queues,
             before: Before::default(),
             retiring: Vec::new(),
             era: types.era(),
@@ -256,6 +273,7 @@ impl Session {
             reading.in_flight = in_flight.get(&slot).cloned().unwrap_or_default();
             reading.first_failure = self.first_failure(slot)?;
             reading.hash_cache = self.hash_cache(slot)?;
+            reading.queue_wait = self.queue_wait(slot)?;
             Ok(reading)
         };
         let mut devices = BTreeMap::new();
@@ -290,7 +308,9 @@ impl Session {
             cpus: self.cpus()?,
             sees_mismatch: self.sees_mismatch && self.rung() == Rung::Fentry,
             sees_hash_cache: self.sees_hash_cache,
-            hash_cache_unseen: self.optional.missed()?,
+            hash_cache_unseen: self.optional.missed(View::HashCache)?,
+            queues: self.queues()?,
+            queues_unseen: self.optional.missed(View::Queues)?,
             losses,
             before_attach,
             cost: Some(self.statistics.cost(&self.attached()?)?),
@@ -325,6 +345,7 @@ impl Session {
             let mut reading = self.device(slot)?;
             reading.first_failure = self.first_failure(slot)?;
             reading.hash_cache = self.hash_cache(slot)?;
+            reading.queue_wait = self.queue_wait(slot)?;
             counted.add(&reading);
             self.clear(slot)?;
         }
@@ -349,7 +370,12 @@ impl Session {
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
         failures.set(slot, FailureBytes::default(), 0)?;
-        self.clear_hash_cache(slot)?;
+        if self.sees_hash_cache {
+            self.clear_per_cpu::<HashCacheWords>("HASH_CACHE", slot)?;
+        }
+        if self.sees_queues {
+            self.clear_per_cpu::<QueueWaitWords>("QUEUE_WAITS", slot)?;
+        }
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut self.ebpf, "FREE_SLOTS")?)?;
         free.push(slot, 0)?;
         Ok(())
@@ -443,15 +469,37 @@ impl Session {
         Ok(all)
     }
 
-    fn clear_hash_cache(&mut self, slot: u32) -> anyhow::Result<()> {
-        if !self.sees_hash_cache {
-            return Ok(());
+    /// How a device's I/Os waited for kverityd.
+    fn queue_wait(&self, slot: u32) -> anyhow::Result<QueueWait> {
+        let mut all = QueueWait::default();
+        if self.sees_queues {
+            let waits: PerCpuArray<_, QueueWaitWords> =
+                PerCpuArray::try_from(self.map("QUEUE_WAITS")?)?;
+            for &words in waits.get(&slot, 0)?.iter() {
+                all.add(&bytemuck::cast(words));
+            }
         }
+        Ok(all)
+    }
+
+    /// Softirqs and workqueues by CPU; none unless they are watched.
+    fn queues(&self) -> anyhow::Result<Vec<CpuQueues>> {
+        if !self.sees_queues {
+            return Ok(Vec::new());
+        }
+        let cpus: PerCpuArray<_, CpuQueuesWords> = PerCpuArray::try_from(self.map("CPU_QUEUES")?)?;
+        let values = cpus.get(&0, 0)?;
+        Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
+    }
+
+    fn clear_per_cpu<V: aya::Pod + Default>(
+        &mut self,
+        name: &str,
+        slot: u32,
+    ) -> anyhow::Result<()> {
         let cpus = kernel::possible_cpus()?;
-        let map = map_mut(&mut self.ebpf, "HASH_CACHE")?;
-        let mut counters: PerCpuArray<_, HashCacheWords> = PerCpuArray::try_from(map)?;
-        let zeroes = PerCpuValues::try_from(vec![HashCacheWords::default(); cpus])?;
-        counters.set(slot, zeroes, 0)?;
+        let mut values: PerCpuArray<_, V> = PerCpuArray::try_from(map_mut(&mut self.ebpf, name)?)?;
+        values.set(slot, PerCpuValues::try_from(vec![V::default(); cpus])?, 0)?;
         Ok(())
     }
 

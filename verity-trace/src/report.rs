@@ -10,8 +10,8 @@ use crate::facts::{self, OptionEffect};
 use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::{
-    Cpu, Device, Era, HashCache, InFlight, Placement, PlacementTotals, Snapshot, Stage, Totals,
-    stage_name,
+    Cpu, Device, Era, HashCache, InFlight, Placement, PlacementTotals, QueueWait, Snapshot, Stage,
+    Totals, stage_name,
 };
 
 /// Writes what is known about every device, placement by placement, and about every CPU.
@@ -29,6 +29,7 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         totals_section(other, snapshot, out)?;
     }
     cpu_section(snapshot, out)?;
+    queues_section(snapshot, out)?;
     if let Some(unseen) = snapshot.hash_cache_unseen.filter(|&unseen| unseen > 0) {
         writeln!(
             out,
@@ -155,6 +156,9 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
     if let Some(cache) = &totals.hash_cache {
         hash_cache(cache, out)?;
     }
+    if let Some(wait) = &totals.queue_wait {
+        queue_wait(wait, out)?;
+    }
     if totals.ios() == 0 {
         return Ok(());
     }
@@ -193,6 +197,22 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
     let completions =
         |these: &PlacementTotals| counts(&these.completions, |it| it.name().to_owned());
     by_placement(totals, "context of completion", completions, out)
+}
+
+fn queue_wait(wait: &QueueWait, out: &mut impl Write) -> io::Result<()> {
+    let mean = |ns: u64, of: u64| {
+        let mean = ns.checked_div(of).map(Nanos);
+        mean.map_or_else(|| format::ABSENT.to_owned(), format::duration)
+    };
+    writeln!(
+        out,
+        "  wait for kverityd (inferred): {} of {} I/Os behind what the worker did before, {} each; \
+         wake-up {} each",
+        wait.behind,
+        wait.ios,
+        mean(wait.behind_ns, wait.behind),
+        mean(wait.wake_up_ns, wait.ios),
+    )
 }
 
 fn hash_cache(cache: &HashCache, out: &mut impl Write) -> io::Result<()> {
@@ -311,6 +331,40 @@ fn cpu_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     if !idle.is_empty() {
         let idle = format::counted(idle.len(), "CPU");
         writeln!(out, "  {idle} with nothing to show left out")?;
+    }
+    Ok(())
+}
+
+fn queues_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let cpus = snapshot.cpus.iter();
+    let busy = cpus.filter_map(|cpu| Some((cpu.number, cpu.queues.as_ref()?)));
+    let busy: Vec<_> = busy.filter(|(_, it)| !it.softirqs.is_empty()).collect();
+    if !busy.is_empty() {
+        writeln!(
+            out,
+            "\nsoftirqs, those in ksoftirqd, works of the BH workqueue, how often it reached its limit \
+             (inferred),\nand the longest verification in softirq\n  {:>4} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "CPU", "softirqs", "ksoftirqd", "BH works", "limits", "longest",
+        )?;
+    }
+    for (number, queues) in busy {
+        let longest = queues.longest_verify.map(format::nanos);
+        writeln!(
+            out,
+            "  {number:>4} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            queues.softirqs.values().sum::<u64>(),
+            queues.ksoftirqd.values().sum::<u64>(),
+            queues.bh_works,
+            queues.bh_limits,
+            longest.map_or_else(|| format::ABSENT.to_owned(), format::duration),
+        )?;
+    }
+    if let Some(unseen) = snapshot.queues_unseen.filter(|&unseen| unseen > 0) {
+        writeln!(
+            out,
+            "  {unseen} softirqs or works were not seen, since the program for them was already \
+             running there"
+        )?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use verity_trace_ebpf::context::{Completion, Context};
 pub use verity_trace_ebpf::loss::Loss;
 pub use verity_trace_ebpf::placement::{Stage, pair};
+pub use verity_trace_ebpf::queue_counters::QueueWait;
 pub use verity_trace_ebpf::reason::Reason;
 
 use crate::cost::Cost;
@@ -219,6 +220,8 @@ pub struct Totals {
     pub mix: BTreeMap<Kind, u64>,
     /// What verifications found in the cache of hash blocks; absent unless it was asked for.
     pub hash_cache: Option<HashCache>,
+    /// How I/Os waited for kverityd; absent unless it was asked for.
+    pub queue_wait: Option<QueueWait>,
 }
 
 /// What verifications found in the cache of hash blocks: look-ups of one block each.
@@ -442,6 +445,42 @@ impl Device {
     }
 }
 
+/// A softirq vector, by its number (include/linux/interrupt.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Softirq(pub usize);
+
+impl Softirq {
+    /// Where the BH workqueue and tasklets run.
+    pub const TASKLET: Self = Self(6);
+    /// Where many drivers complete I/Os.
+    pub const BLOCK: Self = Self(4);
+
+    /// The kernel's word for it (`softirq_to_name`, kernel/softirq.c).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        const NAMES: [&str; 10] = [
+            "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
+            "RCU",
+        ];
+        NAMES.get(self.0).copied().unwrap_or("unknown")
+    }
+}
+
+/// What one CPU did in softirqs and for the BH workqueue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuQueues {
+    /// How often each softirq ran.
+    pub softirqs: BTreeMap<Softirq, u64>,
+    /// How often of that it ran in the CPU's softirq thread.
+    pub ksoftirqd: BTreeMap<Softirq, u64>,
+    /// Works that the BH workqueue executed.
+    pub bh_works: u64,
+    /// How often it reached its limit of works or time, inferred from both.
+    pub bh_limits: u64,
+    /// The longest verification in softirq, attempts that gave up included; absent when there was none.
+    pub longest_verify: Option<Duration>,
+}
+
 /// What one CPU did since tracing began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
@@ -453,6 +492,10 @@ pub struct Cpu {
     pub tasklet_softirq: Duration,
     /// Time in all softirqs.
     pub softirq: Duration,
+    /// The same by vector; one that took no time is absent.
+    pub softirqs: BTreeMap<Softirq, Duration>,
+    /// Softirqs and workqueues in detail; absent unless they were asked for.
+    pub queues: Option<CpuQueues>,
     /// Time of verification in softirq, attempts that gave up included.
     pub softirq_verify: Duration,
     /// Verifications that began on `kverityd`.
@@ -499,6 +542,8 @@ pub struct Snapshot {
     /// Calls that the programs for the cache of hash blocks were not run for; absent unless the cache
     /// was asked for.
     pub hash_cache_unseen: Option<u64>,
+    /// The same of the programs for softirqs and workqueues.
+    pub queues_unseen: Option<u64>,
     /// What tracing itself costs; absent while no probe has been attached.
     pub cost: Option<Cost>,
     /// How many records are sent; absent without a budget.

@@ -179,6 +179,7 @@ fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options 
         }),
         records,
         hash_cache: source.hash_cache,
+        queues: source.queues,
         budget: max_overhead.map(Budget::percent),
     }
 }

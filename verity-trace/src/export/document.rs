@@ -10,7 +10,7 @@ use crate::decode::Io;
 use crate::format::nanos;
 use crate::histogram::{self, Nanos};
 use crate::snapshot::{
-    self, Completion, Context, Era, Loss, Placement, Reason, Snapshot, stage_name,
+    self, Completion, Context, Era, Loss, Placement, Reason, Snapshot, Softirq, stage_name,
 };
 
 /// Everything that is known at one moment.
@@ -28,6 +28,8 @@ pub struct Document {
     inferred_reasons: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hash_cache_unseen: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues_unseen: Option<u64>,
     devices: Vec<Device>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other: Option<Totals>,
@@ -112,6 +114,17 @@ struct Totals {
     mix: Vec<Kind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hash_cache: Option<HashCache>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kverityd_queue: Option<KveritydQueue>,
+}
+
+#[derive(Debug, Serialize)]
+struct KveritydQueue {
+    ios: u64,
+    behind: u64,
+    behind_ns: u64,
+    wake_up_ns: u64,
+    unsplit: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -167,10 +180,23 @@ struct Cpu {
     softirq_ns: u64,
     tasklet_softirq_ns: u64,
     block_softirq_ns: u64,
+    softirqs_ns: Named<u64>,
     softirq_verify_ns: u64,
     kverityd_verifications: u64,
     bh_verifications: u64,
     inline_verifications: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<CpuQueues>,
+}
+
+#[derive(Debug, Serialize)]
+struct CpuQueues {
+    softirqs: Named<u64>,
+    ksoftirqd: Named<u64>,
+    bh_works: u64,
+    bh_limits_inferred: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longest_softirq_verify_ns: Option<u64>,
 }
 
 /// Fields in the order in which they were put in.
@@ -238,6 +264,7 @@ impl Document {
                 .map(Reason::name)
                 .collect(),
             hash_cache_unseen: snapshot.hash_cache_unseen,
+            queues_unseen: snapshot.queues_unseen,
             devices: snapshot.devices.iter().map(Device::from).collect(),
             other: snapshot.other.as_ref().map(Totals::from),
             cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
@@ -345,6 +372,13 @@ impl From<&snapshot::Totals> for Totals {
                 wait_ns: nanos(cache.wait).0,
                 unmeasured: cache.unmeasured,
             }),
+            kverityd_queue: totals.queue_wait.map(|wait| KveritydQueue {
+                ios: wait.ios,
+                behind: wait.behind,
+                behind_ns: wait.behind_ns,
+                wake_up_ns: wait.wake_up_ns,
+                unsplit: wait.unsplit,
+            }),
         }
     }
 }
@@ -401,10 +435,22 @@ impl From<&snapshot::Cpu> for Cpu {
             softirq_ns: nanos(cpu.softirq).0,
             tasklet_softirq_ns: nanos(cpu.tasklet_softirq).0,
             block_softirq_ns: nanos(cpu.block_softirq).0,
+            softirqs_ns: cpu
+                .softirqs
+                .iter()
+                .map(|(vector, &time)| (vector.name(), nanos(time).0))
+                .collect(),
             softirq_verify_ns: nanos(cpu.softirq_verify).0,
             kverityd_verifications: cpu.kverityd_verifications,
             bh_verifications: cpu.bh_verifications,
             inline_verifications: cpu.inline_verifications,
+            queues: cpu.queues.as_ref().map(|queues| CpuQueues {
+                softirqs: named(&queues.softirqs, Softirq::name),
+                ksoftirqd: named(&queues.ksoftirqd, Softirq::name),
+                bh_works: queues.bh_works,
+                bh_limits_inferred: queues.bh_limits,
+                longest_softirq_verify_ns: queues.longest_verify.map(|time| nanos(time).0),
+            }),
         }
     }
 }

@@ -4,7 +4,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Context as _;
 use aya::Ebpf;
-use aya_obj::generated::bpf_attach_type::{self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT};
+use aya_obj::Object;
+use aya_obj::generated::bpf_attach_type::{
+    self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
+};
 
 use crate::cost::Attachment;
 use crate::error::{Error, Result};
@@ -22,6 +25,8 @@ enum Home {
     Bufio,
     /// The kernel itself.
     Kernel,
+    /// The kernel's tracepoint of this name.
+    Tracepoint,
 }
 
 /// A program, and where it attaches.
@@ -62,7 +67,50 @@ fn hash_cache(types: &Types) -> Vec<Probe> {
     ]
 }
 
+/// The programs about softirqs and workqueues, in the order of attaching.
+fn queues() -> Vec<Probe> {
+    let probe = |name, function| Probe {
+        name,
+        home: Home::Tracepoint,
+        function,
+        attach_type: BPF_TRACE_RAW_TP,
+    };
+    vec![
+        probe("queues_softirq_exit", "softirq_exit"),
+        probe("queues_softirq_entry", "softirq_entry"),
+        probe("queues_execute_end", "workqueue_execute_end"),
+        probe("queues_execute_start", "workqueue_execute_start"),
+    ]
+}
+
+/// A view that costs where nobody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The cache of hash blocks.
+    HashCache,
+    /// Softirqs and workqueues in detail.
+    Queues,
+}
+
+impl View {
+    /// The option of the command line that asks for it.
+    const fn flag(self) -> &'static str {
+        match self {
+            Self::HashCache => "--hash-cache",
+            Self::Queues => "--queues",
+        }
+    }
+
+    fn probes(self, types: &Types) -> Vec<Probe> {
+        match self {
+            Self::HashCache => hash_cache(types),
+            Self::Queues => queues(),
+        }
+    }
+}
+
 struct Attached {
+    view: View,
     // The link goes first: a program without a link is not run any more.
     _link: OwnedFd,
     program: OwnedFd,
@@ -75,51 +123,17 @@ struct Attached {
 pub struct Optional(Vec<Attached>);
 
 impl Optional {
-    /// Loads and attaches what is wanted.
-    pub fn attach(
-        ebpf: &mut Ebpf,
-        object: &[u8],
-        types: &Types,
-        wants_hash_cache: bool,
-    ) -> Result<Self> {
-        if !wants_hash_cache {
+    /// Loads and attaches the programs of some views.
+    pub fn attach(ebpf: &mut Ebpf, object: &[u8], types: &Types, views: &[View]) -> Result<Self> {
+        if views.is_empty() {
             return Ok(Self::default());
         }
         let object = relocated(ebpf, object, types)?;
         let mut attached = Vec::new();
-        for probe in hash_cache(types) {
-            let FunctionType { id, in_module } = probe.found(types).ok_or_else(|| {
-                Error::Kernel(format!(
-                    "the hash cache cannot be watched, since this kernel's BTF has no function {}; \
-                     leave out --hash-cache",
-                    probe.function
-                ))
-            })?;
-            let module = match probe.home {
-                Home::Verity if in_module => Some("dm_verity"),
-                Home::Bufio if in_module => Some("dm_bufio"),
-                _ => None,
-            };
-            let module = module
-                .map(bpf::module_btf)
-                .transpose()
-                .with_context(|| format!("find the BTF around {}", probe.function))?;
-            let module = module.as_ref().map(OwnedFd::as_fd);
-            let program = load(&object, probe.name, probe.attach_type, id, module)
-                .with_context(|| format!("load the program {}", probe.name))
-                .map_err(|error| permission(&error))?;
-            let link = bpf::attach(program.as_fd()).map_err(|error| {
-                Error::Kernel(format!(
-                    "attach to {}: {error}; leave out --hash-cache",
-                    probe.function
-                ))
-            })?;
-            attached.push(Attached {
-                _link: link,
-                program,
-                name: probe.name,
-                attachment: Attachment::Fentry,
-            });
+        for &view in views {
+            for probe in view.probes(types) {
+                attached.push(attach(&object, types, view, &probe)?);
+            }
         }
         Ok(Self(attached))
     }
@@ -133,14 +147,50 @@ impl Optional {
         })
     }
 
-    /// How often the kernel did not run one because it was already running on that CPU.
-    pub fn missed(&self) -> anyhow::Result<u64> {
+    /// How often the kernel did not run one of a view because it was already running on that CPU.
+    pub fn missed(&self, view: View) -> anyhow::Result<u64> {
         let mut missed = 0;
-        for attached in &self.0 {
+        for attached in self.0.iter().filter(|it| it.view == view) {
             missed += bpf::recursion_misses(attached.program.as_fd())?;
         }
         Ok(missed)
     }
+}
+
+fn attach(object: &Object, types: &Types, view: View, probe: &Probe) -> Result<Attached> {
+    let (function, flag) = (probe.function, view.flag());
+    let FunctionType { id, in_module } = probe.found(types).ok_or_else(|| {
+        Error::Kernel(format!(
+            "this kernel's BTF has no {function}, without which {flag} shows nothing; leave it out"
+        ))
+    })?;
+    let module = match probe.home {
+        Home::Verity if in_module => Some("dm_verity"),
+        Home::Bufio if in_module => Some("dm_bufio"),
+        _ => None,
+    };
+    let module = module
+        .map(bpf::module_btf)
+        .transpose()
+        .with_context(|| format!("find the BTF around {function}"))?;
+    let module = module.as_ref().map(OwnedFd::as_fd);
+    let program = load(object, probe.name, probe.attach_type, id, module)
+        .with_context(|| format!("load the program {}", probe.name))
+        .map_err(|error| permission(&error))?;
+    let link = bpf::attach(program.as_fd()).map_err(|error| {
+        Error::Kernel(format!("attach to {function}: {error}; leave out {flag}"))
+    })?;
+    Ok(Attached {
+        view,
+        _link: link,
+        program,
+        name: probe.name,
+        attachment: if probe.home == Home::Tracepoint {
+            Attachment::TpBtf
+        } else {
+            Attachment::Fentry
+        },
+    })
 }
 
 impl Probe {
@@ -148,6 +198,10 @@ impl Probe {
         match self.home {
             Home::Verity => types.function(self.function),
             Home::Bufio => types.bufio_function(self.function),
+            Home::Tracepoint => Some(FunctionType {
+                id: types.tracepoint(self.function).ok()?,
+                in_module: false,
+            }),
             Home::Kernel => Some(FunctionType {
                 id: u32::try_from(types.kernel_function(self.function)?).ok()?,
                 in_module: false,
