@@ -18,7 +18,7 @@ fn kernel_counts() -> BTreeMap<String, u64> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines
         .map(|(name, counts)| {
-            let counts = counts.split_whitespace().map(|it| it.parse::<u64>());
+            let counts = counts.split_whitespace().map(str::parse::<u64>);
             (name.trim().to_owned(), counts.flatten().sum())
         })
         .collect()

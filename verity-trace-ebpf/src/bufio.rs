@@ -11,7 +11,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, fexit, map};
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
-use verity_trace_ebpf::hash_cache::{Attempt, HashCacheCounters, HashRead};
+use verity_trace_ebpf::hash_cache::{Attempt, HashCacheCounters, HashRead, MAX_CLIENTS, MAX_READS};
 
 use crate::account::add;
 use crate::cpu::{self, ThisCpu};
@@ -23,11 +23,11 @@ use crate::task;
 /// The device slot of each client of dm-bufio that a verification has used. One that is pushed out is
 /// known again with its device's next verification.
 #[map]
-static CLIENTS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1_024, 0);
+static CLIENTS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX_CLIENTS, 0);
 
 /// The read that each task is in. One that finds it full is counted as `unmeasured`.
 #[map]
-static READS: HashMap<u64, HashRead> = HashMap::with_max_entries(4_096, 0);
+static READS: HashMap<u64, HashRead> = HashMap::with_max_entries(MAX_READS, 0);
 
 /// The attempt that runs on this CPU, outside of softirq and in it.
 #[map]

@@ -2,6 +2,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
+/// Most clients of dm-bufio that are known at once.
+pub const MAX_CLIENTS: u32 = 1_024;
+
+/// Most reads of hash blocks that are followed at once.
+pub const MAX_READS: u32 = 4_096;
+
 /// What verifications of one device found in the cache of hash blocks, on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

@@ -4,6 +4,9 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::counters::SOFTIRQ_VECTORS;
 
+/// Most workers that are known at once.
+pub const MAX_WORKERS: u32 = 4_096;
+
 /// `TASKLET_SOFTIRQ`, include/linux/interrupt.h: tasklets and the BH workqueue run in it.
 pub const TASKLET_SOFTIRQ: u32 = 6;
 

@@ -11,7 +11,9 @@ use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::programs::BtfTracePointContext;
 use verity_trace_ebpf::context::Context;
-use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait, TASKLET_SOFTIRQ, split};
+use verity_trace_ebpf::queue_counters::{
+    CpuQueues, MAX_WORKERS, QueueWait, TASKLET_SOFTIRQ, split,
+};
 
 use crate::account::add;
 use crate::cpu::{self, ThisCpu};
@@ -31,7 +33,7 @@ static QUEUE_WAITS: PerCpuArray<QueueWait> = PerCpuArray::with_max_entries(1, 0)
 /// When each worker that has verified ended its last work; 0 while it has not. One that is pushed out
 /// begins anew with its next verification, which is then not split.
 #[map]
-static WORKERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
+static WORKERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_WORKERS, 0);
 
 #[btf_tracepoint(function = "softirq_entry")]
 fn queues_softirq_entry(ctx: BtfTracePointContext) -> i32 {

@@ -21,11 +21,11 @@ use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
     CpuCounters, DeviceCounters, FirstFailure, Hook, Slots, counters_index, histogram_index,
 };
-use verity_trace_ebpf::hash_cache::HashCacheCounters;
+use verity_trace_ebpf::hash_cache::{HashCacheCounters, MAX_CLIENTS, MAX_READS};
 use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
-use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
+use verity_trace_ebpf::queue_counters::{CpuQueues, MAX_WORKERS, QueueWait};
 use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
 use verity_trace_ebpf::slot::SLOTS;
 
@@ -176,8 +176,11 @@ impl Session {
             .map_max_entries("FREE_SLOTS", options.max_devices)
             .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
             .map_max_entries("FIRST_FAILURES", slots)
-            .map_max_entries("HASH_CACHE", if options.hash_cache { slots } else { 1 })
-            .map_max_entries("QUEUE_WAITS", if options.queues { slots } else { 1 })
+            .map_max_entries("HASH_CACHE", where_asked(options.hash_cache, slots))
+            .map_max_entries("CLIENTS", where_asked(options.hash_cache, MAX_CLIENTS))
+            .map_max_entries("READS", where_asked(options.hash_cache, MAX_READS))
+            .map_max_entries("QUEUE_WAITS", where_asked(options.queues, slots))
+            .map_max_entries("WORKERS", where_asked(options.queues, MAX_WORKERS))
             .map_max_entries("HISTOGRAMS", histogram_index(slots, 0, 0, shards))
             .load(OBJECT)
             .context("create the maps")?;
@@ -371,6 +374,7 @@ impl Session {
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
         failures.set(slot, FailureBytes::default(), 0)?;
         if self.sees_hash_cache {
+            self.forget_clients(slot)?;
             self.clear_per_cpu::<HashCacheWords>("HASH_CACHE", slot)?;
         }
         if self.sees_queues {
@@ -492,6 +496,18 @@ impl Session {
         Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
     }
 
+    /// The clients of dm-bufio of a device that is gone: their addresses may become somebody else's.
+    fn forget_clients(&mut self, slot: u32) -> anyhow::Result<()> {
+        let mut clients: BpfHashMap<_, u64, u32> =
+            BpfHashMap::try_from(map_mut(&mut self.ebpf, "CLIENTS")?)?;
+        // One that the kernel pushes out meanwhile is as good as removed.
+        let known: Vec<_> = clients.iter().filter_map(Result::ok).collect();
+        for (client, _) in known.into_iter().filter(|&(_, theirs)| theirs == slot) {
+            let _ = clients.remove(&client);
+        }
+        Ok(())
+    }
+
     fn clear_per_cpu<V: aya::Pod + Default>(
         &mut self,
         name: &str,
@@ -552,6 +568,11 @@ impl Session {
     fn map(&self, name: &str) -> anyhow::Result<&Map> {
         self.ebpf.map(name).with_context(|| format!("map {name}"))
     }
+}
+
+/// The size of a map that only an optional view uses: no map can have none.
+const fn where_asked(is_asked: bool, entries: u32) -> u32 {
+    if is_asked { entries } else { 1 }
 }
 
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
