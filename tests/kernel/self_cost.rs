@@ -102,6 +102,28 @@ fn it_says_what_every_program_costs() {
     assert_eq!(number(&cost["each_ns"]["io"]), of_io / finished);
 }
 
+/// What it costs to call a kprobe is not known, and nothing is made up for it.
+#[test]
+fn the_cost_of_calling_a_kprobe_is_absent() {
+    let device = Backing::virtio().open(NAME, false);
+    let tracer = Tracer::start(&["--attach", "kprobe"]);
+    read_until(&device, "the programs are counted", || {
+        has_counted("verity_finish_i")
+    });
+    let document = tracer.stop();
+    drop(device);
+    let cost = &document.0["self_cost"];
+    assert!(cost["dispatch_ns"].get("kprobe").is_none());
+    let programs = cost["programs"].as_array().expect("programs");
+    let kprobes: Vec<_> = programs
+        .iter()
+        .filter(|it| it["attachment"] == "kprobe")
+        .collect();
+    assert!(kprobes.iter().any(|it| it["runs"].as_u64() > Some(0)));
+    assert!(kprobes.iter().all(|it| it["cost_ns"] == it["run_ns"]));
+    assert!(cost["each_ns"]["io"].as_u64() > Some(0));
+}
+
 /// Counters count every I/O, and every record that is missing is accounted for.
 #[test]
 fn a_budget_thins_the_records_and_nothing_else() {

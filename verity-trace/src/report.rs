@@ -206,11 +206,12 @@ fn queue_wait(wait: &QueueWait, out: &mut impl Write) -> io::Result<()> {
     };
     writeln!(
         out,
-        "  wait for kverityd (inferred): {} of {} I/Os behind what the worker did before, {} each; \
-         wake-up {} each",
+        "  wait for kverityd, inferred: {} of {} I/Os behind the worker's previous work, {} each,\n  \
+         {:<28} then {} until the worker began",
         wait.behind,
         wait.ios,
         mean(wait.behind_ns, wait.behind),
+        "",
         mean(wait.wake_up_ns, wait.ios),
     )
 }

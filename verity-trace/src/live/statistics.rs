@@ -60,8 +60,9 @@ impl Statistics {
             if is_due(self.began, PERIOD) {
                 self.began = Some(now);
                 let before = read(programs)?;
-                self.window = Some(Window {
-                    _on: bpf::enable_statistics()?,
+                // Where the kernel refuses, the cost stays unknown.
+                self.window = bpf::enable_statistics().ok().map(|on| Window {
+                    _on: on,
                     began: Instant::now(),
                     before,
                 });
