@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "histogram",
     "cost",
     "budget",
     "snapshot",
+    "plan",
     "decode",
     "dm",
     "mounts",
@@ -16,6 +17,7 @@ const PURE: [&str; 14] = [
     "escape",
     "facts",
     "devices",
+    "doctor",
     "report",
     "export",
 ];

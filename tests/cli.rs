@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 21] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -22,9 +22,12 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         (&["export", "--once", "a**"], "no pattern"),
         (&["top", "./usr"], "neither a name"),
         (&["devices", "--duration", "1s"], "'--duration'"),
+        (&["doctor", "root"], "unexpected argument 'root'"),
+        (&["doctor", "--facts", "--json"], "cannot be used with"),
+        (&["doctor", "--max-devices", "0"], "0 is not in 1..=1024"),
         (
             &["export", "--once", "--attach", "luck"],
-            "[possible values: fentry, kprobe]",
+            "[possible values: fentry, kprobe, tracepoint]",
         ),
     ];
     for (arguments, expected) in cases {
@@ -47,6 +50,7 @@ fn help_names_every_command_and_exit_code() {
         "report",
         "export",
         "devices",
+        "doctor",
         "completions",
         "man",
         "--interval",
@@ -91,7 +95,7 @@ fn completions_know_the_commands() {
         let output = run(&["completions", shell]);
         assert!(output.status.success(), "{shell}");
         let script = text(&output.stdout);
-        for word in ["report", "export", "devices", "max-devices"] {
+        for word in ["report", "export", "devices", "doctor", "max-devices"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -110,6 +114,7 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SS report",
         ".SS export",
         ".SS devices",
+        ".SS doctor",
         ".SH \"EXIT STATUS\"",
         "\\fB128+n\\fR",
         "no such device",

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
-    Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, HashCache, InFlight,
-    IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reason, Rung, Sampling, Snapshot, Softirq,
-    Stage, Totals, Tracing, stage_name,
+    Account, Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, Gap,
+    HashCache, InFlight, IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reason, Rung, Sampling,
+    Snapshot, Softirq, Stage, Totals, Tracing, stage_name,
 };
 
 /// A scenario file.
@@ -27,7 +27,14 @@ pub struct Scenario {
     #[serde(default)]
     loss: BTreeMap<String, u64>,
     #[serde(default)]
+    hides_misses: bool,
+    #[serde(default)]
     before_attach: u64,
+    #[serde(default)]
+    gaps: Vec<Missing>,
+    /// By placement, how many verifications began, and the nanoseconds that each was queued.
+    #[serde(default)]
+    queued: BTreeMap<String, (u64, u64)>,
     /// The devices.
     #[serde(default)]
     pub devices: Vec<Case>,
@@ -53,6 +60,29 @@ struct Tracers {
     clock_ns: Option<u64>,
     /// By name, how it is attached, its runs and their nanoseconds.
     programs: BTreeMap<String, (String, u64, u64)>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Missing {
+    #[serde(rename = "missing")]
+    what: String,
+    lost: String,
+    why: String,
+    remedy: Option<String>,
+}
+
+impl Missing {
+    fn gap(&self) -> Gap {
+        // What a plan says of itself lives as long as the program.
+        let lasting = |text: &str| -> &'static str { String::leak(text.to_owned()) };
+        Gap {
+            missing: lasting(&self.what),
+            lost: lasting(&self.lost),
+            why: self.why.clone(),
+            remedy: self.remedy.as_deref().map(lasting),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -252,6 +282,13 @@ pub fn completion(name: &str) -> Completion {
 impl Scenario {
     /// The moment that it describes.
     pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.without_account();
+        let is_watched = matches!(snapshot.tracing, Tracing::Attached(_));
+        snapshot.account = is_watched.then(|| account(&snapshot));
+        snapshot
+    }
+
+    fn without_account(&self) -> Snapshot {
         Snapshot {
             taken_at: Duration::from_secs(1_795_000_000),
             watched: Duration::from_millis(self.watched_ms),
@@ -262,10 +299,18 @@ impl Scenario {
                 cpus: self.kernel.cpus,
                 era: self.kernel.era.as_deref().map(era),
             },
+            probes: Vec::new(),
+            gaps: self.gaps.iter().map(Missing::gap).collect(),
+            queued: self
+                .queued
+                .iter()
+                .map(|(name, &(count, ns))| {
+                    let alike = Histogram::from_values((0..count).map(|_| Nanos(ns)));
+                    (placement(name), alike)
+                })
+                .collect(),
             tracing: match &self.tracing {
-                State::Attached { rung } => {
-                    Tracing::Attached(named(&[Rung::Fentry, Rung::Kprobe], Rung::name, rung))
-                }
+                State::Attached { rung } => Tracing::Attached(named(&Rung::ALL, Rung::name, rung)),
                 State::WaitingForModule => Tracing::WaitingForModule,
                 State::WaitingForDevice => Tracing::WaitingForDevice,
                 State::Failed { failure } => Tracing::Failed(failure.clone()),
@@ -276,12 +321,18 @@ impl Scenario {
                 .flat_map(|case| (0..case.devices).map(|copy| self.device(case, copy)))
                 .collect(),
             other: (!self.other.is_empty()).then(|| totals(&self.other, |group| group.count)),
-            cpus: self.cpus.iter().map(cpu).collect(),
+            cpus: self
+                .cpus
+                .iter()
+                .map(|work| cpu(work, self.sees_ios()))
+                .collect(),
             loss: self
                 .loss
                 .iter()
                 .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
                 .collect(),
+            hides_misses: self.hides_misses,
+            account: None,
             before_attach: self.before_attach,
             hash_cache_unseen: self.hash_cache_unseen,
             queues_unseen: self.queues_unseen,
@@ -293,7 +344,13 @@ impl Scenario {
         }
     }
 
+    /// The last rung sees none.
+    fn sees_ios(&self) -> bool {
+        !matches!(&self.tracing, State::Attached { rung } if rung == "tracepoint")
+    }
+
     fn device(&self, case: &Case, copy: u32) -> Device {
+        let sees_ios = self.sees_ios();
         let mut all = totals(&case.ios, |group| group.count);
         all.rejected = case.rejected;
         all.incomplete = case.incomplete;
@@ -324,11 +381,12 @@ impl Scenario {
             option: case.option,
             algorithm: case.algorithm.clone(),
             data_block_bytes: 4096,
-            totals: all,
+            totals: sees_ios.then_some(all),
             recent: self
                 .interval_ms
+                .filter(|_| sees_ios)
                 .map(|_| totals(&case.ios, |group| group.recent)),
-            in_flight: in_flight(&case.in_flight),
+            in_flight: sees_ios.then(|| in_flight(&case.in_flight)),
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
@@ -384,6 +442,32 @@ impl Tracers {
             process: Duration::from_millis(self.process_ms),
         }
     }
+}
+
+/// The account of a machine at rest.
+fn account(snapshot: &Snapshot) -> Account {
+    let totals = || {
+        let devices = snapshot
+            .devices
+            .iter()
+            .filter_map(|device| device.totals.as_ref());
+        devices.chain(&snapshot.other)
+    };
+    let lost = snapshot.loss.get(&Loss::StartWithoutFinish);
+    let mut account = Account {
+        mapped: 0,
+        finished: totals().map(Totals::ios).sum(),
+        rejected: totals().map(|totals| totals.rejected).sum(),
+        in_flight: snapshot
+            .devices
+            .iter()
+            .filter_map(|device| device.in_flight.as_ref())
+            .map(InFlight::ios)
+            .sum(),
+        lost: lost.copied().unwrap_or(0),
+    };
+    account.mapped = account.finished + account.rejected + account.in_flight + account.lost;
+    account
 }
 
 fn in_flight(stages: &BTreeMap<String, (u64, u64)>) -> InFlight {
@@ -443,7 +527,7 @@ fn totals(groups: &[Group], count: impl Fn(&Group) -> u64) -> Totals {
     totals
 }
 
-fn cpu(work: &Work) -> Cpu {
+fn cpu(work: &Work, sees_ios: bool) -> Cpu {
     Cpu {
         number: work.number,
         block_softirq: Duration::from_micros(work.block_us),
@@ -458,10 +542,11 @@ fn cpu(work: &Work) -> Cpu {
         .map(|(vector, us)| (vector, Duration::from_micros(us)))
         .collect(),
         queues: work.queues.as_ref().map(Queues::seen),
-        softirq_verify: Duration::from_micros(work.verify_us),
+        softirq_verify: sees_ios.then(|| Duration::from_micros(work.verify_us)),
         kverityd_verifications: work.kverityd,
         bh_verifications: work.bh,
-        inline_verifications: work.inline,
+        inline_verifications: sees_ios.then_some(work.inline),
+        ..Cpu::default()
     }
 }
 

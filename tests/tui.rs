@@ -14,7 +14,7 @@ use verity_trace::tui::{Action, App, BINDINGS, Effect, Key, Message, Styles, act
 
 #[test]
 fn screens() {
-    let cases: [(u16, u16, &str); 16] = [
+    let cases: [(u16, u16, &str); 17] = [
         (80, 24, "kverityd_only_option_off"),
         (80, 24, "inert_option_on"),
         (80, 24, "bh_always_with_fallbacks"),
@@ -24,6 +24,7 @@ fn screens() {
         (80, 24, "waiting_for_device"),
         (80, 24, "none_of_the_devices_is_wanted"),
         (80, 24, "attaching_failed"),
+        (80, 24, "workqueues_alone"),
         (80, 24, "losses_of_every_kind"),
         (80, 24, "failed_ios"),
         (80, 24, "seventy_devices"),

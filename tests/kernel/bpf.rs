@@ -1,6 +1,6 @@
 //! What is in the kernel, as bpftool and bpftrace see it: tools that are not ours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -39,6 +39,29 @@ pub fn list(kind: &str) -> Vec<Value> {
     objects
 }
 
+/// The names of all programs that are in the kernel, sorted.
+pub fn program_names() -> Vec<String> {
+    let mut names: Vec<_> = list("prog")
+        .iter()
+        .filter_map(|program| Some(program["name"].as_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// How many links there are: each attached program has one.
+pub fn links() -> usize {
+    list("link").len()
+}
+
+/// Bytes that all maps take, by the kernel's account.
+pub fn map_bytes() -> u64 {
+    list("map")
+        .iter()
+        .filter_map(|map| map["bytes_memlock"].as_u64())
+        .sum()
+}
+
 /// Returns once nothing is left that was not there before: the kernel frees behind a grace period.
 pub fn wait_until_only(before: &BTreeSet<(&'static str, u64)>) {
     wait_until("every program, map and link has left the kernel", || {
@@ -53,6 +76,55 @@ pub fn module_references() -> u64 {
         .trim()
         .parse()
         .expect("a number")
+}
+
+/// What the kernel says of the kprobe programs of a tracer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kprobe {
+    /// How often it was run.
+    pub hits: u64,
+    /// How often it did not fire, or was not run; absent where the kernel keeps it back.
+    pub misses: Option<u64>,
+}
+
+/// Makes the kernel count how often it runs programs; no longer when dropped.
+pub struct CountRuns;
+
+const COUNT_RUNS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+impl CountRuns {
+    pub fn start() -> Self {
+        fs::write(COUNT_RUNS, "1").expect(COUNT_RUNS);
+        Self
+    }
+}
+
+impl Drop for CountRuns {
+    fn drop(&mut self) {
+        fs::write(COUNT_RUNS, "0").expect(COUNT_RUNS);
+    }
+}
+
+/// The kprobe programs of the one tracer that runs, by name. Their runs are counted from
+/// [`CountRuns::start`] on.
+pub fn kprobes() -> BTreeMap<String, Kprobe> {
+    let links = list("link");
+    list("prog")
+        .iter()
+        .filter(|program| program["type"] == "kprobe")
+        .map(|program| {
+            let number = |field: &str| program[field].as_u64().unwrap_or(0);
+            let missed = links
+                .iter()
+                .find(|link| link["prog_id"] == program["id"])
+                .and_then(|link| link["missed"].as_u64());
+            let kprobe = Kprobe {
+                hits: number("run_cnt"),
+                misses: missed.map(|missed| missed + number("recursion_misses")),
+            };
+            (program["name"].as_str().expect("a name").to_owned(), kprobe)
+        })
+        .collect()
 }
 
 /// bpftrace, running a script.

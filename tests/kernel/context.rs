@@ -153,11 +153,11 @@ fn verifications(document: &Document) -> BTreeMap<(&str, &str), u64> {
 
 /// From the innermost function outwards: who called the verification, and what that ran in.
 fn classify(stack: &[String]) -> (&'static str, &'static str) {
+    // What lies before is the tracer's own, in which the function itself may be hidden.
     let mut callers = stack
         .iter()
         .map(String::as_str)
-        .skip_while(|&function| function != "verity_verify_io")
-        .skip(1);
+        .skip_while(|function| !["verity_work", "verity_bh_work"].contains(function));
     let placement = match callers.next() {
         Some("verity_work") => "kverityd",
         // The completion calls it by a jump, which leaves no trace of `verity_end_io`.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
+use crate::knobs::ShortRequests;
+use crate::oracle::DiskCounts;
 use crate::shell::{run, succeeds, wait_until};
 
 const DATA_BYTES: u64 = 64 << 20;
@@ -14,19 +16,53 @@ pub struct Verity {
     name: String,
 }
 
-/// Where a device's data and hashes are.
+/// Where a device's data and hashes are, and what they add up to.
 #[derive(Clone, Debug)]
 pub struct Backing {
     data: String,
     hash: String,
+    root_hash: String,
 }
 
 impl Backing {
-    /// Two block devices.
-    pub fn at(data: &str, hash: &str) -> Self {
+    /// Two block devices with the lab's data and hashes.
+    fn at(data: &str, hash: &str) -> Self {
         Self {
             data: data.to_owned(),
             hash: hash.to_owned(),
+            root_hash: variable("LAB_ROOT_HASH"),
+        }
+    }
+
+    /// The first and the second of some RAM disks of this size, all of them new.
+    pub fn ram_disks(count: u32, kib: u64) -> Self {
+        if succeeds("test", &["-b", "/dev/ram0"]) {
+            run("rmmod", &["brd"]);
+        }
+        let (count, kib) = (format!("rd_nr={count}"), format!("rd_size={kib}"));
+        run("modprobe", &["brd", &count, &kib]);
+        Self::at("/dev/ram0", "/dev/ram1")
+    }
+
+    /// Two RAM disks of this size for each, all of them new, and one more behind them.
+    pub fn three_of_ram(kib: u64) -> [Self; 3] {
+        Self::ram_disks(7, kib);
+        [0, 2, 4].map(|first| {
+            let (data, hash) = (format!("/dev/ram{first}"), format!("/dev/ram{}", first + 1));
+            Self::at(&data, &hash)
+        })
+    }
+
+    /// Computes hashes of what is on the data device, with what veritysetup calls its options.
+    pub fn format(self, options: &[&str]) -> Self {
+        let printed = run(
+            "veritysetup",
+            &[&["format", &self.data, &self.hash], options].concat(),
+        );
+        let root_hash = printed.lines().find_map(|it| it.strip_prefix("Root hash:"));
+        Self {
+            root_hash: root_hash.expect("a root hash").trim().to_owned(),
+            ..self
         }
     }
 
@@ -37,16 +73,10 @@ impl Backing {
 
     /// A RAM disk with the same data: completes in the task that reads. A new one each time.
     pub fn brd() -> Self {
-        let virtio = Self::virtio();
-        if succeeds("test", &["-b", "/dev/ram0"]) {
-            run("rmmod", &["brd"]);
-        }
-        let kib = format!("rd_size={}", DATA_BYTES / 1024);
-        run("modprobe", &["brd", "rd_nr=2", &kib]);
-        for (from, to) in [(&virtio.data, "/dev/ram0"), (&virtio.hash, "/dev/ram1")] {
-            copy(from, to);
-        }
-        Self::at("/dev/ram0", "/dev/ram1")
+        let (virtio, brd) = (Self::virtio(), Self::ram_disks(2, DATA_BYTES / 1024));
+        copy(&virtio.data, &brd.data);
+        copy(&virtio.hash, &brd.hash);
+        brd
     }
 
     /// virtio-blk with one queue for both CPUs: completes in the BLOCK softirq.
@@ -138,22 +168,88 @@ impl Backing {
 
     /// The same with one data block that cannot be read.
     pub fn with_a_broken_block(&self, block: u64) -> (Self, Mapped) {
-        let sectors: u64 = run("blockdev", &["--getsz", &self.data])
-            .trim()
-            .parse()
-            .expect("a number");
+        self.with_one_block_from("broken", block, "error")
+    }
+
+    /// The same with one data block that holds something else.
+    pub fn with_a_wrong_block(&self, block: u64) -> (Self, Mapped) {
+        self.with_one_block_from("wrong", block, &format!("linear {} 0", self.hash))
+    }
+
+    fn with_one_block_from(&self, name: &'static str, block: u64, target: &str) -> (Self, Mapped) {
         let (start, data) = (block * 8, &self.data);
         let rest = start + 8;
         let table = format!(
-            "0 {start} linear {data} 0\n{start} 8 error\n{rest} {} linear {data} {rest}",
-            sectors - rest
+            "0 {start} linear {data} 0\n{start} 8 {target}\n{rest} {} linear {data} {rest}",
+            self.sectors() - rest
         );
-        let broken = Mapped::create("broken", &table);
+        self.behind(Mapped::create(name, &table))
+    }
+
+    /// The same with data that dm-linear puts together from two parts, the second beginning in the
+    /// middle of a mebibyte.
+    pub fn in_two_parts(&self) -> (Self, Mapped) {
+        let (data, all) = (&self.data, self.sectors());
+        let half = all / 2 + 8;
+        let rest = all - half;
+        let table = format!("0 {half} linear {data} 0\n{half} {rest} linear {data} {half}");
+        self.behind(Mapped::create("parts", &table))
+    }
+
+    /// dm-crypt on the data device, with the beginning of the lab's data in it, hashed anew.
+    pub fn encrypted(&self) -> (Self, Mapped) {
+        let key = "0123456789abcdef".repeat(8);
+        let table = format!(
+            "0 {} crypt aes-xts-plain64 {key} 0 {} 0",
+            self.sectors(),
+            self.data
+        );
+        let (backing, crypt) = self.behind(Mapped::create("crypt", &table));
+        let mebibytes = format!("count={}", self.sectors() / 2048);
+        let (from, to) = (format!("if={}", Self::virtio().data), crypt.path());
+        run(
+            "dd",
+            &[
+                &from,
+                &format!("of={to}"),
+                "bs=1M",
+                &mebibytes,
+                "conv=fsync",
+            ],
+        );
+        (backing.format(&[]), crypt)
+    }
+
+    /// The same with a device-mapper device as data device.
+    fn behind(&self, mapped: Mapped) -> (Self, Mapped) {
         let backing = Self {
-            data: broken.path(),
+            data: mapped.path(),
             ..self.clone()
         };
-        (backing, broken)
+        (backing, mapped)
+    }
+
+    /// The same with the data of a verity device on it: what it hands out is what it lies on.
+    pub fn on(&self, below: &Verity) -> Self {
+        Self {
+            data: below.path(),
+            ..self.clone()
+        }
+    }
+
+    fn sectors(&self) -> u64 {
+        let sectors = run("blockdev", &["--getsz", &self.data]);
+        sectors.trim().parse().expect("a number")
+    }
+
+    /// What the block layer counts for the data device.
+    pub fn data_counts(&self) -> DiskCounts {
+        DiskCounts::of(&self.data)
+    }
+
+    /// The longest request that the data device takes, in KiB; the default again when dropped.
+    pub fn with_short_requests(&self, kib: u64) -> ShortRequests {
+        ShortRequests::set(&self.data, kib)
     }
 
     /// Turns the bits of one byte of a data block over.
@@ -177,8 +273,7 @@ impl Backing {
 
     /// The same with what veritysetup calls its options.
     pub fn open_with(&self, name: &str, options: &[&str]) -> Verity {
-        let root_hash = variable("LAB_ROOT_HASH");
-        let device = ["open", &self.data, name, &self.hash, &root_hash];
+        let device = ["open", &self.data, name, &self.hash, &self.root_hash];
         run("veritysetup", &[&device, options].concat());
         Verity::named(name)
     }
@@ -190,6 +285,10 @@ impl Verity {
         Self {
             name: name.to_owned(),
         }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn path(&self) -> String {
@@ -217,6 +316,32 @@ impl Verity {
         run("dd", &[&from, "of=/dev/null", "bs=1M", "iflag=direct"]);
     }
 
+    /// Sends it a device-mapper message, and returns the answer.
+    pub fn message(&self, words: &[&str]) -> String {
+        let device = ["message", &self.name, "0"];
+        run("dmsetup", &[&device, words].concat())
+    }
+
+    /// What the block layer counts for it.
+    pub fn counts(&self) -> DiskCounts {
+        DiskCounts::of(&self.path())
+    }
+
+    /// Gives it another table: the same with the option or without. I/Os that were mapped before finish
+    /// under the old one (`dm_swap_table`, drivers/md/dm.c).
+    pub fn reload(&self, option: bool) {
+        let table = run("dmsetup", &["table", &self.name]);
+        let words: Vec<&str> = table.split_whitespace().collect();
+        // Start, length, target and its ten parameters, then the number of options.
+        let mut table = words[..13].join(" ");
+        if option {
+            table.push_str(" 1 try_verify_in_tasklet");
+        }
+        let reload = ["reload", "--readonly", &self.name, "--table", &table];
+        run("dmsetup", &reload);
+        run("dmsetup", &["resume", &self.name]);
+    }
+
     pub fn close(self) {
         drop(self);
     }
@@ -233,7 +358,7 @@ impl Drop for Verity {
 pub struct Mapped(&'static str);
 
 impl Mapped {
-    fn create(name: &'static str, table: &str) -> Self {
+    pub fn create(name: &'static str, table: &str) -> Self {
         run("dmsetup", &["create", name, "--table", table]);
         Self(name)
     }
@@ -253,27 +378,6 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         let removed = succeeds("dmsetup", &["remove", self.0]);
         assert!(removed || std::thread::panicking(), "remove {}", self.0);
-    }
-}
-
-/// How many hash blocks a prefetch reads at once, in bytes of data blocks; the default again when
-/// dropped.
-pub struct PrefetchCluster;
-
-const PREFETCH_CLUSTER: &str = "/sys/module/dm_verity/parameters/prefetch_cluster";
-
-impl PrefetchCluster {
-    /// The smallest: a cold cache then stays cold for most of a load.
-    pub fn smallest() -> Self {
-        run("modprobe", &["dm_verity"]);
-        fs::write(PREFETCH_CLUSTER, "4096").expect("set prefetch_cluster");
-        Self
-    }
-}
-
-impl Drop for PrefetchCluster {
-    fn drop(&mut self) {
-        fs::write(PREFETCH_CLUSTER, "262144").expect("set prefetch_cluster");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::behaviour::assert_refuses;
 use crate::device::{Backing, Mapped, Verity};
 use crate::load::RandomReads;
 use crate::screen::Screen;
-use crate::shell::{run, succeeds};
+use crate::shell::run;
 use crate::tracer::Tracer;
 
 const PLAIN: &str = "plain";
@@ -243,64 +243,24 @@ fn every_field_is_what_dmsetup_and_veritysetup_say() {
 }
 
 /// RAM disks with an ext4 file system, its hashes and its parity.
-struct Formatted {
-    root_hash: String,
-}
-
-impl Formatted {
-    const OPEN: [&str; 4] = ["open", "/dev/ram0", PLAIN, "/dev/ram1"];
-
-    fn new() -> Self {
-        if succeeds("test", &["-b", "/dev/ram0"]) {
-            run("rmmod", &["brd"]);
-        }
-        run("modprobe", &["brd", "rd_nr=3", "rd_size=8192"]);
-        run(
-            "mke2fs",
-            &[
-                "-q",
-                "-t",
-                "ext4",
-                "-O",
-                "^has_journal",
-                "-b",
-                "4096",
-                "/dev/ram0",
-            ],
-        );
-        let printed = run(
-            "veritysetup",
-            &[
-                "format",
-                "/dev/ram0",
-                "/dev/ram1",
-                "--fec-device=/dev/ram2",
-                "--fec-roots=4",
-                "--salt=-",
-                "--hash=sha512",
-            ],
-        );
-        let root_hash = printed.lines().find_map(|it| it.strip_prefix("Root hash:"));
-        let root_hash = root_hash.expect("a root hash").trim().to_owned();
-        Self { root_hash }
-    }
-
-    fn open(&self, options: &[&str]) -> Verity {
-        let root_hash = [self.root_hash.as_str()];
-        run(
-            "veritysetup",
-            &[&Self::OPEN[..], &root_hash, options].concat(),
-        );
-        Verity::named(PLAIN)
-    }
+fn formatted() -> Backing {
+    let disks = Backing::ram_disks(3, 8_192);
+    let file_system = ["-q", "-t", "ext4", "-O", "^has_journal", "-b", "4096"];
+    run("mke2fs", &[&file_system[..], &["/dev/ram0"]].concat());
+    disks.format(&[
+        "--fec-device=/dev/ram2",
+        "--fec-roots=4",
+        "--salt=-",
+        "--hash=sha512",
+    ])
 }
 
 /// Forward error correction, no salt and a long hash; what was repaired is counted on Linux 7.
 #[test]
 fn forward_error_correction() {
-    let formatted = Formatted::new();
+    let formatted = formatted();
     let with_fec = ["--fec-device=/dev/ram2", "--fec-roots=4"];
-    let verity = formatted.open(&with_fec);
+    let verity = formatted.open_with(PLAIN, &with_fec);
     assert_is_what_dmsetup_says(PLAIN);
     assert_is_what_veritysetup_says(PLAIN);
     let fec = device(PLAIN)["options"]["fec"].clone();
@@ -309,8 +269,8 @@ fn forward_error_correction() {
     assert_eq!(device(PLAIN).get("salt"), None);
     verity.close();
 
-    Backing::at("/dev/ram0", "/dev/ram1").corrupt(7);
-    let verity = formatted.open(&with_fec);
+    formatted.corrupt(7);
+    let verity = formatted.open_with(PLAIN, &with_fec);
     assert!(verity.reads_block(7), "it is repaired");
     assert_is_what_dmsetup_says(PLAIN);
     let corrected = device(PLAIN)["fec_corrected"].as_u64();
@@ -320,7 +280,7 @@ fn forward_error_correction() {
     }
     verity.close();
 
-    let verity = formatted.open(&[]);
+    let verity = formatted.open_with(PLAIN, &[]);
     assert!(!verity.reads_block(7), "nothing repairs it");
     assert_eq!(device(PLAIN)["status"], "corruption");
     assert_is_what_dmsetup_says(PLAIN);
@@ -387,8 +347,8 @@ fn verity_trace(arguments: &[&str]) -> Command {
 /// The verity device itself, then a device that lies on it.
 #[test]
 fn a_mount_point_selects_what_it_lies_on() {
-    let formatted = Formatted::new();
-    let verity = formatted.open(&[]);
+    let formatted = formatted();
+    let verity = formatted.open_with(PLAIN, &[]);
     let _other = Backing::virtio().open("other", false);
     assert_is_selected_where_mounted(&verity.path());
     let table = format!("0 16384 linear {} 0", verity.path());

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
-use crate::device::{Backing, PrefetchCluster};
+use crate::device::Backing;
+use crate::knobs::PrefetchCluster;
 use crate::load::RandomReads;
 use crate::shell::run;
 use crate::tracer::{Document, Tracer};

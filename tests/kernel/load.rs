@@ -1,17 +1,31 @@
 //! Loads, made and counted by fio.
 
+use std::process::{Child, Command, Stdio};
+
 use serde_json::Value;
 
 use crate::device::Verity;
-use crate::shell::run;
+use crate::shell::{run, wait_until};
 
 /// Random direct reads with libaio.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomReads {
+    /// By all jobs together.
     pub count: u64,
     pub kib: u64,
     pub depth: u64,
+    pub jobs: u64,
 }
+
+/// What all loads have in common.
+const COMMON: [&str; 6] = [
+    "--direct=1",
+    "--ioengine=libaio",
+    "--norandommap",
+    "--randseed=1",
+    "--thread",
+    "--output-format=json",
+];
 
 impl RandomReads {
     /// 4 KiB at queue depth 8.
@@ -20,6 +34,7 @@ impl RandomReads {
             count,
             kib: 4,
             depth: 8,
+            jobs: 1,
         }
     }
 
@@ -33,29 +48,68 @@ impl RandomReads {
 
     /// Runs them on a device; returns how many fio says it did.
     pub fn on(self, device: &Verity) -> u64 {
-        let text = run(
-            "fio",
-            &[
-                "--name=load",
-                "--rw=randread",
-                "--direct=1",
-                "--ioengine=libaio",
-                "--norandommap",
-                "--randseed=1",
-                "--thread",
-                "--output-format=json",
-                &format!("--filename={}", device.path()),
-                &format!("--bs={}k", self.kib),
-                &format!("--iodepth={}", self.depth),
-                &format!("--number_ios={}", self.count),
-                "--size=64m",
-                "--io_size=100g",
-            ],
-        );
-        let start = text.find('{').expect("fio prints JSON");
-        let report: Value = serde_json::from_str(&text[start..]).expect("fio prints JSON");
-        let job = &report["jobs"][0];
-        assert_eq!(job["error"], 0, "fio: {job}");
-        job["read"]["total_ios"].as_u64().expect("a count")
+        let options = [
+            "--name=load",
+            "--rw=randread",
+            "--group_reporting",
+            &format!("--filename={}", device.path()),
+            &format!("--bs={}k", self.kib),
+            &format!("--iodepth={}", self.depth),
+            &format!("--numjobs={}", self.jobs),
+            &format!("--number_ios={}", self.count / self.jobs),
+            "--io_size=100g",
+        ];
+        total_ios(&run("fio", &[&COMMON[..], &options].concat()))
+    }
+}
+
+/// What fio says it did without an error, over all its jobs.
+fn total_ios(text: &str) -> u64 {
+    let start = text.find('{').expect("fio prints JSON");
+    let report: Value = serde_json::from_str(&text[start..]).expect("fio prints JSON");
+    let jobs = report["jobs"].as_array().expect("jobs");
+    jobs.iter()
+        .map(|job| {
+            assert_eq!(job["error"], 0, "fio: {job}");
+            job["read"]["total_ios"].as_u64().expect("a count")
+        })
+        .sum()
+}
+
+/// fio, reading until it is stopped.
+pub struct Running<'a> {
+    fio: Child,
+    device: &'a Verity,
+}
+
+impl<'a> Running<'a> {
+    /// Returns once the device has been read from.
+    pub fn start(device: &'a Verity, jobs: &[&str]) -> Self {
+        let file = format!("--filename={}", device.path());
+        let common = [&COMMON[..], &["--time_based", "--runtime=1h", &file]].concat();
+        let fio = Command::new("fio")
+            .args([&common, jobs].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("fio");
+        let running = Self { fio, device };
+        running.run_for(1);
+        running
+    }
+
+    /// Returns once so many more reads have finished.
+    pub fn run_for(&self, reads: u64) {
+        let before = self.device.counts();
+        wait_until("fio has read on", || {
+            self.device.counts().since(before).reads >= reads
+        });
+    }
+
+    /// Ends it and waits for its last read.
+    pub fn stop(self) {
+        run("kill", &["-INT", &self.fio.id().to_string()]);
+        let output = self.fio.wait_with_output().expect("fio");
+        // What fio ends with when it was told to (`fio_backend`, backend.c).
+        assert_eq!(output.status.code(), Some(128));
     }
 }

@@ -12,13 +12,18 @@ mod device;
 mod devices;
 mod full;
 mod hash_cache;
+mod knobs;
+mod lifetime;
 mod load;
+mod oracle;
 mod placement;
+mod plan;
 mod queues;
 mod screen;
 mod self_cost;
 mod shell;
 mod stages;
+mod storm;
 mod tracer;
 
 /// The lab kernel that the suite runs on.

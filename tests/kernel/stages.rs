@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
-use crate::device::{Backing, PrefetchCluster};
+use crate::device::Backing;
+use crate::knobs::PrefetchCluster;
 use crate::load::RandomReads;
 use crate::tracer::{Document, Tracer};
 

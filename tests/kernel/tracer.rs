@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use crate::LabKernel;
+
 /// `verity-trace export --once`, watching.
 pub struct Tracer {
     child: Child,
@@ -112,19 +114,77 @@ impl Document {
         self.0["records"].as_array().expect("records")
     }
 
-    /// Exactly these I/Os, every event of each seen, and nothing lost or left.
-    pub fn assert_exact(&self, name: &str, ios: u64) {
+    /// The sum of what became of what was mapped, which at rest is what was mapped.
+    pub fn became(&self) -> u64 {
+        ["finished", "rejected", "in_flight", "lost"]
+            .map(|what| self.mapped(what))
+            .into_iter()
+            .sum()
+    }
+
+    /// A number of the account.
+    pub fn mapped(&self, what: &str) -> u64 {
+        let account = &self.0["account"];
+        account[what]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{account}"))
+    }
+
+    /// At rest: everything that was mapped is accounted for, each count kept on its own.
+    pub fn assert_conserved(&self) {
+        let account = &self.0["account"];
+        assert_eq!(self.mapped("mapped"), self.became(), "{account}");
+        let cpus = self.0["cpus"].as_array().expect("CPUs");
+        let mapped = cpus.iter().filter_map(|cpu| cpu["mapped"].as_u64());
+        assert_eq!(mapped.sum::<u64>(), self.mapped("mapped"), "{account}");
+    }
+
+    /// A kind of loss; absent means that there was none.
+    pub fn loss(&self, kind: &str) -> u64 {
+        self.0["loss"][kind].as_u64().unwrap_or(0)
+    }
+
+    /// The same of a load with more tasks than CPUs. A kernel that preempts tasks anywhere, as 7.3 does,
+    /// can do so before a program has forbidden that; where both copies of a program are caught like
+    /// this, an event goes unseen. It is counted, and so is what it is missing from. Records may find no
+    /// room meanwhile.
+    pub fn assert_accounted(&self, name: &str, ios: u64) {
+        let (count, loss) = (|field| self.count(name, field), &self.0["loss"]);
+        let unended = self.loss("start-without-finish") + count("in_flight");
+        let unseen = self.loss("finish-without-start") + unended;
+        assert_eq!(count("ios") + unseen, ios, "{loss}");
+        let missed = self.loss("recursion");
+        assert!(unseen + count("incomplete") <= missed, "{loss}");
+        if missed > 0 {
+            eprintln!("of {ios} I/Os: {loss}");
+            assert_eq!(LabKernel::running(), LabKernel::Inline, "{loss}");
+        }
+        let kinds = [
+            "start-without-finish",
+            "finish-without-start",
+            "recursion",
+            "ring-full",
+        ];
+        let known: u64 = kinds.map(|kind| self.loss(kind)).into_iter().sum();
+        assert_eq!(self.0["lost"], known, "{loss}");
+        self.assert_conserved();
+    }
+
+    /// Exactly these I/Os and refused maps, every event of each seen and nothing left.
+    pub fn assert_counted(&self, name: &str, ios: u64, rejected: u64) {
         let device = self.device(name);
         let facts =
             ["ios", "rejected", "incomplete", "in_flight"].map(|field| device[field].as_u64());
-        assert_eq!(
-            facts,
-            [Some(ios), Some(0), Some(0), Some(0)],
-            "{}",
-            self.0["loss"]
-        );
+        let expected = [ios, rejected, 0, 0].map(Some);
+        assert_eq!(facts, expected, "{name}: {}", self.0["loss"]);
+    }
+
+    /// Exactly these I/Os, every event of each seen, and nothing lost or left.
+    pub fn assert_exact(&self, name: &str, ios: u64) {
+        self.assert_counted(name, ios, 0);
         assert_eq!(self.0["lost"], 0, "{}", self.0["loss"]);
         assert_eq!(self.0["before_attach"], 0);
+        self.assert_conserved();
         assert!(self.0.get("other").is_none(), "{}", self.0["other"]);
     }
 }

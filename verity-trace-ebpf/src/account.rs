@@ -5,13 +5,15 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use verity_trace_ebpf::context::Context;
 use verity_trace_ebpf::counters::{
-    DeviceCounters, class_number, completion_index, context_index, counters_index, histogram_index,
-    outcome_index, size_number,
+    DeviceCounters, class_number, context_index, counters_index, outcome_index, size_number,
 };
+use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::Loss;
-use verity_trace_ebpf::placement::{Placement, Stage, pair};
-use verity_trace_ebpf::record::{CLOCK, FEC, INCOMPLETE, INLINE_ATTEMPT, RECHECKED, Record};
-use verity_trace_ebpf::slot;
+use verity_trace_ebpf::placement::{Placement, Stage, VERIFIED_STAGES, pair};
+use verity_trace_ebpf::record::{
+    CLOCK, FEC, Finish, INCOMPLETE, INLINE_ATTEMPT, RECHECKED, Record,
+};
+use verity_trace_ebpf::slot::{SLOTS, slot};
 
 use crate::cpu::{self, ThisCpu};
 use crate::maps::{COUNTERS, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
@@ -36,106 +38,179 @@ pub fn rejected(device_slot: u32) {
     }
 }
 
-/// A finished I/O.
+/// A finished I/O. Nothing knows it any more when this returns.
 #[inline(always)]
-pub fn finished(device_slot: u32, placement: Placement, record: &Record) {
-    if let Some(counters) = device(device_slot) {
+pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &Finish) {
+    let device_slot = state.device_slot();
+    let index = counters_index(device_slot, shard(), setting!(shards) as u32);
+    if let (Some(counters), Some(histograms)) =
+        (COUNTERS.get_ptr_mut(index), HISTOGRAMS.get_ptr_mut(index))
+    {
         // SAFETY: pointers to fields of a valid value, with indices of the arrays' own enums.
         unsafe {
             let number = placement.number();
-            let size = size_number(record.bytes);
-            let class = class_number(record.ioprio);
+            let size = size_number(state.bytes());
+            let class = class_number(state.ioprio());
             add_at(
                 &raw mut (*counters).outcomes,
-                outcome_index(size, class, record.outcome),
+                outcome_index(size, class, finish.outcome),
                 1,
             );
-            add_at(&raw mut (*counters).bytes, number, u64::from(record.bytes));
-            let completion = completion_index(number, usize::from(record.completion));
-            add_at(&raw mut (*counters).completions, completion, 1);
-            let context = context_index(number, usize::from(record.context));
+            add_at(&raw mut (*counters).bytes, number, u64::from(state.bytes()));
+            let (completion, context) = (finish.completion.into(), finish.context.into());
+            let context = context_index(number, completion, context);
             add_at(&raw mut (*counters).contexts, context, 1);
-            if let Placement::Fallback = placement {
-                let context = usize::from(record.attempt_context);
-                add_at(&raw mut (*counters).attempt_contexts, context, 1);
-            }
-            if record.status != 0 {
+            if finish.status != 0 {
                 add_at(&raw mut (*counters).failed, number, 1);
-                remember_failure(device_slot, record);
+                remember_failure(device_slot, state.sector(), finish.status);
             }
-            if record.has(RECHECKED) {
-                add(&raw mut (*counters).rechecked, 1);
-            }
-            if record.has(FEC) {
-                add(&raw mut (*counters).fec, 1);
-            }
-            if record.has(INCOMPLETE) {
-                add(&raw mut (*counters).incomplete, 1);
-            }
-            if let Placement::Fallback = placement
-                && record.has(INLINE_ATTEMPT)
-            {
-                add(&raw mut (*counters).inline_attempts, 1);
+            if finish.flags != 0 {
+                count_flags(counters, placement, finish);
             }
         }
-        // Written out, so that every stage is a constant to the compiler: the verifier accepts no
-        // index into the record that it cannot bound.
         let stages = Stages {
-            device_slot,
-            placement,
-            counters,
+            // SAFETY: a pointer to a field of a valid value.
+            sums: unsafe { &raw mut (*counters).sum_ns }.cast(),
+            slots: histograms.cast(),
         };
-        stages.count(Stage::Device, record);
-        stages.count(Stage::Wait, record);
-        stages.count(Stage::Attempt, record);
-        stages.count(Stage::RetryWait, record);
-        stages.count(Stage::Verify, record);
-        stages.count(Stage::Total, record);
+        // Written out, so that every stage and pair is a constant to the compiler: the verifier accepts
+        // no index that it cannot bound.
+        match placement {
+            Placement::Kverityd | Placement::Bh | Placement::Inline => {
+                // What `pair` gives for these, without a branch for each.
+                let first = placement.number() * VERIFIED_STAGES.len();
+                let stages = stages.from(first);
+                stages.count::<0>(finish.stage_ns(VERIFIED_STAGES[0]));
+                stages.count::<1>(finish.stage_ns(VERIFIED_STAGES[1]));
+                stages.count::<2>(finish.stage_ns(VERIFIED_STAGES[2]));
+                stages.count::<3>(finish.stage_ns(VERIFIED_STAGES[3]));
+            }
+            Placement::Fallback => {
+                let context = usize::from(finish.attempt_context);
+                // SAFETY: as above.
+                unsafe { add_at(&raw mut (*counters).attempt_contexts, context, 1) };
+                stages.count::<{ number(Placement::Fallback, Stage::Device) }>(
+                    finish.stage_ns(Stage::Device),
+                );
+                stages.count::<{ number(Placement::Fallback, Stage::Wait) }>(
+                    finish.stage_ns(Stage::Wait),
+                );
+                stages.count::<{ number(Placement::Fallback, Stage::Attempt) }>(
+                    finish.stage_ns(Stage::Attempt),
+                );
+                stages.count::<{ number(Placement::Fallback, Stage::RetryWait) }>(
+                    finish.stage_ns(Stage::RetryWait),
+                );
+                stages.count::<{ number(Placement::Fallback, Stage::Verify) }>(
+                    finish.stage_ns(Stage::Verify),
+                );
+                stages.count::<{ number(Placement::Fallback, Stage::Total) }>(
+                    finish.stage_ns(Stage::Total),
+                );
+            }
+            Placement::None => {
+                stages.count::<{ number(Placement::None, Stage::Device) }>(
+                    finish.stage_ns(Stage::Device),
+                );
+                stages.count::<{ number(Placement::None, Stage::Total) }>(
+                    finish.stage_ns(Stage::Total),
+                );
+            }
+        }
     }
-    if record.has(CLOCK) {
+    count_softirq(this, placement, finish);
+    if setting!(records) != 0 && sampling::is_sent(state.seq()) {
+        // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this
+        // program.
+        if let Some(mut entry) = RECORDS.reserve::<Record>(0) {
+            entry.write(state.record(finish));
+            entry.submit(BPF_RB_NO_WAKEUP.into());
+        } else {
+            lose(Loss::RingFull);
+        }
+    }
+}
+
+/// What the flags of an I/O say, which most have none of.
+///
+/// # Safety
+///
+/// `counters` points to a valid value.
+#[inline(always)]
+unsafe fn count_flags(counters: *mut DeviceCounters, placement: Placement, finish: &Finish) {
+    // SAFETY: pointers to fields of a valid value.
+    unsafe {
+        if finish.has(RECHECKED) {
+            add(&raw mut (*counters).rechecked, 1);
+        }
+        if finish.has(FEC) {
+            add(&raw mut (*counters).fec, 1);
+        }
+        if finish.has(INCOMPLETE) {
+            add(&raw mut (*counters).incomplete, 1);
+        }
+        if let Placement::Fallback = placement
+            && finish.has(INLINE_ATTEMPT)
+        {
+            add(&raw mut (*counters).inline_attempts, 1);
+        }
+    }
+    if finish.has(CLOCK) {
         lose(Loss::Clock);
     }
-    count_softirq(placement, record);
-    // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this program.
-    if setting!(records) != 0
-        && sampling::is_sent(record.seq)
-        && RECORDS
-            .output::<Record>(record, BPF_RB_NO_WAKEUP.into())
-            .is_err()
-    {
-        lose(Loss::RingFull);
-    }
+}
+
+/// The number of a pair that exists.
+const fn number(placement: Placement, stage: Stage) -> usize {
+    pair(placement, stage).expect("a pair that exists")
 }
 
 /// Where the stages of one I/O are counted.
 struct Stages {
-    device_slot: u32,
-    placement: Placement,
-    counters: *mut DeviceCounters,
+    sums: *mut u64,
+    slots: *mut u64,
 }
 
 impl Stages {
+    /// The same with another pair as number 0, one of those that are verified once.
     #[inline(always)]
-    fn count(&self, stage: Stage, record: &Record) {
-        if let Some(pair) = pair(self.placement, stage)
-            && let Some(ns) = record.stage_ns(stage)
-        {
-            // SAFETY: a pointer to a field of a valid value.
-            add_at(unsafe { &raw mut (*self.counters).sum_ns }, pair, ns);
-            count_duration(self.device_slot, pair, ns);
+    fn from(self, first: usize) -> Self {
+        // The mask is for the verifier.
+        let first = opaque(first as u64) as usize & 0xf;
+        // SAFETY: pointers to elements of valid values, which have 4 pairs more.
+        unsafe {
+            Self {
+                sums: self.sums.add(first),
+                slots: self.slots.add(first * SLOTS),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count<const PAIR: usize>(&self, ns: Option<u64>) {
+        let Some(ns) = ns else {
+            return;
+        };
+        let slot = opaque(slot(ns) as u64) as usize;
+        if slot < SLOTS {
+            // SAFETY: pointers to elements of valid values; the index was checked.
+            unsafe {
+                add(self.sums.add(PAIR), ns);
+                add(self.slots.add(PAIR * SLOTS + slot), 1);
+            }
         }
     }
 }
 
 /// Keeps where a device failed first.
 #[inline(always)]
-fn remember_failure(device_slot: u32, record: &Record) {
+fn remember_failure(device_slot: u32, sector: u64, status: u8) {
     if let Some(first) = FIRST_FAILURES.get_ptr_mut(device_slot) {
         // SAFETY: pointers to fields of a valid value; only who takes it writes the rest.
         unsafe {
             if compare_and_set(&raw mut (*first).is_taken, 0, 1) {
-                (*first).sector = record.sector;
-                (*first).status = u64::from(record.status);
+                (*first).sector = sector;
+                (*first).status = u64::from(status);
                 compare_and_set(&raw mut (*first).is_written, 0, 1);
             }
         }
@@ -143,28 +218,16 @@ fn remember_failure(device_slot: u32, record: &Record) {
 }
 
 #[inline(always)]
-fn count_softirq(placement: Placement, record: &Record) {
+fn count_softirq(this: ThisCpu, placement: Placement, finish: &Finish) {
     let (context, stage) = match placement {
-        Placement::Fallback => (record.attempt_context, Stage::Attempt),
-        _ => (record.context, Stage::Verify),
+        Placement::Fallback => (finish.attempt_context, Stage::Attempt),
+        _ => (finish.context, Stage::Verify),
     };
     if [Context::Softirq as u8, Context::Ksoftirqd as u8].contains(&context)
-        && let (Some(ns), Some(cpu)) = (record.stage_ns(stage), ThisCpu::get())
+        && let Some(ns) = finish.stage_ns(stage)
     {
-        cpu.add_softirq_verification(ns);
+        this.add_softirq_verification(ns);
         queues::verified_in_softirq(ns);
-    }
-}
-
-#[inline(always)]
-fn count_duration(device_slot: u32, pair: usize, ns: u64) {
-    let index = histogram_index(device_slot, pair, shard(), setting!(shards) as u32);
-    if let Some(slots) = HISTOGRAMS.get_ptr_mut(index) {
-        let slot = slot::slot(ns);
-        if slot < slot::SLOTS {
-            // SAFETY: a pointer to an element of a valid value; the index was checked.
-            add(unsafe { (&raw mut *slots).cast::<u64>().add(slot) }, 1);
-        }
     }
 }
 

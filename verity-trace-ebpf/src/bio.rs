@@ -2,19 +2,21 @@
 //! data device completed it.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm};
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use aya_log_ebpf::warn;
 use verity_trace_ebpf::counters::{Hook, Scratch};
 use verity_trace_ebpf::in_flight::Begin;
 use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::record::COMMAND_BYTES;
 use verity_trace_ebpf::settings::OTHER_SLOT;
 
 use crate::account;
 use crate::cpu::{self, FIRST, SECOND, ThisCpu};
-use crate::maps::{DEVICES, FREE_SLOTS, MAPPING, setting};
+use crate::limits::limit_of;
+use crate::maps::{DEVICES, FREE_SLOTS, GENERATION, MAPPING, setting};
 use crate::memory::{Memory, Typed, Untyped, scalar_arg};
 use crate::places::{self, Claim};
 use crate::task;
@@ -123,21 +125,23 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
         let begin = Begin {
             seq: this.next_seq::<COPY>(),
             device,
-            device_slot: slot_of(device),
+            device_slot: slot_of(this, device),
             sector: M::read(bio, setting!(bio_sector)),
             bytes: M::read(bio, setting!(bio_size)),
             ioprio: M::read(bio, setting!(bio_ioprio)),
             read_ahead: u64::from(opf) & setting!(read_ahead_mask) != 0,
-            submitter: (bpf_get_current_pid_tgid() >> 32) as u32,
             cpu: cpu::number(),
         };
         // SAFETY: the place belongs to this I/O.
         let state = unsafe { &mut *place.state };
         state.begin(cpu::now(), &begin);
         if setting!(records) != 0 {
+            let submitter = (bpf_get_current_pid_tgid() >> 32) as u32;
             // SAFETY: the helper has no preconditions.
             let cgroup = unsafe { bpf_get_current_cgroup_id() };
-            state.submitted_by(bpf_get_current_comm().unwrap_or_default(), cgroup);
+            let command = state.submitted_by(submitter, cgroup);
+            // SAFETY: the helper fills what it is given.
+            unsafe { bpf_get_current_comm(command.as_mut_ptr().cast(), COMMAND_BYTES as u32) };
         }
     });
 }
@@ -167,8 +171,15 @@ fn complete<M: Memory, const COPY: usize>(bio: u64) {
     cpu::take_turn::<M, COPY>(Hook::EndIo, io, move |this| {
         let is_news = places::find(io).is_none_or(|place| {
             let completion = task::completion(this, M::IS_TYPED);
+            let status = M::read(bio, setting!(bio_status));
             // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
-            unsafe { (*place.state).complete(cpu::now(), cpu::number(), completion) }
+            let state = unsafe { &mut *place.state };
+            // The kernel is about to read the same.
+            let limit = this
+                .has_option()
+                .then(|| limit_of(state.ioprio()))
+                .flatten();
+            state.complete(cpu::now(), cpu::number(), completion, status, limit)
         });
         if is_news {
             this.took_over::<COPY>(Hook::EndIo);
@@ -188,7 +199,21 @@ fn io_of_bio<M: Memory>(target: u64, bio_address: u64) -> u64 {
 
 /// The slot of a device; a new one takes a free slot.
 #[inline(always)]
-fn slot_of(device: u32) -> u32 {
+fn slot_of(this: ThisCpu, device: u32) -> u32 {
+    let generation = GENERATION.get(0).copied().unwrap_or(0);
+    if let Some(slot) = this.slot_of(device, generation) {
+        return slot;
+    }
+    let slot = look_up_slot_of(device);
+    // What found no room shall look again: a slot may be free by then.
+    if slot != OTHER_SLOT {
+        this.keep_slot(device, slot, generation);
+    }
+    slot
+}
+
+#[inline(always)]
+fn look_up_slot_of(device: u32) -> u32 {
     // SAFETY: a slot is written once, before anybody can find it.
     if let Some(slot) = unsafe { DEVICES.get(&device) } {
         return *slot;

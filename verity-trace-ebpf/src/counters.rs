@@ -6,26 +6,28 @@ use bytemuck::{Pod, Zeroable};
 use crate::context::{Completion, Context};
 use crate::placement::{PAIRS, Placement};
 use crate::reason::{ALL_OUTCOMES, OUTCOMES};
-use crate::record::Record;
-use crate::slot::SLOTS;
+use crate::record::Finish;
+use crate::slot::{SLOTS, highest_bit};
 
-/// How often each slot was hit, for one device, one pair of placement and stage, and one shard.
-pub type Slots = [u64; SLOTS];
+/// How often each slot was hit, for one device and one shard: [`SLOTS`] for each pair of placement and
+/// stage.
+pub type Histograms = [u64; PAIRS * SLOTS];
 
-/// Where the counters of a device slot are in the map of counters.
+/// How long verifications were queued on one workqueue, as the workqueue's tracepoints tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct QueueDelays {
+    /// Their sum, in nanoseconds.
+    pub sum_ns: u64,
+    /// How often each slot was hit.
+    pub slots: [u64; SLOTS],
+}
+
+/// Where a device slot is in the maps of counters and of histograms.
 #[must_use]
 #[inline(always)]
 pub const fn counters_index(device_slot: u32, shard: u32, shards: u32) -> u32 {
     device_slot * shards + shard
-}
-
-/// Where the histogram of a device slot and a pair of placement and stage is in the map of
-/// histograms.
-#[must_use]
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a pair is below PAIRS")]
-pub const fn histogram_index(device_slot: u32, pair: usize, shard: u32, shards: u32) -> u32 {
-    (device_slot * PAIRS as u32 + pair as u32) * shards + shard
 }
 
 /// How many sizes of I/Os are told apart, by powers of two.
@@ -44,7 +46,7 @@ pub const CLASS_SHIFT: u16 = 13;
 #[must_use]
 #[inline(always)]
 pub const fn size_number(bytes: u32) -> usize {
-    let number = (bytes | 1).ilog2().saturating_sub(SMALLEST_SIZE_BIT) as usize;
+    let number = highest_bit((bytes >> SMALLEST_SIZE_BIT) as u64) as usize;
     if number < SIZES { number } else { SIZES - 1 }
 }
 
@@ -69,18 +71,12 @@ pub const fn outcome_index(size: usize, class: usize, outcome: u8) -> usize {
     (size * CLASSES + class) * OUTCOME_SLOTS + outcome as usize
 }
 
-/// Where a placement and the context of its completion are counted in [`DeviceCounters::completions`].
+/// Where a placement with the contexts of its completion and its verification is counted in
+/// [`DeviceCounters::contexts`].
 #[must_use]
 #[inline(always)]
-pub const fn completion_index(placement: usize, completion: usize) -> usize {
-    placement * Completion::COUNT + completion
-}
-
-/// Where a placement and the context of its verification are counted in [`DeviceCounters::contexts`].
-#[must_use]
-#[inline(always)]
-pub const fn context_index(placement: usize, context: usize) -> usize {
-    placement * CONTEXT_SLOTS + context
+pub const fn context_index(placement: usize, completion: usize, context: usize) -> usize {
+    (placement * Completion::COUNT + completion) * CONTEXT_SLOTS + context
 }
 
 /// The counters of one device in one shard.
@@ -105,10 +101,8 @@ pub struct DeviceCounters {
     pub failed: [u64; PLACEMENT_SLOTS],
     /// Nanoseconds, by pair of placement and stage.
     pub sum_ns: [u64; PAIRS.next_power_of_two()],
-    /// I/Os finished, by [`completion_index`].
-    pub completions: [u64; PLACEMENT_SLOTS * Completion::COUNT],
     /// I/Os finished, by [`context_index`].
-    pub contexts: [u64; PLACEMENT_SLOTS * CONTEXT_SLOTS],
+    pub contexts: [u64; PLACEMENT_SLOTS * Completion::COUNT * CONTEXT_SLOTS],
     /// Fallbacks, by the context of their attempt.
     pub attempt_contexts: [u64; CONTEXT_SLOTS],
 }
@@ -212,10 +206,17 @@ pub struct CpuCounters {
 pub struct CpuState {
     /// When the softirq that runs now was entered.
     pub softirq_entered_at: u64,
-    /// The task that it runs in, by address.
+    /// 1 once a verification here was one of a device with the option. It lies between two fields that
+    /// become 0 at once, since the compiler would call a function for that.
+    pub has_option: u64,
+    /// The task that the softirq runs in, by address.
     pub softirq_task: u64,
-    /// The I/O that each copy for `verity_finish_io` accounts for.
-    pub results: [Record; 2],
+    /// What became of the I/O that each copy for `verity_finish_io` accounts for.
+    pub results: [Finish; 2],
+    /// The device that this CPU saw an I/O of last, with its slot in the upper half.
+    pub device: u64,
+    /// What user space had called the slots' current generation then, plus 1.
+    pub generation: u64,
     /// Where a pointer becomes a number.
     pub scratch: [u64; Scratch::COUNT],
     /// By [`Hook`]: what the first copy of a program has handled and the second not yet seen.

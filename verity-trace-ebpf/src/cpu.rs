@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use verity_trace_ebpf::counters::{CpuCounters, Hook, Scratch};
 use verity_trace_ebpf::in_flight::Verification;
-use verity_trace_ebpf::record::Record;
+use verity_trace_ebpf::record::Finish;
 use verity_trace_ebpf::settings::{
     IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
 };
@@ -82,16 +82,20 @@ fn without_preemption(run: impl FnOnce()) {
 /// not run for it.
 #[inline(always)]
 pub fn take_turn<M: Memory, const COPY: usize>(hook: Hook, key: u64, run: impl FnOnce(ThisCpu)) {
-    let Some(this) = ThisCpu::get() else {
-        return;
-    };
-    if !this.is_turn_of::<COPY>(hook, key) {
-        return;
-    }
-    if M::IS_TYPED {
+    let turn = || ThisCpu::get().filter(|this| this.is_turn_of::<COPY>(hook, key));
+    if !M::IS_TYPED {
+        if let Some(this) = turn() {
+            run(this);
+        }
+    } else if COPY == FIRST {
+        // All of it: a task that is preempted inside the program makes it miss others.
+        without_preemption(|| {
+            if let Some(this) = turn() {
+                run(this);
+            }
+        });
+    } else if let Some(this) = turn() {
         without_preemption(|| run(this));
-    } else {
-        run(this);
     }
 }
 
@@ -126,17 +130,50 @@ impl ThisCpu {
         }
     }
 
-    /// Puts a record where the verifier knows nothing of what it holds: otherwise it would walk through
+    /// Puts what became of an I/O where the verifier knows nothing of what it holds: otherwise it would walk through
     /// the accounting once for each way in which a record can come about.
     #[inline(always)]
-    pub fn put<const COPY: usize>(self, record: &Record) -> *const Record {
+    pub fn put<const COPY: usize>(self, finish: &Finish) -> *const Finish {
         // SAFETY: as in `is_turn_of`; each copy has its own, and a program never interrupts itself.
         unsafe {
             let mut result = &raw mut (*self.0).now.results[COPY];
-            result.write(*record);
+            result.write(*finish);
             // Without this the compiler remembers what it wrote.
             asm!("{0} = {0}", inout(reg) result, options(preserves_flags, nostack));
             result
+        }
+    }
+
+    /// Whether a verification here was one of a device with the option.
+    #[inline(always)]
+    pub fn has_option(self) -> bool {
+        // SAFETY: as in `is_turn_of`.
+        unsafe { (*self.0).now.has_option != 0 }
+    }
+
+    /// A device with the option was seen here.
+    #[inline(always)]
+    pub fn saw_option(self) {
+        // SAFETY: as in `is_turn_of`.
+        unsafe { (*self.0).now.has_option = 1 };
+    }
+
+    /// The slot of a device, if its I/O was the last one seen here in this generation of slots.
+    #[inline(always)]
+    pub fn slot_of(self, device: u32, generation: u64) -> Option<u32> {
+        // SAFETY: as in `is_turn_of`. A program that interrupts this one leaves a pair that belongs
+        // together, since the generation only changes when a device is gone.
+        let (known, since) = unsafe { ((*self.0).now.device, (*self.0).now.generation) };
+        (known as u32 == device && since == generation + 1).then_some((known >> 32) as u32)
+    }
+
+    /// Keeps a device's slot for the next I/O.
+    #[inline(always)]
+    pub fn keep_slot(self, device: u32, slot: u32, generation: u64) {
+        // SAFETY: as in `slot_of`.
+        unsafe {
+            (*self.0).now.device = u64::from(slot) << 32 | u64::from(device);
+            (*self.0).now.generation = generation + 1;
         }
     }
 

@@ -9,7 +9,8 @@ use crate::context::{Completion, Context};
 use crate::placement::{Placement, Stage};
 use crate::reason::{Reason, outcome};
 use crate::record::{
-    ABSENT, CLOCK, COMMAND_BYTES, FEC, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, RECHECKED, Record,
+    ABSENT, CLOCK, COMMAND_BYTES, FEC, Finish, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, RECHECKED,
+    Record,
 };
 
 /// A verification on kverityd began.
@@ -27,8 +28,8 @@ const NO_MEMORY: u16 = 1 << 12;
 /// A hash did not match, or a block could not be read.
 const MISMATCH: u16 = 1 << 11;
 
-/// It was queued on kverityd.
-const QUEUED: u16 = 1 << 10;
+/// The data device reported an error.
+const DEVICE_ERROR: u16 = 1 << 10;
 
 /// An attempt did not find a hash block in the cache.
 const CACHE_MISS: u16 = 1 << 9;
@@ -56,8 +57,6 @@ pub struct Begin {
     pub ioprio: u16,
     /// Whether it is read-ahead.
     pub read_ahead: bool,
-    /// Thread group of the submitter.
-    pub submitter: u32,
     /// CPU of the submitter.
     pub cpu: u16,
 }
@@ -94,14 +93,16 @@ pub struct Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct InFlight {
+    // What begins as 0 does not lie together: the compiler would call a function that writes one byte
+    // after the other.
     mapped_at: u64,
     completed_at: u64,
-    attempted_at: u64,
-    gave_up_at: u64,
-    verified_at: u64,
     seq: u64,
+    attempted_at: u64,
     sector: u64,
+    gave_up_at: u64,
     limit: u64,
+    verified_at: u64,
     cgroup: u64,
     command: [u8; COMMAND_BYTES],
     device: u32,
@@ -134,7 +135,6 @@ impl InFlight {
         self.device = begin.device;
         self.device_slot = begin.device_slot;
         self.bytes = begin.bytes;
-        self.submitter = begin.submitter;
         self.ioprio = begin.ioprio;
         self.submit_cpu = begin.cpu;
         self.complete_cpu = 0;
@@ -148,11 +148,13 @@ impl InFlight {
         self.mapped_at = now;
     }
 
-    /// Who submitted it, which only records tell.
+    /// Who submitted it, which only records tell: thread group and cgroup. Returns where the name of
+    /// the thread belongs.
     #[inline(always)]
-    pub fn submitted_by(&mut self, command: [u8; COMMAND_BYTES], cgroup: u64) {
-        self.command = command;
+    pub fn submitted_by(&mut self, submitter: u32, cgroup: u64) -> &mut [u8; COMMAND_BYTES] {
+        self.submitter = submitter;
         self.cgroup = cgroup;
+        &mut self.command
     }
 
     /// Nothing is in flight here any more.
@@ -168,31 +170,59 @@ impl InFlight {
         self.completed_at == 0 && self.attempted_at == 0 && self.verified_at == 0
     }
 
-    /// The data device completed it: `verity_end_io`. Returns whether this is news: each event is
-    /// handled once, however many copies of a program see it.
+    /// The data device completed it: `verity_end_io`. `status` is the data device's `blk_status_t`.
+    /// `limit` is how many bytes an I/O of its ioprio class may have to be verified in BH, absent
+    /// when it was not read. Returns whether this is news: each event is handled once, however many
+    /// copies of a program see it.
     #[inline(always)]
-    pub fn complete(&mut self, now: u64, cpu: u16, completion: Completion) -> bool {
+    pub fn complete(
+        &mut self,
+        now: u64,
+        cpu: u16,
+        completion: Completion,
+        status: u8,
+        limit: Option<u32>,
+    ) -> bool {
         let is_news = self.completed_at == 0;
         if is_news {
             self.completed_at = now;
             self.complete_cpu = cpu;
             self.completion = completion as u8;
+            if status != 0 {
+                self.flags |= DEVICE_ERROR;
+            }
+            self.limit_to(limit);
         }
         is_news
     }
 
-    /// It is queued on `kverityd`; after an attempt in softirq this is the attempt's end. `limit` is
-    /// how many bytes its ioprio class may have to be verified in BH, absent when it cannot be read.
+    /// Keeps the first limit that was read: the kernel's own look is nearest to it.
     #[inline(always)]
-    pub fn queue_on_kverityd(&mut self, now: u64, limit: Option<u32>) {
-        self.flags |= QUEUED;
-        if self.attempted_at != 0 {
-            if self.flags & KVERITYD == 0 && self.gave_up_at == 0 {
-                self.gave_up_at = now;
-            }
-        } else if let Some(limit) = limit {
+    fn limit_to(&mut self, limit: Option<u32>) {
+        if let Some(limit) = limit
+            && self.limit == NO_LIMIT
+        {
             self.limit = u64::from(limit);
         }
+    }
+
+    /// An attempt in softirq ends without a verdict; `no_memory` is whether it found no memory.
+    #[inline(always)]
+    pub fn give_up(&mut self, now: u64, no_memory: bool) {
+        if self.attempted_at != 0 && self.flags & KVERITYD == 0 && self.gave_up_at == 0 {
+            self.gave_up_at = now;
+            if no_memory {
+                self.flags |= NO_MEMORY;
+            }
+        }
+    }
+
+    /// It is queued on `kverityd`; after an attempt in softirq this is the attempt's end. `limit` is as
+    /// for [`InFlight::complete`].
+    #[inline(always)]
+    pub fn queue_on_kverityd(&mut self, now: u64, limit: Option<u32>) {
+        self.give_up(now, false);
+        self.limit_to(limit);
     }
 
     /// It is queued on the BH workqueue: its verification in BH is not the completion's. Where the
@@ -214,8 +244,8 @@ impl InFlight {
         }
     }
 
-    /// `verity_verify_io` begins, on a device whose table has the option or has not. Returns whether
-    /// this is news.
+    /// `verity_verify_io` begins, on a device whose table has the option or has not; `limit` is as for
+    /// [`InFlight::complete`]. Returns whether this is news.
     #[inline(always)]
     pub fn verify(
         &mut self,
@@ -224,6 +254,7 @@ impl InFlight {
         verification: Verification,
         context: Context,
         option: bool,
+        limit: Option<u32>,
     ) -> bool {
         if let Verification::Kverityd = verification {
             if self.flags & KVERITYD != 0 {
@@ -232,6 +263,7 @@ impl InFlight {
             self.flags |= KVERITYD;
             self.verified_at = now;
             self.context = context as u8;
+            self.limit_to(limit);
         } else {
             if self.attempted_at != 0 {
                 return false;
@@ -247,14 +279,6 @@ impl InFlight {
         }
         self.verify_cpu = cpu;
         true
-    }
-
-    /// The attempt found no memory.
-    #[inline(always)]
-    pub fn found_no_memory(&mut self) {
-        if self.flags & KVERITYD == 0 {
-            self.flags |= NO_MEMORY;
-        }
     }
 
     /// The attempt did not find a hash block in the cache.
@@ -279,22 +303,69 @@ impl InFlight {
         }
     }
 
-    /// `verity_finish_io` begins: the I/O becomes a record. `status` is a `blk_status_t`.
+    /// `verity_finish_io` begins: what became of the I/O. `status` is a `blk_status_t`.
     #[must_use]
     #[inline(always)]
-    pub fn finish(&self, now: u64, status: u8, rules: Rules) -> Record {
+    pub fn finish(&self, now: u64, status: u8, rules: Rules) -> Finish {
+        let placement = self.placement();
+        let timeline = self
+            .plain_timeline(placement, now)
+            .unwrap_or_else(|| self.timeline(placement, now, status));
+        let (context, attempt_context) = match placement {
+            Placement::Bh | Placement::Inline => (self.attempt_context, Context::Unknown as u8),
+            _ => (self.context, self.attempt_context),
+        };
+        Finish {
+            total_ns: timeline.total_ns,
+            stages_ns: timeline.stages_ns,
+            flags: self.flags & RECORDED | timeline.flags,
+            status,
+            placement: placement as u8,
+            outcome: outcome(placement, self.reason(placement, status, rules)),
+            completion: self.completion,
+            context,
+            attempt_context,
+        }
+    }
+
+    /// The stages of an I/O of which one verification and everything before it was seen in order, as
+    /// nearly always; absent for any other.
+    #[inline(always)]
+    fn plain_timeline(&self, placement: Placement, now: u64) -> Option<Timeline> {
+        let verified_at = match placement {
+            Placement::Bh | Placement::Inline => self.attempted_at,
+            Placement::Kverityd if self.flags & QUEUED_ON_BH == 0 => self.verified_at,
+            _ => return None,
+        };
+        let is_in_order = self.mapped_at <= self.completed_at
+            && self.completed_at <= verified_at
+            && verified_at <= now;
+        if !is_in_order {
+            return None;
+        }
+        let mut stages_ns = [ABSENT; Stage::PARTS];
+        stages_ns[Stage::Device.number()] = self.completed_at - self.mapped_at;
+        stages_ns[Stage::Wait.number()] = verified_at - self.completed_at;
+        stages_ns[Stage::Verify.number()] = now - verified_at;
+        Some(Timeline {
+            stages_ns,
+            total_ns: now - self.mapped_at,
+            flags: 0,
+        })
+    }
+
+    /// The stages of any I/O.
+    #[inline(always)]
+    fn timeline(&self, placement: Placement, now: u64, status: u8) -> Timeline {
         let mut clock = Cursor {
             at: self.mapped_at,
             went_back: false,
         };
         let mut stages = [ABSENT; Stage::PARTS];
-        let mut flags = self.flags & RECORDED;
-        let placement = self.placement();
+        let mut flags = 0;
         if let Placement::None = placement {
             stages[Stage::Device.number()] = clock.advance(now);
-            // Without an error the target always verifies, and what was queued was for that: the
-            // verification was missed.
-            if status == 0 || self.flags & (QUEUED | QUEUED_ON_BH) != 0 {
+            if self.verification_was_missed(status) {
                 flags |= INCOMPLETE;
             }
         } else {
@@ -341,16 +412,23 @@ impl InFlight {
         if clock.went_back {
             flags |= CLOCK;
         }
-        let (context, attempt_context) = match placement {
-            Placement::Bh | Placement::Inline => (self.attempt_context, Context::Unknown as u8),
-            _ => (self.context, self.attempt_context),
-        };
+        Timeline {
+            stages_ns: stages,
+            total_ns: clock.at - self.mapped_at,
+            flags,
+        }
+    }
+
+    /// Everything that is known about an I/O that finishes.
+    #[must_use]
+    #[inline(always)]
+    pub fn record(&self, finish: &Finish) -> Record {
         Record {
             seq: self.seq,
             mapped_at: self.mapped_at,
             sector: self.sector,
-            total_ns: clock.at - self.mapped_at,
-            stages_ns: stages,
+            total_ns: finish.total_ns,
+            stages_ns: finish.stages_ns,
             cgroup: self.cgroup,
             command: self.command,
             device: self.device,
@@ -360,15 +438,22 @@ impl InFlight {
             submit_cpu: self.submit_cpu,
             complete_cpu: self.complete_cpu,
             verify_cpu: self.verify_cpu,
-            flags,
-            status,
-            placement: placement as u8,
-            outcome: outcome(placement, self.reason(placement, status, rules)),
-            completion: self.completion,
-            context,
-            attempt_context,
+            flags: finish.flags,
+            status: finish.status,
+            placement: finish.placement,
+            outcome: finish.outcome,
+            completion: finish.completion,
+            context: finish.context,
+            attempt_context: finish.attempt_context,
             reserved: [0; 4],
         }
+    }
+
+    /// Whether what finishes unverified should have been verified: without an error of the data device
+    /// the target always verifies.
+    #[inline(always)]
+    fn verification_was_missed(&self, status: u8) -> bool {
+        status == 0 || self.flags & DEVICE_ERROR == 0
     }
 
     /// When it entered `verity_map`; absent when nothing is in flight here.
@@ -393,15 +478,36 @@ impl InFlight {
         }
     }
 
+    /// See [`Record::seq`].
+    #[must_use]
+    #[inline(always)]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// When it began to wait for kverityd; 0 when that was not seen.
     #[must_use]
     #[inline(always)]
     pub fn queued_at(&self) -> u64 {
-        if self.gave_up_at != 0 {
+        if self.attempted_at != 0 {
             self.gave_up_at
         } else {
             self.completed_at
         }
+    }
+
+    /// First sector on the device, in units of 512 bytes.
+    #[must_use]
+    #[inline(always)]
+    pub fn sector(&self) -> u64 {
+        self.sector
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    #[inline(always)]
+    pub fn bytes(&self) -> u32 {
+        self.bytes
     }
 
     /// `bi_ioprio`.
@@ -446,15 +552,13 @@ impl InFlight {
             } else {
                 Reason::CacheMiss
             }),
-            Placement::None => Some(
-                if status == 0 || self.flags & (QUEUED | QUEUED_ON_BH) != 0 {
-                    Reason::Unknown
-                } else if self.flags & READ_AHEAD != 0 {
-                    Reason::ReadaheadError
-                } else {
-                    Reason::DeviceError
-                },
-            ),
+            Placement::None => Some(if self.verification_was_missed(status) {
+                Reason::Unknown
+            } else if self.flags & READ_AHEAD != 0 {
+                Reason::ReadaheadError
+            } else {
+                Reason::DeviceError
+            }),
         }
     }
 
@@ -474,6 +578,15 @@ impl InFlight {
             Reason::Unknown
         }
     }
+}
+
+/// How the time of an I/O was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Timeline {
+    stages_ns: [u64; Stage::PARTS],
+    total_ns: u64,
+    /// What a record's flags say of it.
+    flags: u16,
 }
 
 /// Walks over the events of an I/O in their order, so that its stages are contiguous whatever the
@@ -509,7 +622,6 @@ mod tests {
         bytes: 4096,
         ioprio: 16388,
         read_ahead: false,
-        submitter: 4711,
         cpu: 1,
     };
 
@@ -527,6 +639,10 @@ mod tests {
         io
     }
 
+    fn finish(io: &InFlight, now: u64, status: u8) -> Record {
+        io.record(&io.finish(now, status, RULES))
+    }
+
     fn stages(record: &Record) -> [Option<u64>; Stage::PARTS] {
         let mut stages = [None; Stage::PARTS];
         for stage in Stage::ALL.into_iter().take(Stage::PARTS) {
@@ -538,10 +654,17 @@ mod tests {
     #[test]
     fn kverityd_has_device_wait_and_verify() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Softirq);
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
         io.queue_on_kverityd(1_110, None);
-        io.verify(1_150, 1, Verification::Kverityd, Context::Kworker, true);
-        let record = io.finish(1_400, 0, RULES);
+        io.verify(
+            1_150,
+            1,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None,
+        );
+        let record = finish(&io, 1_400, 0);
         assert_eq!(record.placement(), Some(Placement::Kverityd));
         assert_eq!(
             stages(&record),
@@ -561,12 +684,12 @@ mod tests {
     fn bh_and_inline_differ_by_how_they_were_started() {
         for (queued, placement) in [(true, Placement::Bh), (false, Placement::Inline)] {
             let mut io = begun();
-            io.complete(1_100, 0, Completion::Softirq);
+            io.complete(1_100, 0, Completion::Softirq, 0, None);
             if queued {
                 io.queue_on_bh();
             }
-            io.verify(1_150, 0, io.bh_or_inline(), Context::Softirq, true);
-            let record = io.finish(1_400, 0, RULES);
+            io.verify(1_150, 0, io.bh_or_inline(), Context::Softirq, true, None);
+            let record = finish(&io, 1_400, 0);
             assert_eq!(record.placement(), Some(placement));
             assert_eq!(
                 stages(&record),
@@ -582,11 +705,18 @@ mod tests {
     fn a_fallback_keeps_its_attempt_apart_and_its_attempts_placement() {
         for (verification, inline) in [(Verification::Bh, false), (Verification::Inline, true)] {
             let mut io = begun();
-            io.complete(1_100, 0, Completion::Softirq);
-            io.verify(1_150, 0, verification, Context::Ksoftirqd, true);
+            io.complete(1_100, 0, Completion::Softirq, 0, None);
+            io.verify(1_150, 0, verification, Context::Ksoftirqd, true, None);
             io.queue_on_kverityd(1_170, None);
-            io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
-            let record = io.finish(1_500, 0, RULES);
+            io.verify(
+                1_270,
+                0,
+                Verification::Kverityd,
+                Context::Kworker,
+                true,
+                None,
+            );
+            let record = finish(&io, 1_500, 0);
             assert_eq!(record.placement(), Some(Placement::Fallback));
             assert_eq!(record.has(INLINE_ATTEMPT), inline);
             assert_eq!(record.attempt_context, Context::Ksoftirqd as u8);
@@ -605,8 +735,8 @@ mod tests {
     #[test]
     fn an_early_finish_is_none_with_all_its_time_in_device() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Softirq);
-        let record = io.finish(1_101, 10, RULES);
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
+        let record = finish(&io, 1_101, 10);
         assert_eq!(record.placement(), Some(Placement::None));
         assert_eq!(stages(&record), [Some(101), None, None, None, None]);
         assert_eq!((record.status, record.total_ns), (10, 101));
@@ -616,16 +746,30 @@ mod tests {
     fn each_event_is_handled_once() {
         let mut io = begun();
         assert!(io.is_fresh());
-        assert!(io.complete(1_100, 0, Completion::Softirq));
-        assert!(!io.complete(1_101, 1, Completion::Softirq));
-        assert!(io.verify(1_150, 0, Verification::Bh, Context::Softirq, true));
-        assert!(!io.verify(1_151, 1, Verification::Bh, Context::Softirq, true));
+        assert!(io.complete(1_100, 0, Completion::Softirq, 0, None));
+        assert!(!io.complete(1_101, 1, Completion::Softirq, 0, None));
+        assert!(io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None));
+        assert!(!io.verify(1_151, 1, Verification::Bh, Context::Softirq, true, None));
         io.queue_on_kverityd(1_170, None);
         io.queue_on_kverityd(1_171, None);
-        assert!(io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true));
-        assert!(!io.verify(1_271, 1, Verification::Kverityd, Context::Kworker, true));
+        assert!(io.verify(
+            1_270,
+            0,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None
+        ));
+        assert!(!io.verify(
+            1_271,
+            1,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None
+        ));
         assert!(!io.is_fresh());
-        let record = io.finish(1_500, 0, RULES);
+        let record = finish(&io, 1_500, 0);
         assert_eq!(
             stages(&record),
             [Some(100), Some(50), Some(20), Some(100), Some(230)]
@@ -636,8 +780,8 @@ mod tests {
     #[test]
     fn a_success_without_verification_is_a_missed_verification() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Softirq);
-        let record = io.finish(1_400, 0, RULES);
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
+        let record = finish(&io, 1_400, 0);
         assert_eq!(record.placement(), Some(Placement::None));
         assert!(record.has(INCOMPLETE));
     }
@@ -645,8 +789,15 @@ mod tests {
     #[test]
     fn a_missed_completion_costs_two_stages_and_is_said() {
         let mut io = begun();
-        io.verify(1_150, 0, Verification::Kverityd, Context::Kworker, true);
-        let record = io.finish(1_400, 0, RULES);
+        io.verify(
+            1_150,
+            0,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None,
+        );
+        let record = finish(&io, 1_400, 0);
         assert_eq!(stages(&record), [None, None, None, None, Some(250)]);
         assert_eq!(record.total_ns, 400);
         assert!(record.has(INCOMPLETE));
@@ -655,10 +806,17 @@ mod tests {
     #[test]
     fn a_missed_requeue_costs_the_attempt_and_is_said() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Softirq);
-        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
-        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
-        let record = io.finish(1_500, 0, RULES);
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
+        io.verify(
+            1_270,
+            0,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None,
+        );
+        let record = finish(&io, 1_500, 0);
         assert_eq!(record.placement(), Some(Placement::Fallback));
         assert_eq!(
             stages(&record),
@@ -670,10 +828,10 @@ mod tests {
     #[test]
     fn a_missed_retry_is_a_fallback_all_the_same() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Softirq);
-        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
         io.queue_on_kverityd(1_170, None);
-        let record = io.finish(1_500, 0, RULES);
+        let record = finish(&io, 1_500, 0);
         assert_eq!(record.placement(), Some(Placement::Fallback));
         assert_eq!(stages(&record), [Some(100), Some(50), Some(20), None, None]);
         assert_eq!(record.total_ns, 500);
@@ -683,23 +841,37 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_is_counted_as_nothing() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Softirq);
-        io.verify(1_090, 1, Verification::Kverityd, Context::Kworker, true);
-        let record = io.finish(1_200, 0, RULES);
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
+        io.verify(
+            1_090,
+            1,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None,
+        );
+        let record = finish(&io, 1_200, 0);
         assert_eq!(stages(&record), [Some(100), Some(0), None, None, Some(100)]);
         assert!(record.has(CLOCK));
         assert_eq!(record.total_ns, 200);
     }
 
     fn reason(io: &InFlight, status: u8, rules: Rules) -> Option<Reason> {
-        io.finish(2_000, status, rules).outcome()?.1
+        io.record(&io.finish(2_000, status, rules)).outcome()?.1
     }
 
     fn on_kverityd(option: bool, limit: Option<u32>) -> InFlight {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Task);
+        io.complete(1_100, 0, Completion::Task, 0, None);
         io.queue_on_kverityd(1_110, limit);
-        io.verify(1_150, 1, Verification::Kverityd, Context::Kworker, option);
+        io.verify(
+            1_150,
+            1,
+            Verification::Kverityd,
+            Context::Kworker,
+            option,
+            None,
+        );
         io
     }
 
@@ -732,9 +904,16 @@ mod tests {
     fn a_fallback_is_a_cache_miss_unless_something_else_was_seen() {
         let fallback = || {
             let mut io = begun();
-            io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+            io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
             io.queue_on_kverityd(1_170, None);
-            io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+            io.verify(
+                1_270,
+                0,
+                Verification::Kverityd,
+                Context::Kworker,
+                true,
+                None,
+            );
             io
         };
         assert_eq!(reason(&fallback(), 0, RULES), Some(Reason::CacheMiss));
@@ -749,10 +928,16 @@ mod tests {
         io.correct(true);
         assert!(io.finish(2_000, 0, RULES).has(FEC));
         let mut io = begun();
-        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
-        io.found_no_memory();
-        io.queue_on_kverityd(1_170, None);
-        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
+        io.give_up(1_170, true);
+        io.verify(
+            1_270,
+            0,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None,
+        );
         assert_eq!(reason(&io, 0, RULES), Some(Reason::NoMemory));
         // Where a mismatch would be seen, another failure is none.
         assert_eq!(reason(&fallback(), 10, RULES), Some(Reason::CacheMiss));
@@ -771,12 +956,19 @@ mod tests {
         };
         let fallback = |missed: bool| {
             let mut io = begun();
-            io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+            io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
             if missed {
                 io.miss_cache();
             }
-            io.queue_on_kverityd(1_170, None);
-            io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+            io.give_up(1_170, false);
+            io.verify(
+                1_270,
+                0,
+                Verification::Kverityd,
+                Context::Kworker,
+                true,
+                None,
+            );
             io
         };
         assert_eq!(reason(&fallback(true), 0, sees), Some(Reason::CacheMiss));
@@ -791,32 +983,58 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_verified_had_an_error() {
+    fn the_wait_for_kverityd_begins_where_it_was_left_to_it() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::HardirqOrIrqsOff);
-        assert_eq!(reason(&io, 10, RULES), Some(Reason::DeviceError));
-        assert_eq!(reason(&io, 0, RULES), Some(Reason::Unknown));
-        let begin = Begin {
-            read_ahead: true,
-            ..BEGIN
-        };
-        io.begin(1_000, &begin);
-        assert_eq!(reason(&io, 10, RULES), Some(Reason::ReadaheadError));
+        assert_eq!(io.queued_at(), 0, "its completion was not seen");
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
+        assert_eq!(io.queued_at(), 1_100);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
+        assert_eq!(io.queued_at(), 0, "the attempt's end was not seen");
+        io.give_up(1_170, false);
+        assert_eq!(io.queued_at(), 1_170);
     }
 
     #[test]
-    fn what_was_queued_and_not_seen_to_be_verified_is_incomplete_and_unknown() {
+    fn what_was_not_verified_had_an_error() {
+        let failed = |read_ahead| {
+            let mut io = InFlight::zeroed();
+            let begin = Begin {
+                read_ahead,
+                ..BEGIN
+            };
+            io.begin(1_000, &begin);
+            io.complete(1_100, 0, Completion::HardirqOrIrqsOff, 10, None);
+            io
+        };
+        assert_eq!(reason(&failed(false), 10, RULES), Some(Reason::DeviceError));
+        assert_eq!(reason(&failed(false), 0, RULES), Some(Reason::Unknown));
+        assert_eq!(
+            reason(&failed(true), 10, RULES),
+            Some(Reason::ReadaheadError)
+        );
+        assert!(!failed(false).finish(2_000, 10, RULES).has(INCOMPLETE));
+    }
+
+    #[test]
+    fn what_should_have_been_verified_and_was_not_seen_to_be_is_incomplete_and_unknown() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Task);
+        io.complete(1_100, 0, Completion::Task, 0, None);
         io.queue_on_kverityd(1_110, Some(8_192));
         assert_eq!(reason(&io, 10, RULES), Some(Reason::Unknown));
         assert!(io.finish(2_000, 10, RULES).has(INCOMPLETE));
 
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Task);
+        io.complete(1_100, 0, Completion::Task, 0, None);
         io.queue_on_bh();
         io.queue_on_kverityd(1_170, Some(8_192));
-        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+        io.verify(
+            1_270,
+            0,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None,
+        );
         assert_eq!(reason(&io, 0, RULES), Some(Reason::Unknown));
         assert!(io.finish(2_000, 0, RULES).has(INCOMPLETE));
     }
@@ -824,16 +1042,16 @@ mod tests {
     #[test]
     fn only_an_attempt_gives_up_for_want_of_memory() {
         let mut io = on_kverityd(true, Some(0));
-        io.found_no_memory();
+        io.give_up(1_170, true);
         assert_eq!(reason(&io, 0, RULES), Some(Reason::TooLarge));
     }
 
     #[test]
     fn the_kernels_own_decision_tells_where_it_was_completed() {
         let mut io = begun();
-        io.complete(1_100, 0, Completion::Task);
+        io.complete(1_100, 0, Completion::Task, 0, None);
         io.queue_on_bh();
-        let record = io.finish(1_400, 0, RULES);
+        let record = finish(&io, 1_400, 0);
         assert_eq!(record.completion, Completion::HardirqOrIrqsOff as u8);
     }
 
@@ -841,13 +1059,20 @@ mod tests {
     fn an_io_in_flight_is_in_one_stage() {
         let mut io = begun();
         assert_eq!((io.stage(), io.mapped_at()), (Stage::Device, Some(1_000)));
-        io.complete(1_100, 0, Completion::Task);
+        io.complete(1_100, 0, Completion::Task, 0, None);
         assert_eq!(io.stage(), Stage::Wait);
-        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
         assert_eq!(io.stage(), Stage::Verify);
         io.queue_on_kverityd(1_170, None);
         assert_eq!(io.stage(), Stage::RetryWait);
-        io.verify(1_270, 0, Verification::Kverityd, Context::Kworker, true);
+        io.verify(
+            1_270,
+            0,
+            Verification::Kverityd,
+            Context::Kworker,
+            true,
+            None,
+        );
         assert_eq!(io.stage(), Stage::Verify);
         io.end();
         assert_eq!(io.mapped_at(), None);
@@ -887,15 +1112,15 @@ mod tests {
                 let now = now + 500;
                 match event {
                     Event::Complete => {
-                        io.complete(now, 0, Completion::Task);
+                        io.complete(now, 0, Completion::Task, 0, None);
                     }
                     Event::QueueOnKverityd => io.queue_on_kverityd(now, None),
                     Event::Verify(how, option) => {
-                        io.verify(now, 0, how, Context::Softirq, option);
+                        io.verify(now, 0, how, Context::Softirq, option, None);
                     }
                 }
             }
-            let record = io.finish(end + 500, 0, RULES);
+            let record = finish(&io, end + 500, 0);
             let placement = record.placement().expect("a placement");
             let sum: u64 = stages(&record).into_iter().flatten().sum();
             if record.has(INCOMPLETE) {
@@ -912,6 +1137,29 @@ mod tests {
             prop_assert_eq!(placement == Placement::None, !verified);
         }
 
+        /// The short way over the stages leads where the long one does.
+        #[test]
+        fn the_plain_timeline_is_the_timeline(
+            times in prop::array::uniform5(0u64..8),
+            queued_on_bh: bool,
+        ) {
+            let [completed_at, attempted_at, gave_up_at, verified_at, now] = times;
+            let flags = if verified_at == 0 { 0 } else { KVERITYD };
+            let io = InFlight {
+                mapped_at: 4,
+                completed_at,
+                attempted_at,
+                gave_up_at,
+                verified_at,
+                flags: if queued_on_bh { flags | QUEUED_ON_BH } else { flags },
+                ..InFlight::zeroed()
+            };
+            let placement = io.placement();
+            if let Some(plain) = io.plain_timeline(placement, now) {
+                prop_assert_eq!(plain, io.timeline(placement, now, 0));
+            }
+        }
+
         /// The orders that the kernel can produce never make an incomplete record.
         #[test]
         fn an_order_that_the_kernel_produces_is_complete(
@@ -923,16 +1171,16 @@ mod tests {
             let mut at = gaps.into_iter().map(|gap| { now += gap; now });
             let mut tick = move || at.next().expect("five gaps");
             let mut io = begun();
-            io.complete(tick(), 0, Completion::Task);
+            io.complete(tick(), 0, Completion::Task, 0, None);
             if let Some(inline) = attempt {
                 let how = if inline { Verification::Inline } else { Verification::Bh };
-                io.verify(tick(), 0, how, Context::Softirq, true);
+                io.verify(tick(), 0, how, Context::Softirq, true, None);
             }
             if attempt.is_none() || falls_back {
                 io.queue_on_kverityd(tick(), None);
-                io.verify(tick(), 0, Verification::Kverityd, Context::Kworker, true);
+                io.verify(tick(), 0, Verification::Kverityd, Context::Kworker, true, None);
             }
-            let record = io.finish(tick(), 0, RULES);
+            let record = finish(&io, tick(), 0);
             prop_assert!(!record.has(INCOMPLETE | CLOCK));
             prop_assert_eq!(stages(&record).into_iter().flatten().sum::<u64>(), record.total_ns);
             let expected = match (attempt, falls_back) {

@@ -15,7 +15,8 @@ pub enum Loss {
     Recursion = 3,
     /// A probe did not fire: a kprobe that landed inside another kprobe's handler.
     ProbeMiss = 4,
-    /// An I/O began and its memory was used for the next one without a finish in between.
+    /// An I/O began and its memory was used for the next one, or the probes left, without a finish in
+    /// between.
     StartWithoutFinish = 5,
     /// A finish without a begin.
     FinishWithoutStart = 6,

@@ -38,6 +38,8 @@ mod bufio;
 #[cfg(target_arch = "bpf")]
 mod cpu;
 #[cfg(target_arch = "bpf")]
+mod limits;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
@@ -51,6 +53,8 @@ mod sampling;
 mod softirq;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod tracepoints;
 #[cfg(target_arch = "bpf")]
 mod verify;
 #[cfg(target_arch = "bpf")]

@@ -4,7 +4,9 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
-use verity_trace_ebpf::counters::{CpuCounters, DeviceCounters, FirstFailure, Slots};
+use verity_trace_ebpf::counters::{
+    CpuCounters, DeviceCounters, FirstFailure, Histograms, QueueDelays,
+};
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::settings::{RING_BYTES, Settings};
@@ -26,13 +28,17 @@ pub static DEVICES: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 #[map]
 pub static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(64, 0);
 
+/// How often user space has given a slot back: what a CPU remembers of slots from before is void.
+#[map]
+pub static GENERATION: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Counters by device slot and shard.
 #[map]
 pub static COUNTERS: Array<DeviceCounters> = Array::with_max_entries(1, 0);
 
-/// Histograms by device slot, pair of placement and stage, and shard.
+/// Histograms by device slot and shard.
 #[map]
-pub static HISTOGRAMS: Array<Slots> = Array::with_max_entries(1, 0);
+pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
 
 /// The first failure of each device, by device slot.
 #[map]
@@ -55,6 +61,15 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// arguments. A task that finds it full cannot have its refused map told apart.
 #[map]
 pub static MAPPING: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
+
+/// For the last rung alone: when each verification that has not begun was queued, by its work. One that
+/// finds it full is counted as `table-full`, and not among those that began.
+#[map]
+pub static QUEUED: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
+
+/// For the last rung alone: how long verifications were queued, on kverityd and on the BH workqueue.
+#[map]
+pub static QUEUE_DELAYS: Array<QueueDelays> = Array::with_max_entries(2, 0);
 
 /// Load-time settings; user space replaces the zeroes.
 #[unsafe(no_mangle)]

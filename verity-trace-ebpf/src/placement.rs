@@ -91,6 +91,9 @@ impl Stage {
     }
 }
 
+/// The stages of an I/O that one verification sufficed for, in the order of their pairs.
+pub const VERIFIED_STAGES: [Stage; 4] = [Stage::Device, Stage::Wait, Stage::Verify, Stage::Total];
+
 /// How many pairs of placement and stage can exist.
 pub const PAIRS: usize = 20;
 
@@ -142,6 +145,16 @@ mod tests {
             }
         }
         assert_eq!(seen, [true; PAIRS]);
+    }
+
+    #[test]
+    fn the_stages_of_one_verification_are_in_the_order_of_their_pairs() {
+        for placement in [Placement::Kverityd, Placement::Bh, Placement::Inline] {
+            for (number, stage) in VERIFIED_STAGES.into_iter().enumerate() {
+                let first = placement.number() * VERIFIED_STAGES.len();
+                assert_eq!(pair(placement, stage), Some(first + number));
+            }
+        }
     }
 
     #[test]

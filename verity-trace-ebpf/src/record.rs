@@ -24,6 +24,46 @@ pub const FEC: u16 = 1 << 5;
 /// Bytes of a command's name, the last of them 0 (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMMAND_BYTES: usize = 16;
 
+/// What became of an I/O, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Finish {
+    /// See [`Record::total_ns`].
+    pub total_ns: u64,
+    /// See [`Record::stages_ns`].
+    pub stages_ns: [u64; Stage::PARTS],
+    /// See [`Record::flags`].
+    pub flags: u16,
+    /// See [`Record::status`].
+    pub status: u8,
+    /// See [`Record::placement`].
+    pub placement: u8,
+    /// See [`Record::outcome`].
+    pub outcome: u8,
+    /// See [`Record::completion`].
+    pub completion: u8,
+    /// See [`Record::context`].
+    pub context: u8,
+    /// See [`Record::attempt_context`].
+    pub attempt_context: u8,
+}
+
+impl Finish {
+    /// The length of a stage in nanoseconds.
+    #[must_use]
+    #[inline(always)]
+    pub fn stage_ns(&self, stage: Stage) -> Option<u64> {
+        stage_ns(self.total_ns, &self.stages_ns, stage)
+    }
+
+    /// Whether a flag is set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+}
+
 /// One finished I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -80,10 +120,7 @@ impl Record {
     #[must_use]
     #[inline(always)]
     pub fn stage_ns(&self, stage: Stage) -> Option<u64> {
-        match stage {
-            Stage::Total => Some(self.total_ns),
-            part => Some(self.stages_ns[part.number()]).filter(|&ns| ns != ABSENT),
-        }
+        stage_ns(self.total_ns, &self.stages_ns, stage)
     }
 
     /// The placement; absent when the bytes are not a record.
@@ -102,5 +139,13 @@ impl Record {
     #[must_use]
     pub const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+}
+
+#[inline(always)]
+fn stage_ns(total_ns: u64, stages_ns: &[u64; Stage::PARTS], stage: Stage) -> Option<u64> {
+    match stage {
+        Stage::Total => Some(total_ns),
+        part => Some(stages_ns[part.number()]).filter(|&ns| ns != ABSENT),
     }
 }

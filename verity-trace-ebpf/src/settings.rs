@@ -34,6 +34,9 @@ pub const IRQ_RESTORE_CALL: i32 = 0x7fff_0004;
 /// The number that user space replaces with the BTF id of the kernel's `__irq_regs`.
 pub const IRQ_REGS: i32 = 0x7fff_0005;
 
+/// The number that user space replaces with the BTF id of the kernel's `bh_worker_pools`.
+pub const BH_WORKER_POOLS: i32 = 0x7fff_0006;
+
 /// Load-time settings. Offsets are in bytes, from the running kernel's BTF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -42,6 +45,8 @@ pub struct Settings {
     pub bio_bdev: u64,
     /// `bio.bi_private`.
     pub bio_private: u64,
+    /// `bio.bi_status`.
+    pub bio_status: u64,
     /// `bio.bi_opf`.
     pub bio_opf: u64,
     /// `bio.bi_ioprio`.
@@ -91,6 +96,14 @@ pub struct Settings {
     pub sees_mismatch: u64,
     /// 1 when [`IRQ_REGS`] has been replaced, else 0.
     pub has_irq_regs: u64,
+    /// 1 when [`BH_WORKER_POOLS`] has been replaced, else 0.
+    pub has_bh_worker_pools: u64,
+    /// `worker_pool.workers`, the list of a pool's workers.
+    pub pool_workers: u64,
+    /// `worker.node`, its place in that list.
+    pub worker_node: u64,
+    /// `worker.current_work`.
+    pub worker_current_work: u64,
     /// 1 on kernels where the completion can verify by itself (Linux 6.15 and later), else 0.
     pub can_be_inline: u64,
     /// How many shards the counters have: a power of two, at most [`MAX_SHARDS`].

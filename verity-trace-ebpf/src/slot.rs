@@ -32,10 +32,41 @@ pub const fn slot(ns: u64) -> usize {
     if ns >= LIMIT_NS {
         return ABOVE;
     }
-    let bit = ns.ilog2();
+    let bit = highest_bit(ns);
     let sub = (ns >> (bit - SUB_BITS)) & ((1 << SUB_BITS) - 1);
     1 + (((bit - LOWEST_BIT) << SUB_BITS) as usize) + sub as usize
 }
+
+/// The highest bit of a number of at most 40 bits, 0 of none, by a table: calculating it takes four times as many instructions on a
+/// target that has none for it.
+#[must_use]
+#[inline(always)]
+pub const fn highest_bit(number: u64) -> u32 {
+    let below = if number < 1 << 8 {
+        0
+    } else if number < 1 << 16 {
+        8
+    } else if number < 1 << 24 {
+        16
+    } else if number < 1 << 32 {
+        24
+    } else {
+        32
+    };
+    // The mask is for the verifier.
+    below + HIGHEST_BIT[((number >> below) & 0xff) as usize] as u32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a bit of a byte")]
+static HIGHEST_BIT: [u8; 256] = {
+    let mut bits = [0; 256];
+    let mut number = 1;
+    while number < bits.len() {
+        bits[number] = number.ilog2() as u8;
+        number += 1;
+    }
+    bits
+};
 
 /// The first nanosecond of a slot.
 #[must_use]
@@ -87,6 +118,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_highest_bit_is_found(number in 1_u64..1 << 40) {
+            prop_assert_eq!(highest_bit(number), number.ilog2());
+        }
+
         #[test]
         fn the_middle_is_at_most_one_part_in_32_off(ns in LOWEST_NS..LIMIT_NS) {
             let middle = middle_ns(slot(ns));

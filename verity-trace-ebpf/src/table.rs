@@ -1,8 +1,11 @@
 //! The table of I/Os in flight: sets of a few keys, each in a cache line of its own, and the states
 //! beside them in the same order. A lookup is a few loads, where the kernel's hash map costs locks.
 //!
-//! A key is the address of a `dm_verity_io`; 0 is no key. Only the program that sees an I/O begin
-//! claims a place for it, and only the one that sees it finish gives it back.
+//! A key is the address of a `dm_verity_io`, whose lowest bit is free for telling whether an I/O is in
+//! flight there; 0 is no key. A key stays when its I/O has finished, until another one needs the place:
+//! the kernel uses the same memory again at once, and then finds its place where it was. Only the
+//! program that sees an I/O begin claims a place for it, and only the one that sees it finish gives it
+//! back.
 
 /// Keys in a set.
 pub const WAYS: u32 = 8;
@@ -17,13 +20,30 @@ pub const MAX_IN_FLIGHT: u32 = SETS * WAYS;
 /// The keys of one set.
 pub type Set = [u64; WAYS as usize];
 
-/// The set of a key.
+/// The bit of a key while an I/O is in flight.
+const IN_FLIGHT: u64 = 1;
+
+/// The key of an I/O in flight.
+#[must_use]
+#[inline(always)]
+pub const fn in_flight(io: u64) -> u64 {
+    io | IN_FLIGHT
+}
+
+/// Whether an I/O is in flight at the place with this key.
+#[must_use]
+#[inline(always)]
+pub const fn is_in_flight(key: u64) -> bool {
+    key & IN_FLIGHT != 0
+}
+
+/// The set of an I/O.
 #[must_use]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "what is left has few bits")]
-pub const fn set_of(key: u64) -> u32 {
+pub const fn set_of(io: u64) -> u32 {
     // Fibonacci hashing: allocations lie at multiples of their size, which the product spreads.
-    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SETS.ilog2())) as u32
+    (io.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SETS.ilog2())) as u32
 }
 
 /// Where the state of the key at this place of its set is.
@@ -52,6 +72,13 @@ mod tests {
                 "{fullest} of objects of {object} bytes"
             );
         }
+    }
+
+    #[test]
+    fn a_key_tells_whether_an_io_is_in_flight() {
+        let io = 0xffff_8881_0200_0000;
+        assert!(is_in_flight(in_flight(io)));
+        assert!(!is_in_flight(io) && !is_in_flight(0));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Verification: `verity_verify_io`, where it begins, and `verity_finish_io`, the last moment at
 //! which an I/O may be looked at.
 
+use core::arch::asm;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_func_ret;
 use aya_ebpf::macros::{fentry, fexit, kprobe};
@@ -9,14 +11,17 @@ use verity_trace_ebpf::counters::Hook;
 use verity_trace_ebpf::in_flight::{Rules, Verification};
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::Placement;
+use verity_trace_ebpf::settings::BH_WORKER_POOLS;
 
 use crate::account;
 use crate::cpu::{self, FIRST, SECOND};
+use crate::limits::limit_of;
 use crate::maps::setting;
 use crate::memory::{Memory, Typed, Untyped, scalar_arg};
 use crate::places::find;
 use crate::task;
 
+const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;
 const EOPNOTSUPP: i32 = 95;
 
@@ -35,11 +40,11 @@ fn verity_verify_io_second(ctx: FEntryContext) -> i32 {
 #[fexit(function = "verity_verify_io")]
 fn verity_verify_io_exit(ctx: FExitContext) -> i32 {
     let returned: i32 = ctx.arg(1);
-    if returned == -ENOMEM
+    if (returned == -EAGAIN || returned == -ENOMEM)
         && let Some(place) = find(scalar_arg(&ctx, 0))
     {
         // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
-        unsafe { (*place.state).found_no_memory() };
+        unsafe { (*place.state).give_up(cpu::now(), returned == -ENOMEM) };
     }
     0
 }
@@ -102,26 +107,61 @@ fn verify<M: Memory, const COPY: usize>(io: u64, address: u64) {
             this.took_over::<COPY>(Hook::VerifyIo);
             return;
         };
+        // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+        let state = unsafe { &mut *place.state };
         let in_bh: u8 = M::read(io, setting!(io_in_bh));
         let verification = if in_bh == 0 {
             Verification::Kverityd
         } else if setting!(can_be_inline) == 0 {
             Verification::Bh
         } else {
-            // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
-            unsafe { (*place.state).bh_or_inline() }
+            if M::IS_TYPED && setting!(has_bh_worker_pools) != 0 && is_work_of_bh(address) {
+                state.queue_on_bh();
+            }
+            state.bh_or_inline()
         };
         let verity: u64 = M::read(io, setting!(io_verity));
         let options: u8 = M::read(verity, setting!(verity_option));
         let option = u64::from(options) & setting!(verity_option_mask) != 0;
+        let mut limit = None;
+        if option {
+            this.saw_option();
+            if in_bh == 0 {
+                limit = limit_of(state.ioprio());
+            }
+        }
         let context = task::context(this);
         let (now, cpu) = (cpu::now(), cpu::number());
-        // SAFETY: as above.
-        if unsafe { (*place.state).verify(now, cpu, verification, context, option) } {
+        if state.verify(now, cpu, verification, context, option, limit) {
             this.count_verification(verification);
             this.took_over::<COPY>(Hook::VerifyIo);
         }
     });
+}
+
+/// Whether this CPU's BH worker runs the work of an I/O: then the completion did not call it.
+#[inline(always)]
+fn is_work_of_bh(io: u64) -> bool {
+    let workers = setting!(pool_workers);
+    let first: u64;
+    // SAFETY: user space makes the number the id of the per-CPU array of BH pools, whose copy of this CPU
+    // helper 154 (`bpf_this_cpu_ptr`) returns, and the offset one within it; a call gives up the
+    // registers that are named.
+    unsafe {
+        asm!(
+            "r1 = {variable} ll",
+            "call 154",
+            "r0 += {workers}",
+            "r0 = *(u64 *)(r0 + 0)",
+            variable = const BH_WORKER_POOLS,
+            workers = in(reg) workers,
+            out("r0") first, out("r1") _, out("r2") _, out("r3") _, out("r4") _, out("r5") _,
+        );
+    }
+    // A BH pool has one worker (`init_cpu_worker_pool`, kernel/workqueue.c).
+    let worker = first.wrapping_sub(setting!(worker_node));
+    let work: u64 = Untyped::read(worker, setting!(worker_current_work));
+    work == io.wrapping_add(setting!(io_bh_work))
 }
 
 /// An I/O finishes: its memory may belong to another one as soon as this returns.
@@ -143,16 +183,15 @@ fn finish<M: Memory, const COPY: usize>(io: u64, status: u8) {
             sees_mismatch: M::IS_TYPED && setting!(sees_mismatch) != 0,
             sees_cache_misses: setting!(sees_cache_misses) != 0,
         };
-        // SAFETY: as in `verify`; the record is made before the place is given back.
-        let (device_slot, record) = unsafe {
-            let state = &*place.state;
-            let record = state.finish(cpu::now(), status, rules);
-            (state.device_slot(), &*this.put::<COPY>(&record))
-        };
-        place.release();
-        if let Some(placement) = Placement::from_number(record.placement) {
-            account::finished(device_slot, placement, record);
+        // SAFETY: as in `verify`.
+        let state = unsafe { &*place.state };
+        let finish = this.put::<COPY>(&state.finish(cpu::now(), status, rules));
+        // SAFETY: it was put into a valid value.
+        let finish = unsafe { &*finish };
+        if let Some(placement) = Placement::from_number(finish.placement) {
+            account::finished(this, state, placement, finish);
         }
+        place.release();
         this.took_over::<COPY>(Hook::FinishIo);
     });
 }

@@ -1,17 +1,16 @@
 //! The workqueue's tracepoint, filtered to dm-verity's work functions: other subsystems have works
-//! of the same name, and kverityd runs prefetches too. User space attaches it only on kernels where
-//! it tells something: when a softirq attempt gave up, and BH from inline.
+//! of the same name, and kverityd runs prefetches too. Every work of the machine pays for it, so user
+//! space attaches it only where nothing else tells when a softirq attempt gave up, and BH from inline.
 //!
 //! A work is queued with interrupts off (`__queue_work`, kernel/workqueue.c), so nothing comes
 //! between this program and itself, and it misses none.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use verity_trace_ebpf::counters::{CLASS_SHIFT, CLASSES, Scratch};
-use verity_trace_ebpf::in_flight::InFlight;
+use verity_trace_ebpf::counters::Scratch;
 
 use crate::cpu::{self, ThisCpu};
+use crate::limits::limit_of;
 use crate::maps::setting;
 use crate::memory::{Memory as _, Typed};
 use crate::places::find;
@@ -29,7 +28,8 @@ fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
             .wrapping_sub(setting!(io_work));
         if let Some(place) = find(io) {
             // SAFETY: the events of one I/O come one after the other.
-            unsafe { (*place.state).queue_on_kverityd(cpu::now(), limit(place.state)) };
+            let state = unsafe { &mut *place.state };
+            state.queue_on_kverityd(cpu::now(), limit_of(state.ioprio()));
         }
     } else if setting!(can_be_inline) != 0 && function == setting!(verity_bh_work) {
         let io = this
@@ -41,22 +41,4 @@ fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
         }
     }
     0
-}
-
-/// How many bytes an I/O of this ioprio class may have to be verified in BH. The kernel has just read
-/// the same (`verity_use_bh`, drivers/md/dm-verity-target.c).
-#[inline(always)]
-fn limit(state: *const InFlight) -> Option<u32> {
-    let limits = setting!(use_bh_bytes);
-    if limits == 0 {
-        return None;
-    }
-    // SAFETY: a pointer to a valid state.
-    let class = u64::from(unsafe { (*state).ioprio() } >> CLASS_SHIFT);
-    if class >= CLASSES as u64 {
-        return Some(0);
-    }
-    let limit = limits + class * size_of::<u32>() as u64;
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(limit as *const u32) }.ok()
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytemuck::Zeroable as _;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, SOFTIRQ_VECTORS, completion_index,
-    context_index, outcome_index,
+    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, SOFTIRQ_VECTORS, context_index,
+    outcome_index,
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::loss::Loss;
@@ -19,9 +19,9 @@ use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
-    self, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, HashCache, InFlight,
-    IoClass, Kernel, Kind, Placement, PlacementTotals, Sampling, Snapshot, Softirq, Totals,
-    Tracing,
+    self, Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, HashCache,
+    InFlight, IoClass, Kernel, Kind, Placement, PlacementTotals, Probe, Sampling, Snapshot,
+    Softirq, Totals, Tracing,
 };
 
 /// The counters of one device slot, over all shards.
@@ -63,18 +63,23 @@ pub struct Reading {
     pub other: DeviceReading,
     /// By number.
     pub cpus: Vec<CpuCounters>,
+    /// Whether I/Os are seen.
+    pub sees_ios: bool,
     /// Whether it is seen when a hash does not match.
     pub sees_mismatch: bool,
-    /// Whether the cache of hash blocks is watched.
-    pub sees_hash_cache: bool,
-    /// Calls that the programs for it were not run for.
-    pub hash_cache_unseen: u64,
+    /// Calls that the programs for the cache of hash blocks were not run for; absent unless it is
+    /// watched.
+    pub hash_cache_unseen: Option<u64>,
     /// Softirqs and workqueues by CPU; none unless they are watched.
     pub queues: Vec<CpuQueues>,
     /// Calls that the programs for them were not run for.
     pub queues_unseen: u64,
+    /// How long verifications were queued on kverityd and on the BH workqueue, where I/Os are not seen.
+    pub queued: [Histogram; 2],
     /// By kind.
     pub losses: BTreeMap<Loss, u64>,
+    /// Whether the kernel keeps back what its kprobes missed.
+    pub hides_misses: bool,
     /// Ends of I/Os that began before all probes were attached.
     pub before_attach: u64,
     /// What tracing costs, but for this process; absent while no probe has been attached.
@@ -108,8 +113,8 @@ impl DeviceReading {
             attempt_contexts: counted(Context::ALL, &counters.attempt_contexts),
             mix: mix(counters, era),
             hash_cache: reading
-                .sees_hash_cache
-                .then(|| hash_cache(&self.hash_cache)),
+                .hash_cache_unseen
+                .map(|_| hash_cache(&self.hash_cache)),
             queue_wait: (!reading.queues.is_empty()).then_some(self.queue_wait),
             ..Totals::default()
         };
@@ -123,22 +128,17 @@ impl DeviceReading {
                 .filter_map(|stage| Some((stage, self.histograms[pair(kernel, stage)?].clone())))
                 .filter(|(_, histogram)| histogram.count() > 0)
                 .collect();
+            let (completions, contexts) = by_context(counters, kernel);
             let finished = PlacementTotals {
                 ios,
                 bytes: counters.bytes[kernel.number()],
                 failed: counters.failed[kernel.number()],
                 reasons: BTreeMap::new(),
-                completions: counted(
-                    Completion::ALL,
-                    &counters.completions[completion_index(kernel.number(), 0)..],
-                ),
+                completions: counted(Completion::ALL, &completions),
                 contexts: if kernel == KernelPlacement::None {
                     BTreeMap::new()
                 } else {
-                    counted(
-                        Context::ALL,
-                        &counters.contexts[context_index(kernel.number(), 0)..],
-                    )
+                    counted(Context::ALL, &contexts)
                 },
                 stages,
             };
@@ -181,9 +181,12 @@ impl Reading {
         for (&loss, &count) in &earlier.losses {
             *self.losses.entry(loss).or_default() += count;
         }
+        self.sees_ios |= earlier.sees_ios;
         self.sees_mismatch |= earlier.sees_mismatch;
-        self.sees_hash_cache |= earlier.sees_hash_cache;
-        self.hash_cache_unseen += earlier.hash_cache_unseen;
+        self.hash_cache_unseen = [self.hash_cache_unseen, earlier.hash_cache_unseen]
+            .into_iter()
+            .flatten()
+            .reduce(|mine, theirs| mine + theirs);
         if self.queues.len() < earlier.queues.len() {
             self.queues
                 .resize(earlier.queues.len(), CpuQueues::default());
@@ -192,6 +195,10 @@ impl Reading {
             mine.add(theirs);
         }
         self.queues_unseen += earlier.queues_unseen;
+        self.hides_misses |= earlier.hides_misses;
+        for (mine, theirs) in self.queued.iter_mut().zip(&earlier.queued) {
+            mine.merge(theirs);
+        }
         self.before_attach += earlier.before_attach;
         match (&mut self.cost, &earlier.cost) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
@@ -205,6 +212,15 @@ impl Reading {
         }
     }
 
+    /// The identity of an I/O of the session that came after this reading: each session numbers from 1,
+    /// on each CPU and for each copy of the program (`Record::seq`).
+    #[must_use]
+    pub fn renumbered(&self, seq: u64) -> u64 {
+        let (cpu, copy) = (seq >> 48, (seq >> 47 & 1) as usize);
+        let cpu = usize::try_from(cpu).ok().and_then(|cpu| self.cpus.get(cpu));
+        seq + cpu.map_or(0, |cpu| cpu.mapped[copy])
+    }
+
     /// Moves what a device that is gone has counted to the others.
     pub fn retire(&mut self, device: u32) {
         if let Some(reading) = self.devices.remove(&device) {
@@ -215,11 +231,45 @@ impl Reading {
     /// What is kept when the probes leave: I/Os that were still in flight will not be seen to finish.
     #[must_use]
     pub fn detached(mut self) -> Self {
-        for reading in self.devices.values_mut() {
+        let lost = self.in_flight();
+        *self.losses.entry(Loss::StartWithoutFinish).or_default() += lost;
+        for reading in self.all_mut() {
             reading.in_flight = InFlight::default();
         }
-        self.other.in_flight = InFlight::default();
         self
+    }
+
+    /// What became of what was mapped; absent when nothing was watched.
+    fn account(&self) -> Option<Account> {
+        let finished = |reading: &DeviceReading| -> u64 {
+            KernelPlacement::ALL
+                .into_iter()
+                .map(|placement| reading.counters.finished(placement))
+                .sum()
+        };
+        (!self.cpus.is_empty()).then(|| Account {
+            mapped: self.cpus.iter().flat_map(|cpu| cpu.mapped).sum(),
+            finished: self.all().map(finished).sum(),
+            rejected: self.all().map(|reading| reading.counters.rejected).sum(),
+            in_flight: self.in_flight(),
+            lost: self
+                .losses
+                .get(&Loss::StartWithoutFinish)
+                .copied()
+                .unwrap_or(0),
+        })
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.all().map(|reading| reading.in_flight.ios()).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &DeviceReading> {
+        self.devices.values().chain([&self.other])
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut DeviceReading> {
+        self.devices.values_mut().chain([&mut self.other])
     }
 }
 
@@ -236,6 +286,10 @@ pub struct Moment {
     pub tracing: Tracing,
     /// CPU time of this process since it began to watch.
     pub process: Duration,
+    /// The probes that are attached.
+    pub probes: Vec<Probe>,
+    /// What this kernel does not let be seen.
+    pub gaps: Vec<Gap>,
     /// The verity devices that exist.
     pub devices: Vec<VerityDevice>,
 }
@@ -244,13 +298,15 @@ pub struct Moment {
 #[must_use]
 pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) -> Snapshot {
     let era = moment.kernel.era.unwrap_or(Era::NoOption);
+    // Where nothing was watched yet there was nothing to miss.
+    let sees_ios = reading.sees_ios || reading.cpus.is_empty();
     let devices = moment
         .devices
         .into_iter()
         .map(|device| {
             let found = reading.devices.get(&encode(device.number));
             let totals = found.map_or_else(Totals::default, |found| found.totals(era, reading));
-            let before = previous.map(|snapshot| {
+            let before = previous.filter(|_| sees_ios).map(|snapshot| {
                 snapshot
                     .devices
                     .iter()
@@ -258,7 +314,8 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                         earlier.number == device.number
                             && earlier.disk_sequence == device.disk_sequence
                     })
-                    .map_or_else(Totals::default, |earlier| earlier.totals.clone())
+                    .and_then(|earlier| earlier.totals.clone())
+                    .unwrap_or_default()
             });
             Device {
                 name: device.name,
@@ -269,10 +326,12 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 algorithm: device.table.algorithm,
                 data_block_bytes: device.table.data_block_bytes,
                 recent: before.map(|before| since(&totals, &before)),
-                totals,
-                in_flight: found
-                    .map(|reading| reading.in_flight.clone())
-                    .unwrap_or_default(),
+                totals: sees_ios.then_some(totals),
+                in_flight: sees_ios.then(|| {
+                    found
+                        .map(|reading| reading.in_flight.clone())
+                        .unwrap_or_default()
+                }),
                 first_failure: found.and_then(|reading| reading.first_failure),
             }
         })
@@ -284,20 +343,30 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         interval: previous.map(|snapshot| moment.watched.saturating_sub(snapshot.watched)),
         kernel: moment.kernel,
         tracing: moment.tracing,
+        probes: moment.probes,
+        gaps: moment.gaps,
         devices,
+        queued: [KernelPlacement::Kverityd, KernelPlacement::Bh]
+            .into_iter()
+            .zip(&reading.queued)
+            .filter(|(_, histogram)| histogram.count() > 0)
+            .map(|(kernel, histogram)| (placement(kernel, era), histogram.clone()))
+            .collect(),
         other: (other.ios() + other.rejected > 0).then_some(other),
         cpus: (0..)
             .zip(&reading.cpus)
-            .map(|(number, counters)| cpu(number, counters, reading.queues.get(number)))
+            .map(|(number, counters)| cpu(number, counters, reading.queues.get(number), sees_ios))
             .collect(),
+        account: sees_ios.then(|| reading.account()).flatten(),
         loss: reading
             .losses
             .iter()
             .map(|(&loss, &count)| (loss, count))
             .filter(|&(_, count)| count > 0)
             .collect(),
+        hides_misses: reading.hides_misses,
         before_attach: reading.before_attach,
-        hash_cache_unseen: reading.sees_hash_cache.then_some(reading.hash_cache_unseen),
+        hash_cache_unseen: reading.hash_cache_unseen,
         queues_unseen: (!reading.queues.is_empty()).then_some(reading.queues_unseen),
         cost: reading.cost.clone().map(|cost| Cost {
             process: moment.process,
@@ -412,6 +481,23 @@ fn counted<K: Ord, const N: usize>(keys: [K; N], counts: &[u64]) -> BTreeMap<K, 
         .collect()
 }
 
+/// The I/Os of a placement by the context of their completion, and by that of their verification.
+fn by_context(
+    counters: &DeviceCounters,
+    placement: KernelPlacement,
+) -> ([u64; Completion::COUNT], [u64; Context::COUNT]) {
+    let mut completions = [0; Completion::COUNT];
+    let mut contexts = [0; Context::COUNT];
+    for (completion, of_completion) in completions.iter_mut().enumerate() {
+        for (context, of_context) in contexts.iter_mut().enumerate() {
+            let ios = counters.contexts[context_index(placement.number(), completion, context)];
+            *of_completion += ios;
+            *of_context += ios;
+        }
+    }
+    (completions, contexts)
+}
+
 /// The counters of outcomes in the words of the era.
 fn mix(counters: &DeviceCounters, era: Era) -> BTreeMap<Kind, u64> {
     let mut mix = BTreeMap::new();
@@ -434,7 +520,7 @@ fn mix(counters: &DeviceCounters, era: Era) -> BTreeMap<Kind, u64> {
     mix
 }
 
-fn cpu(number: usize, counters: &CpuCounters, queues: Option<&CpuQueues>) -> Cpu {
+fn cpu(number: usize, counters: &CpuCounters, queues: Option<&CpuQueues>, sees_ios: bool) -> Cpu {
     let softirqs: BTreeMap<_, _> = by_vector(&counters.softirq_ns)
         .into_iter()
         .map(|(vector, ns)| (vector, Duration::from_nanos(ns)))
@@ -454,10 +540,11 @@ fn cpu(number: usize, counters: &CpuCounters, queues: Option<&CpuQueues>) -> Cpu
                 .then(|| Duration::from_nanos(queues.longest_verify_ns)),
         }),
         softirqs,
-        softirq_verify: Duration::from_nanos(counters.softirq_verify_ns),
+        softirq_verify: sees_ios.then(|| Duration::from_nanos(counters.softirq_verify_ns)),
+        mapped: counters.mapped.iter().sum(),
         kverityd_verifications: counters.kverityd_verifications,
         bh_verifications: counters.bh_verifications,
-        inline_verifications: counters.inline_verifications,
+        inline_verifications: sees_ios.then_some(counters.inline_verifications),
     }
 }
 
@@ -521,6 +608,8 @@ mod tests {
             },
             tracing: Tracing::WaitingForDevice,
             process: Duration::ZERO,
+            probes: Vec::new(),
+            gaps: Vec::new(),
             devices: vec![VerityDevice {
                 name: "root".to_owned(),
                 uuid: String::new(),
@@ -555,10 +644,11 @@ mod tests {
     fn the_first_snapshot_has_totals_and_nothing_recent() {
         let snapshot = snapshot(moment(1), &reading(10, 4), None);
         let device = &snapshot.devices[0];
-        assert_eq!(device.totals.ios(), 14);
-        assert_eq!(device.totals.placements[&Placement::Bh].bytes, 40_960);
+        let totals = device.totals.as_ref().expect("I/Os are seen");
+        assert_eq!(totals.ios(), 14);
+        assert_eq!(totals.placements[&Placement::Bh].bytes, 40_960);
         assert_eq!(
-            device.totals.placements[&Placement::Fallback].reasons,
+            totals.placements[&Placement::Fallback].reasons,
             BTreeMap::from([(Reason::CacheMiss, 4)])
         );
         let kind = Kind {
@@ -567,9 +657,9 @@ mod tests {
             placement: Placement::Bh,
             reason: None,
         };
-        assert_eq!(device.totals.mix[&kind], 10);
+        assert_eq!(totals.mix[&kind], 10);
         assert_eq!(
-            device.totals.attempts,
+            totals.attempts,
             BTreeMap::from([(Placement::Bh, 2), (Placement::Inline, 2)])
         );
         assert_eq!(device.recent, None);
@@ -597,7 +687,7 @@ mod tests {
         let mut counted = reading(10, 4);
         counted.retire(encode(NUMBER));
         let second = snapshot(later, &counted, Some(&first));
-        assert_eq!(second.devices[0].totals.ios(), 0);
+        assert_eq!(second.devices[0].totals.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.other.as_ref().map(Totals::ios), Some(14));
     }
@@ -623,6 +713,86 @@ mod tests {
         assert_eq!(device.counters.finished(KernelPlacement::Bh), 11);
         assert_eq!(device.in_flight.ios(), 0);
         assert_eq!(now.losses[&Loss::Clock], 4);
+        assert_eq!(now.losses[&Loss::StartWithoutFinish], 1);
+    }
+
+    #[test]
+    fn what_was_mapped_is_accounted_for_on_every_device_and_before() {
+        let mut earlier = reading(2, 1);
+        let mut cpu = CpuCounters::zeroed();
+        cpu.mapped = [3, 1];
+        earlier.cpus = vec![cpu];
+        earlier
+            .other
+            .in_flight
+            .add(Stage::Device, Duration::from_secs(1));
+        let mut now = reading(4, 0);
+        cpu.mapped = [6, 0];
+        now.cpus = vec![cpu];
+        now.sees_ios = true;
+        now.other.counters.rejected = 1;
+        now.other
+            .in_flight
+            .add(Stage::Device, Duration::from_secs(1));
+        now.add(&earlier.detached());
+        let account = snapshot(moment(1), &now, None).account;
+        let expected = Account {
+            mapped: 10,
+            finished: 7,
+            rejected: 1,
+            in_flight: 1,
+            lost: 1,
+        };
+        assert_eq!(account, Some(expected));
+        let unwatched = snapshot(moment(1), &Reading::default(), None);
+        assert_eq!(unwatched.account, None);
+    }
+
+    #[test]
+    fn an_identity_is_not_given_again_after_attaching_anew() {
+        let mut cpu = CpuCounters::zeroed();
+        cpu.mapped = [5, 2];
+        let earlier = Reading {
+            cpus: vec![CpuCounters::zeroed(), cpu],
+            ..Reading::default()
+        };
+        let seq = |cpu: u64, copy: u64, count: u64| cpu << 48 | copy << 47 | count;
+        for (given, expected) in [
+            (seq(0, 0, 1), seq(0, 0, 1)),
+            (seq(1, 0, 1), seq(1, 0, 6)),
+            (seq(1, 1, 1), seq(1, 1, 3)),
+            (seq(2, 0, 1), seq(2, 0, 1)),
+        ] {
+            assert_eq!(earlier.renumbered(given), expected);
+        }
+    }
+
+    #[test]
+    fn where_ios_are_not_seen_their_counts_are_absent_and_not_0() {
+        let mut bh = CpuCounters::zeroed();
+        bh.bh_verifications = 3;
+        let reading = Reading {
+            cpus: vec![bh],
+            queued: [
+                Histogram::default(),
+                Histogram::from_values([1, 2, 3].map(Nanos)),
+            ],
+            ..Reading::default()
+        };
+        let first = snapshot(moment(1), &reading, None);
+        let second = snapshot(moment(2), &reading, Some(&first));
+        for device in first.devices.iter().chain(&second.devices) {
+            assert_eq!(device.totals, None);
+            assert_eq!(device.recent, None);
+            assert_eq!(device.in_flight, None);
+            assert_eq!(device.effective(), None);
+        }
+        assert_eq!(first.cpus[0].bh_verifications, 3);
+        assert_eq!(first.cpus[0].softirq_verify, None);
+        assert_eq!(first.cpus[0].inline_verifications, None);
+        let queued: Vec<_> = first.queued.keys().collect();
+        assert_eq!(queued, [&Placement::Bh]);
+        assert_eq!(first.queued[&Placement::Bh].count(), 3);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::selection::{Selection, Selector};
+use crate::snapshot::Rung;
 
 /// The exit codes of this version, and what they mean.
 const EXIT_CODES: [(&str, &str); 7] = [
@@ -62,6 +63,8 @@ pub enum Command {
     Export(Watch<Export>),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),
+    /// Print how this kernel would be watched, what would not be seen, and how to get it
+    Doctor(Doctor),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -112,6 +115,20 @@ pub struct Devices {
     pub devices: Vec<Selector>,
 }
 
+/// What `doctor` takes.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Doctor {
+    /// Print a JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Print the facts about the kernel that decide it, as JSON, for a report of a fault
+    #[arg(long, conflicts_with_all = ["json", "attach", "max_devices"])]
+    pub facts: bool,
+    /// How it would be watched.
+    #[command(flatten)]
+    pub source: Source,
+}
+
 /// What `top` takes.
 #[derive(Clone, Debug, Args)]
 pub struct Top {
@@ -158,7 +175,7 @@ pub struct Export {
 /// How to watch, whatever is made of it.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Source {
-    /// Watch by fentry or by kprobe alone [default: fentry, kprobe where that cannot be had]
+    /// Watch by fentry, by kprobe or by tracepoint alone [default: the first that can be had]
     #[arg(long, value_name = "RUNG", hide_possible_values = true)]
     pub attach: Option<Attach>,
     /// Devices with totals of their own; further ones share one
@@ -184,8 +201,22 @@ pub struct Source {
 pub enum Attach {
     /// fentry and fexit: exact
     Fentry,
-    /// kprobes: on any kernel; an I/O of which they miss an event is incomplete
+    /// kprobes: an I/O of which they miss an event is incomplete
     Kprobe,
+    /// Tracepoints: verifications on workqueues are counted, and I/Os are not seen
+    Tracepoint,
+}
+
+impl Attach {
+    /// The rung that it stands for.
+    #[must_use]
+    pub const fn rung(self) -> Rung {
+        match self {
+            Self::Fentry => Rung::Fentry,
+            Self::Kprobe => Rung::Kprobe,
+            Self::Tracepoint => Rung::Tracepoint,
+        }
+    }
 }
 
 /// Writes the completion script of a shell.

@@ -12,6 +12,7 @@ use crate::dm::{self, VerityDevice};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::live::{self, Options, Session};
+use crate::plan::{NEEDS_BTF, NO_BTF, Plan};
 use crate::selection::Selection;
 use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Snapshot, Tracing};
 
@@ -54,11 +55,8 @@ fn process_time() -> Result<Duration> {
 fn preflight() -> Result<()> {
     live::built()?;
     dm::require_root()?;
-    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
-        return Err(Error::Kernel(
-            "/sys/kernel/btf/vmlinux is missing; the kernel needs CONFIG_DEBUG_INFO_BTF=y"
-                .to_owned(),
-        ));
+    if !kernel::has_btf("vmlinux") {
+        return Err(Error::Kernel(format!("{NO_BTF}; {NEEDS_BTF}")));
     }
     Ok(())
 }
@@ -136,6 +134,7 @@ impl Collector {
             None => Reading::default(),
         };
         reading.add(&self.earlier);
+        let plan = self.session.as_ref().map(|session| &session.plan);
         let moment = Moment {
             taken_at: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
@@ -144,6 +143,8 @@ impl Collector {
             kernel: self.kernel.clone(),
             tracing: self.tracing(),
             process: process_time()?.saturating_sub(self.process_before),
+            probes: plan.map(Plan::probes).unwrap_or_default(),
+            gaps: plan.map(|plan| plan.gaps.clone()).unwrap_or_default(),
             devices: self.devices.clone(),
         };
         let mut snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
@@ -163,7 +164,10 @@ impl Collector {
         let mut undecoded = 0;
         if let Some(session) = &mut self.session {
             session.drain(|bytes| match decode::io(bytes, era) {
-                Ok(io) if everything || self.recorded.contains(&io.device) => record(io),
+                Ok(mut io) if everything || self.recorded.contains(&io.device) => {
+                    io.seq = self.earlier.renumbered(io.seq);
+                    record(io);
+                }
                 Ok(_) => {}
                 Err(_) => undecoded += 1,
             });
@@ -207,7 +211,7 @@ impl Collector {
 
     fn attach(&mut self) -> Result<()> {
         let session = Session::attach(self.options, &self.devices)?;
-        self.kernel.era = Some(session.era);
+        self.kernel.era = session.era();
         self.session = Some(session);
         self.failed = None;
         Ok(())

@@ -61,7 +61,10 @@ impl Occasion {
         let program = program.strip_prefix("queues_").unwrap_or(program);
         if program.starts_with("softirq_") {
             Self::Softirq
-        } else if program.starts_with("workqueue_") || program.starts_with("execute_") {
+        } else if ["workqueue_", "execute_", "verification_"]
+            .iter()
+            .any(|prefix| program.starts_with(prefix))
+        {
             Self::WorkItem
         } else if program.starts_with("hash_") {
             Self::HashBlock
@@ -76,7 +79,11 @@ impl Occasion {
         match self {
             Self::Io => &[&["verity_finish_io"], &["verity_finish_io_kprobe"]],
             Self::Softirq => &[&["softirq_entry"], &["queues_softirq_entry"]],
-            Self::WorkItem => &[&["workqueue_queue_work"], &["queues_execute_start"]],
+            Self::WorkItem => &[
+                &["workqueue_queue_work"],
+                &["verification_queued"],
+                &["queues_execute_start"],
+            ],
             Self::HashBlock => &[&["hash_get", "hash_read_end"]],
         }
     }
@@ -246,6 +253,21 @@ mod tests {
         assert_eq!(cost.each(Occasion::Io), Some((1_100 + 1_680) / 8));
         assert_eq!(cost.each(Occasion::Softirq), Some(80));
         assert_eq!(cost.each(Occasion::WorkItem), None, "there was none");
+    }
+
+    /// On the last rung every program but those of softirqs runs for each work.
+    #[test]
+    fn a_verification_that_is_queued_is_a_work_of_any() {
+        let cost = Cost {
+            programs: vec![
+                program("verification_begins", Attachment::TpBtf, 4, 120),
+                program("verification_begins_second", Attachment::TpBtf, 4, 80),
+                program("verification_queued", Attachment::TpBtf, 5, 200),
+            ],
+            ..Cost::default()
+        };
+        assert_eq!(cost.each(Occasion::WorkItem), Some(400 / 5));
+        assert_eq!(cost.each(Occasion::Io), None, "none is seen");
     }
 
     #[test]

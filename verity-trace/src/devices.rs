@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use unicode_width::UnicodeWidthChar as _;
-
 use crate::dm::{Fec, Table, VerityDevice};
 use crate::facts::{self, OptionEffect};
 use crate::inventory::Inventory;
@@ -117,7 +115,10 @@ fn named(number: &str, inventory: &Inventory) -> String {
 /// A label and the text beside it, on as many lines as that takes.
 fn field(indent: &str, label: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
     let width = LABEL - indent.len();
-    for (row, line) in wrap(&escape::terminal(text), TEXT).iter().enumerate() {
+    for (row, line) in format::wrap(&escape::terminal(text), TEXT)
+        .iter()
+        .enumerate()
+    {
         let label = if row == 0 { label } else { "" };
         writeln!(
             out,
@@ -126,54 +127,4 @@ fn field(indent: &str, label: &str, text: &str, out: &mut impl Write) -> io::Res
         )?;
     }
     Ok(())
-}
-
-/// The text in lines of at most so many cells, broken after a blank where there is one.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let cells = |text: &str| -> usize { text.chars().map(|it| it.width().unwrap_or(0)).sum() };
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for character in text.chars() {
-        line.push(character);
-        while cells(&line) > width {
-            let last = line.len() - character.len_utf8();
-            let at = line[..last].rfind(' ').map_or(last, |blank| blank + 1);
-            let rest = line.split_off(at);
-            lines.push(std::mem::replace(&mut line, rest));
-        }
-    }
-    lines.push(line);
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn text_breaks_after_a_blank_and_where_it_is_full() {
-        let cases: [(&str, &[&str]); 5] = [
-            ("", &[""]),
-            ("one two", &["one ", "two"]),
-            ("onetwo", &["onet", "wo"]),
-            ("a onetwo", &["a ", "onet", "wo"]),
-            ("根根根", &["根根", "根"]),
-        ];
-        for (text, lines) in cases {
-            assert_eq!(wrap(text, 4), lines, "{text:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost_in_wrapping(text in "[ a-z根]{0,60}", width in 2usize..20) {
-            let lines = wrap(&text, width);
-            prop_assert_eq!(lines.concat(), text);
-            for line in lines {
-                let cells: usize = line.chars().filter_map(char::width).sum();
-                prop_assert!(cells <= width, "{:?}", line);
-            }
-        }
-    }
 }

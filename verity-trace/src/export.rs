@@ -5,6 +5,7 @@
 
 mod cost;
 mod devices;
+mod doctor;
 mod document;
 mod writer;
 
@@ -13,10 +14,13 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 pub use devices::Listing;
+pub use doctor::Diagnosis;
 pub use document::Document;
 
+use crate::checkup::Checkup;
 use crate::decode::Io;
 use crate::inventory::Inventory;
+use crate::plan::Facts;
 use crate::snapshot::Snapshot;
 
 /// Raised when a field changes its meaning or goes away, not when one is added.
@@ -43,6 +47,16 @@ pub fn json(
 /// Writes an inventory as one indented JSON document.
 pub fn devices(inventory: &Inventory, out: &mut impl Write) -> io::Result<()> {
     write(&Listing::from(inventory), out)
+}
+
+/// Writes how a kernel would be watched as one indented JSON document.
+pub fn doctor(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
+    write(&Diagnosis::from(checkup), out)
+}
+
+/// Writes the facts about a kernel as one indented JSON document.
+pub fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
+    write(facts, out)
 }
 
 fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {

@@ -6,6 +6,9 @@ use std::borrow::Cow;
 use crate::escape;
 use crate::snapshot::{Device, Era, Placement, Rung, Tracing};
 
+/// Why a loss can be a lower bound.
+pub const HIDDEN_MISSES: &str = "this kernel does not count what its kprobes miss";
+
 /// What the option does on a kernel of this era.
 #[must_use]
 pub const fn meaning(era: Era) -> &'static str {
@@ -36,6 +39,9 @@ pub fn tracing(tracing: &Tracing) -> Cow<'_, str> {
         Tracing::Attached(Rung::Fentry) => "every call is seen, or counted as loss",
         Tracing::Attached(Rung::Kprobe) => {
             "calls inside another kprobe's handler are not seen; an I/O that lacks one is incomplete"
+        }
+        Tracing::Attached(Rung::Tracepoint) => {
+            "verifications on workqueues are counted, all devices together; inline and none are not seen"
         }
         Tracing::WaitingForModule => "waiting for dm_verity, which is not loaded",
         Tracing::WaitingForDevice => {
@@ -137,7 +143,6 @@ impl OptionEffect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::InFlight;
     use crate::snapshot::{DeviceNumber, PlacementTotals, Totals};
 
     fn device(option: bool, placements: &[Placement]) -> Device {
@@ -156,12 +161,12 @@ mod tests {
             option,
             algorithm: "sha256".to_owned(),
             data_block_bytes: 4096,
-            totals: Totals {
+            totals: Some(Totals {
                 placements: placements.iter().map(|&it| (it, one.clone())).collect(),
                 ..Totals::default()
-            },
+            }),
             recent: None,
-            in_flight: InFlight::default(),
+            in_flight: None,
             first_failure: None,
         }
     }

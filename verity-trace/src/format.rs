@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use unicode_width::UnicodeWidthChar as _;
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
 
 use crate::histogram::Nanos;
@@ -100,6 +101,31 @@ pub fn share_of(part: Duration, whole: Duration) -> String {
     share((!whole.is_zero()).then(|| part.as_secs_f64() / whole.as_secs_f64()))
 }
 
+/// Bytes in MiB: `45.2 MiB`.
+#[must_use]
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", three_digits(bytes as f64 / f64::from(1 << 20)))
+}
+
+/// The text in lines of at most so many cells, broken after a blank where there is one.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let cells = |text: &str| -> usize { text.chars().map(|it| it.width().unwrap_or(0)).sum() };
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for character in text.chars() {
+        line.push(character);
+        while cells(&line) > width {
+            let last = line.len() - character.len_utf8();
+            let at = line[..last].rfind(' ').map_or(last, |blank| blank + 1);
+            let rest = line.split_off(at);
+            lines.push(std::mem::replace(&mut line, rest));
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// `1 device`, `2 devices`.
 #[must_use]
 pub fn counted(count: usize, noun: &str) -> String {
@@ -137,6 +163,20 @@ fn three_digits(value: f64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn text_breaks_after_a_blank_and_where_it_is_full() {
+        let cases: [(&str, &[&str]); 5] = [
+            ("", &[""]),
+            ("one two", &["one ", "two"]),
+            ("onetwo", &["onet", "wo"]),
+            ("a onetwo", &["a ", "onet", "wo"]),
+            ("根根根", &["根根", "根"]),
+        ];
+        for (text, lines) in cases {
+            assert_eq!(wrap(text, 4), lines, "{text:?}");
+        }
+    }
 
     #[test]
     fn durations_have_three_digits_and_the_unit_that_fits() {
@@ -223,6 +263,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nothing_is_lost_in_wrapping(text in "[ a-z根]{0,60}", width in 2usize..20) {
+            let lines = wrap(&text, width);
+            prop_assert_eq!(lines.concat(), text);
+            for line in lines {
+                let cells: usize = line.chars().filter_map(char::width).sum();
+                prop_assert!(cells <= width, "{:?}", line);
+            }
+        }
+
         #[test]
         fn a_duration_below_1000_s_fits_its_cell(ns in 0u64..999_000_000_000) {
             prop_assert!(duration(Nanos(ns)).len() <= 7);

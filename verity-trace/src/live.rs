@@ -3,6 +3,7 @@
 pub mod bpf;
 mod calibrate;
 mod keys;
+pub mod maps;
 mod optional;
 pub mod programs;
 mod statistics;
@@ -19,30 +20,36 @@ use aya::maps::{
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, FirstFailure, Hook, Slots, counters_index, histogram_index,
+    CpuCounters, DeviceCounters, FirstFailure, Histograms, Hook, QueueDelays, counters_index,
 };
-use verity_trace_ebpf::hash_cache::{HashCacheCounters, MAX_CLIENTS, MAX_READS};
+use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
-use verity_trace_ebpf::queue_counters::{CpuQueues, MAX_WORKERS, QueueWait};
+use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
 use verity_trace_ebpf::slot::SLOTS;
 
 use crate::aggregate::{DeviceReading, Reading, add_device_counters};
 use crate::budget::Budget;
+use crate::cost::Calibration;
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
 use crate::live::keys::Keys;
 use crate::live::optional::{Optional, View};
-use crate::live::programs::Programs;
+use crate::live::programs::{Programs, Stop};
 use crate::live::statistics::{Program, Statistics};
+use crate::plan::facts::{Facts, LIMITS, Part};
+use crate::plan::{self, Plan, Refusals};
 use crate::snapshot::{Era, Failure, InFlight, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
+
+/// What a slot has that nobody uses.
+static EMPTY: Histograms = [0; PAIRS * SLOTS];
 
 /// How many faults are kept for showing: a kernel that does something unknown does it again.
 const FAULTS_KEPT: usize = 8;
@@ -55,6 +62,7 @@ type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
 type CpuQueuesWords = [u64; size_of::<CpuQueues>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
+type DelayBytes = [u64; size_of::<QueueDelays>() / 8];
 
 /// What the user may choose.
 #[derive(Clone, Copy, Debug)]
@@ -92,16 +100,24 @@ pub struct Session {
     ebpf: Ebpf,
     keys: Keys,
     shards: u32,
-    sees_mismatch: bool,
+    rung: Rung,
     statistics: Statistics,
     budget: Option<Budget>,
-    sees_hash_cache: bool,
-    sees_queues: bool,
+    /// Optional views that are attached.
+    views: Vec<View>,
     before: Before,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
-    /// What the option does on this kernel.
-    pub era: Era,
+    /// What is attached, and what is not.
+    pub plan: Plan,
+}
+
+/// What is known of the running kernel.
+struct Kernel<'a> {
+    types: &'a Types,
+    symbols: &'a Symbols,
+    facts: &'a Facts,
+    calibration: &'a Calibration,
 }
 
 /// How things stood when the last probe had been attached.
@@ -114,6 +130,8 @@ struct Before {
     /// What first copies missed until then less what other copies took over: these are attached
     /// before the first.
     missed: [i128; Hook::COUNT],
+    /// What kprobes did not fire for.
+    probe_misses: u64,
 }
 
 /// What the programs report through aya-log: things that no known kernel does.
@@ -154,44 +172,77 @@ impl Session {
     pub fn attach(options: Options, devices: &[VerityDevice]) -> Result<Self> {
         built()?;
         let types = Types::read()?;
+        let symbols = Symbols::read()?;
+        let facts = kernel::facts(&types, &symbols)?;
+        let calibration = calibrate::calibrate(&types);
+        let mut refusals = Refusals::default();
+        // What the kernel refuses is left out, or takes another rung: each turn refuses one more.
+        loop {
+            let plan = plan::plan(&facts, options.rung, &refusals);
+            let Some(rung) = plan.rung else {
+                return Err(Error::Kernel(impossible(options.rung, &plan)));
+            };
+            let kernel = Kernel {
+                types: &types,
+                symbols: &symbols,
+                facts: &facts,
+                calibration: &calibration,
+            };
+            match Self::carry_out(plan.clone(), rung, &kernel, options, devices) {
+                Ok(session) => return Ok(session),
+                Err(Stop::Refused(refusal)) => refusals.add(&plan, refusal),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn carry_out(
+        mut plan: Plan,
+        rung: Rung,
+        kernel: &Kernel<'_>,
+        options: Options,
+        devices: &[VerityDevice],
+    ) -> Result<Self, Stop> {
+        let types = kernel.types;
+        let mut views = options.views();
+        plan.gaps
+            .extend(views.iter().filter_map(|view| view.gap(rung)));
+        views.retain(|view| view.gap(rung).is_none());
         let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
+        let address = |name| kernel.symbols.address(name).unwrap_or(0);
+        let reads_limits = plan::settings::reads_limits(kernel.facts);
         let settings = Settings {
             shards: u64::from(shards),
             records: u64::from(options.records),
             samples: u64::from(options.budget.is_some()),
-            sees_cache_misses: u64::from(options.hash_cache),
-            sees_queues: u64::from(options.queues),
-            verity_bufio: types.verity_bufio().unwrap_or(0),
-            sees_mismatch: u64::from(types.sees_mismatch()),
-            has_irq_regs: u64::from(types.variable(programs::IRQ_REGS_VARIABLE).is_some()),
-            ..types.settings(&Symbols::read()?)?
+            sees_cache_misses: u64::from(views.contains(&View::HashCache)),
+            sees_queues: u64::from(views.contains(&View::Queues)),
+            verity_bufio: types
+                .member(Part::Verity, "dm_verity", "bufio")
+                .unwrap_or(0)
+                / 8,
+            verity_work: address("verity_work"),
+            verity_bh_work: address("verity_bh_work"),
+            use_bh_bytes: if reads_limits { address(LIMITS) } else { 0 },
+            ..plan::settings::settings(kernel.facts, &plan)
         };
         let settings: [u64; size_of::<Settings>() / 8] = bytemuck::cast(settings);
-        let slots = options.max_devices + 1;
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .btf(None)
-            .override_global("SETTINGS", &settings, true)
-            .map_max_entries("DEVICES", options.max_devices)
-            .map_max_entries("FREE_SLOTS", options.max_devices)
-            .map_max_entries("COUNTERS", counters_index(slots, 0, shards))
-            .map_max_entries("FIRST_FAILURES", slots)
-            .map_max_entries("HASH_CACHE", where_asked(options.hash_cache, slots))
-            .map_max_entries("CLIENTS", where_asked(options.hash_cache, MAX_CLIENTS))
-            .map_max_entries("READS", where_asked(options.hash_cache, MAX_READS))
-            .map_max_entries("QUEUE_WAITS", where_asked(options.queues, slots))
-            .map_max_entries("WORKERS", where_asked(options.queues, MAX_WORKERS))
-            .map_max_entries("HISTOGRAMS", histogram_index(slots, 0, 0, shards))
-            .load(OBJECT)
-            .context("create the maps")?;
+            .override_global("SETTINGS", &settings, true);
+        for (map, entries) in maps::entries(options.max_devices, shards, rung, &views) {
+            loader.map_max_entries(map, entries);
+        }
+        let mut ebpf = loader.load(OBJECT).context("create the maps")?;
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut ebpf, "FREE_SLOTS")?)
             .context("open the map FREE_SLOTS")?;
-        for slot in 1..=options.max_devices {
+        for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
-        let calibration = calibrate::calibrate(&types);
-        let programs = Programs::attach(&mut ebpf, OBJECT, &types, options.rung)?;
-        let optional = Optional::attach(&mut ebpf, OBJECT, &types, &options.views())?;
+        let programs = Programs::attach(&mut ebpf, OBJECT, types, &plan)?;
+        let optional = Optional::attach(&mut ebpf, OBJECT, types, &views)?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
@@ -211,27 +262,37 @@ impl Session {
             ebpf,
             keys,
             shards,
-            sees_mismatch: types.sees_mismatch(),
-            statistics: Statistics::new(calibration),
+            rung,
+            statistics: Statistics::new(kernel.calibration.clone()),
             budget: options.budget,
-            sees_hash_cache: options.hash_cache,
-            sees_queues: options.queues,
+            views,
             before: Before::default(),
             retiring: Vec::new(),
-            era: types.era(),
+            plan,
         };
         session.measure(Instant::now())?;
+        if rung == Rung::Tracepoint {
+            // I/Os are not seen, and of verifications only those whose queueing was.
+            return Ok(session);
+        }
         // In this order no end of an I/O that began before is left out of both.
         session.before.in_flight = devices.iter().map(in_flight).sum();
         session.before.ended = session.count_of(Loss::FinishWithoutStart)?;
         session.before.missed = session.missed()?;
+        session.before.probe_misses = session.programs.probe_misses()?.unwrap_or(0);
         Ok(session)
     }
 
     /// How dm-verity's functions are watched.
     #[must_use]
-    pub fn rung(&self) -> Rung {
-        self.programs.rung
+    pub const fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    /// What the option does on this kernel.
+    #[must_use]
+    pub fn era(&self) -> Option<Era> {
+        self.plan.era.map(|(era, _)| era)
     }
 
     /// Measures what tracing costs, some of the time, and sends as many records as the budget allows.
@@ -270,51 +331,67 @@ impl Session {
 
     /// Everything counted so far.
     pub fn read(&self) -> anyhow::Result<Reading> {
-        let in_flight = self.in_flight()?;
-        let read = |slot: u32| -> anyhow::Result<DeviceReading> {
-            let mut reading = self.device(slot)?;
-            reading.in_flight = in_flight.get(&slot).cloned().unwrap_or_default();
-            reading.first_failure = self.first_failure(slot)?;
-            reading.hash_cache = self.hash_cache(slot)?;
-            reading.queue_wait = self.queue_wait(slot)?;
-            Ok(reading)
-        };
+        // What has finished is read first, then what is lost, then what is in flight, and last what was
+        // mapped: in this order no I/O is counted twice, and none that was not mapped.
         let mut devices = BTreeMap::new();
+        let mut slots = Vec::new();
         for entry in &self.slots()? {
             let (device, slot) = entry?;
-            devices.insert(device, read(slot)?);
+            devices.insert(device, self.device(slot)?);
+            slots.push((device, slot));
         }
-        let mut other = read(OTHER_SLOT)?;
+        let mut other = self.device(OTHER_SLOT)?;
         for &slot in &self.retiring {
-            other.add(&read(slot)?);
+            other.add(&self.device(slot)?);
         }
         let mut losses = self.losses()?;
+        let mut in_flight = self.in_flight()?;
+        for (device, slot) in slots {
+            if let (Some(reading), Some(these)) =
+                (devices.get_mut(&device), in_flight.remove(&slot))
+            {
+                reading.in_flight = these;
+            }
+        }
+        for slot in self.retiring.iter().chain([&OTHER_SLOT]) {
+            if let Some(these) = in_flight.remove(slot) {
+                other.in_flight.merge(&these);
+            }
+        }
         // An I/O that found no room is one loss, though its end is seen without its beginning.
         let untraced = losses.get(&Loss::TableFull).copied().unwrap_or(0);
         let unstarted = losses.entry(Loss::FinishWithoutStart).or_default();
         *unstarted = unstarted.saturating_sub(untraced);
         let before_attach = (self.before.ended + self.before.in_flight).min(*unstarted);
         *unstarted -= before_attach;
+        let probe_misses = self.programs.probe_misses()?;
         if self.rung() == Rung::Kprobe {
-            // What a kprobe does not fire for is not counted by the kernel; every incomplete I/O
-            // is one such event at least.
-            let incomplete = devices
-                .values()
-                .chain([&other])
-                .map(|device| device.counters.incomplete)
-                .sum();
-            losses.insert(Loss::ProbeMiss, incomplete);
+            let missed = match probe_misses {
+                Some(all) => all - self.before.probe_misses,
+                // Every incomplete I/O lacks one event at least.
+                None => devices
+                    .values()
+                    .chain([&other])
+                    .map(|device| device.counters.incomplete)
+                    .sum(),
+            };
+            losses.insert(Loss::ProbeMiss, missed);
         }
         Ok(Reading {
             devices,
             other,
             cpus: self.cpus()?,
-            sees_mismatch: self.sees_mismatch && self.rung() == Rung::Fentry,
-            sees_hash_cache: self.sees_hash_cache,
-            hash_cache_unseen: self.optional.missed(View::HashCache)?,
+            sees_ios: self.rung != Rung::Tracepoint,
+            sees_mismatch: self.plan.sees_mismatch(),
+            hash_cache_unseen: self
+                .sees(View::HashCache)
+                .then(|| self.optional.missed(View::HashCache))
+                .transpose()?,
             queues: self.queues()?,
             queues_unseen: self.optional.missed(View::Queues)?,
+            queued: self.queued()?,
             losses,
+            hides_misses: probe_misses.is_none(),
             before_attach,
             cost: Some(self.statistics.cost(&self.attached()?)?),
             sampling: self.sampling()?,
@@ -329,6 +406,10 @@ impl Session {
         if let Ok(slot) = slots.get(&device, 0) {
             slots.remove(&device)?;
             self.retiring.push(slot);
+            let mut generation: Array<_, u64> =
+                Array::try_from(map_mut(&mut self.ebpf, "GENERATION")?)?;
+            let before = generation.get(&0, 0)?;
+            generation.set(0, before + 1, 0)?;
         }
         Ok(())
     }
@@ -345,11 +426,7 @@ impl Session {
             .partition(|slot| in_flight.contains_key(slot));
         self.retiring = busy;
         for slot in idle {
-            let mut reading = self.device(slot)?;
-            reading.first_failure = self.first_failure(slot)?;
-            reading.hash_cache = self.hash_cache(slot)?;
-            reading.queue_wait = self.queue_wait(slot)?;
-            counted.add(&reading);
+            counted.add(&self.device(slot)?);
             self.clear(slot)?;
         }
         Ok(counted)
@@ -363,21 +440,19 @@ impl Session {
             let zeroes = [0; size_of::<DeviceCounters>() / 8];
             counters.set(counters_index(slot, shard, shards), zeroes, 0)?;
         }
-        let mut histograms: Array<_, Slots> =
+        let mut histograms: Array<_, Histograms> =
             Array::try_from(map_mut(&mut self.ebpf, "HISTOGRAMS")?)?;
-        for pair in 0..PAIRS {
-            for shard in 0..shards {
-                histograms.set(histogram_index(slot, pair, shard, shards), [0; SLOTS], 0)?;
-            }
+        for shard in 0..shards {
+            histograms.set(counters_index(slot, shard, shards), EMPTY, 0)?;
         }
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
         failures.set(slot, FailureBytes::default(), 0)?;
-        if self.sees_hash_cache {
+        if self.sees(View::HashCache) {
             self.forget_clients(slot)?;
             self.clear_per_cpu::<HashCacheWords>("HASH_CACHE", slot)?;
         }
-        if self.sees_queues {
+        if self.sees(View::Queues) {
             self.clear_per_cpu::<QueueWaitWords>("QUEUE_WAITS", slot)?;
         }
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut self.ebpf, "FREE_SLOTS")?)?;
@@ -395,13 +470,22 @@ impl Session {
         Ok(BpfHashMap::try_from(self.map("DEVICES")?)?)
     }
 
+    /// What a device's slot has counted.
     fn device(&self, slot: u32) -> anyhow::Result<DeviceReading> {
         let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
-        let histograms: Array<_, Slots> = Array::try_from(self.map("HISTOGRAMS")?)?;
-        let mut reading = DeviceReading::default();
+        let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
+        let mut reading = DeviceReading {
+            first_failure: self.first_failure(slot)?,
+            hash_cache: self.hash_cache(slot)?,
+            queue_wait: self.queue_wait(slot)?,
+            ..DeviceReading::default()
+        };
+        let mut slots = Vec::new();
         for shard in 0..self.shards {
-            let words = counters.get(&counters_index(slot, shard, self.shards), 0)?;
+            let index = counters_index(slot, shard, self.shards);
+            let words = counters.get(&index, 0)?;
             add_device_counters(&mut reading.counters, &bytemuck::cast(words));
+            slots.push(histograms.get(&index, 0)?);
         }
         for placement in Placement::ALL {
             if reading.counters.finished(placement) == 0 {
@@ -411,11 +495,9 @@ impl Session {
                 .into_iter()
                 .filter_map(|stage| pair(placement, stage))
             {
-                for shard in 0..self.shards {
-                    let index = histogram_index(slot, pair, shard, self.shards);
-                    let counts = histograms.get(&index, 0)?;
-                    let part = Histogram::from_slots(counts.into_iter().enumerate(), Nanos(0));
-                    reading.histograms[pair].merge(&part);
+                for slots in &slots {
+                    let counts = slots[pair * SLOTS..][..SLOTS].iter().copied().enumerate();
+                    reading.histograms[pair].merge(&Histogram::from_slots(counts, Nanos(0)));
                 }
                 reading.histograms[pair].add_sum(Nanos(reading.counters.sum_ns[pair]));
             }
@@ -453,6 +535,10 @@ impl Session {
         Ok(by_slot)
     }
 
+    fn sees(&self, view: View) -> bool {
+        self.views.contains(&view)
+    }
+
     /// Every program that is attached.
     fn attached(&self) -> anyhow::Result<Vec<Program<'_>>> {
         let mut programs = self.programs.list(&self.ebpf)?;
@@ -463,7 +549,7 @@ impl Session {
     /// What verifications of a device found in the cache of hash blocks.
     fn hash_cache(&self, slot: u32) -> anyhow::Result<HashCacheCounters> {
         let mut all = HashCacheCounters::default();
-        if self.sees_hash_cache {
+        if self.sees(View::HashCache) {
             let counters: PerCpuArray<_, HashCacheWords> =
                 PerCpuArray::try_from(self.map("HASH_CACHE")?)?;
             for &words in counters.get(&slot, 0)?.iter() {
@@ -476,7 +562,7 @@ impl Session {
     /// How a device's I/Os waited for kverityd.
     fn queue_wait(&self, slot: u32) -> anyhow::Result<QueueWait> {
         let mut all = QueueWait::default();
-        if self.sees_queues {
+        if self.sees(View::Queues) {
             let waits: PerCpuArray<_, QueueWaitWords> =
                 PerCpuArray::try_from(self.map("QUEUE_WAITS")?)?;
             for &words in waits.get(&slot, 0)?.iter() {
@@ -488,7 +574,7 @@ impl Session {
 
     /// Softirqs and workqueues by CPU; none unless they are watched.
     fn queues(&self) -> anyhow::Result<Vec<CpuQueues>> {
-        if !self.sees_queues {
+        if !self.sees(View::Queues) {
             return Ok(Vec::new());
         }
         let cpus: PerCpuArray<_, CpuQueuesWords> = PerCpuArray::try_from(self.map("CPU_QUEUES")?)?;
@@ -528,6 +614,17 @@ impl Session {
             one_in: budget.one_in(),
             sampled_out: counts.get(&0, 0)?.iter().sum(),
         }))
+    }
+
+    /// How long verifications were queued, on kverityd and on the BH workqueue.
+    fn queued(&self) -> anyhow::Result<[Histogram; 2]> {
+        let delays: Array<_, DelayBytes> = Array::try_from(self.map("QUEUE_DELAYS")?)?;
+        let mut queued = [Histogram::default(), Histogram::default()];
+        for (index, histogram) in (0..).zip(&mut queued) {
+            let QueueDelays { sum_ns, slots } = bytemuck::cast(delays.get(&index, 0)?);
+            *histogram = Histogram::from_slots(slots.into_iter().enumerate(), Nanos(sum_ns));
+        }
+        Ok(queued)
     }
 
     fn cpus(&self) -> anyhow::Result<Vec<CpuCounters>> {
@@ -570,9 +667,17 @@ impl Session {
     }
 }
 
-/// The size of a map that only an optional view uses: no map can have none.
-const fn where_asked(is_asked: bool, entries: u32) -> u32 {
-    if is_asked { entries } else { 1 }
+/// Why there is no rung, in one line.
+#[must_use]
+pub fn impossible(wish: Option<Rung>, plan: &Plan) -> String {
+    let obstacles = plan.obstacles();
+    match wish {
+        Some(rung) => format!(
+            "this kernel cannot be traced by {}: {obstacles}",
+            rung.name()
+        ),
+        None => format!("this kernel cannot be traced: {obstacles}"),
+    }
 }
 
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {

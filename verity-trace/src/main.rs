@@ -6,11 +6,12 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use verity_trace::cli::{self, Cli, Command};
+use verity_trace::checkup::{self, Checkup};
+use verity_trace::cli::{self, Attach, Cli, Command};
 use verity_trace::error::Error;
 use verity_trace::inventory::Inventory;
 use verity_trace::selection::Selection;
-use verity_trace::{devices, escape, export};
+use verity_trace::{devices, doctor, escape, export};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -34,9 +35,26 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             }
             print(|out| devices::devices(&inventory, out))
         }
+        Command::Doctor(it) => doctor(it),
         Command::Completions { shell } => print(|out| cli::completions(shell, out)),
         Command::Man => print(cli::man),
     }
+}
+
+/// What is known is printed even where nothing can be traced.
+fn doctor(it: cli::Doctor) -> Result<ExitCode, Error> {
+    if it.facts {
+        let facts = checkup::facts()?;
+        return print(|out| export::facts(&facts, out));
+    }
+    let rung = it.source.attach.map(Attach::rung);
+    let checkup = Checkup::read(rung, it.source.max_devices)?;
+    if it.json {
+        print(|out| export::doctor(&checkup, out))?;
+    } else {
+        print(|out| doctor::doctor(&checkup, out))?;
+    }
+    checkup.verdict().map(|()| ExitCode::SUCCESS)
 }
 
 /// Says one line on standard error; where that is gone there is nobody to tell.

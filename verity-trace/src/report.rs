@@ -28,6 +28,7 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         )?;
         totals_section(other, snapshot, out)?;
     }
+    queued_section(snapshot, out)?;
     cpu_section(snapshot, out)?;
     queues_section(snapshot, out)?;
     if let Some(unseen) = snapshot.hash_cache_unseen.filter(|&unseen| unseen > 0) {
@@ -40,11 +41,8 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     if let Some(cost) = &snapshot.cost {
         cost_section(cost, snapshot.watched, out)?;
     }
-    if snapshot
-        .devices
-        .iter()
-        .any(|device| device.totals.ios() > 0)
-    {
+    let has_ios = |device: &Device| device.totals.as_ref().is_some_and(|it| it.ios() > 0);
+    if !snapshot.queued.is_empty() || snapshot.devices.iter().any(has_ios) {
         writeln!(out, "\np50, p99 and max are at most 1/32 off")?;
     }
     Ok(())
@@ -69,14 +67,32 @@ fn header(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "probes   {}", facts::rung(&snapshot.tracing))?;
     writeln!(out, "         {}", facts::tracing(&snapshot.tracing))?;
+    for gap in &snapshot.gaps {
+        let text = format!("without {}: {} ({})", gap.missing, gap.lost, gap.reason());
+        for line in format::wrap(&escape::terminal(&text), 71) {
+            writeln!(out, "         {}", line.trim_end())?;
+        }
+    }
     writeln!(out, "watched  {}", format::span(snapshot.watched))?;
+    if let Some(account) = &snapshot.account {
+        writeln!(
+            out,
+            "mapped   {}: finished {}, rejected {}, in flight {}, lost {}",
+            account.mapped, account.finished, account.rejected, account.in_flight, account.lost,
+        )?;
+    }
     loss(snapshot, out)
 }
 
 fn loss(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let bound = if snapshot.hides_misses {
+        format!(", a lower bound: {}", facts::HIDDEN_MISSES)
+    } else {
+        String::new()
+    };
     match snapshot.lost() {
-        0 => writeln!(out, "loss     none")?,
-        lost => writeln!(out, "loss     {lost}")?,
+        0 => writeln!(out, "loss     none{bound}")?,
+        lost => writeln!(out, "loss     {lost}{bound}")?,
     }
     for (kind, count) in &snapshot.loss {
         writeln!(out, "         {} {count}", kind.name())?;
@@ -105,7 +121,9 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
     if let Some(sentence) = effect.sentence() {
         writeln!(out, "  {sentence}")?;
     }
-    in_flight(&device.in_flight, out)?;
+    if let Some(these) = &device.in_flight {
+        in_flight(these, out)?;
+    }
     if let Some(failure) = device.first_failure {
         writeln!(
             out,
@@ -113,7 +131,10 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
             failure.sector, failure.status
         )?;
     }
-    totals_section(&device.totals, snapshot, out)
+    match &device.totals {
+        Some(totals) => totals_section(totals, snapshot, out),
+        None => writeln!(out, "  its I/Os are not seen"),
+    }
 }
 
 fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
@@ -289,6 +310,30 @@ fn placement_rows(
     Ok(())
 }
 
+/// What the last rung sees, in place of I/Os.
+fn queued_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    if snapshot.queued.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\nverifications of all devices that began, and how long each was queued\n  \
+         {:<9} {:>12} {:>8} {:>8} {:>8}",
+        "placement", "began", "p50", "p99", "max"
+    )?;
+    for (placement, histogram) in &snapshot.queued {
+        let [p50, p99, max] =
+            [500, 990, 1_000].map(|permille| format::percentile(histogram.percentile(permille)));
+        writeln!(
+            out,
+            "  {:<9} {:>12} {p50:>8} {p99:>8} {max:>8}",
+            placement.name(),
+            histogram.count(),
+        )?;
+    }
+    Ok(())
+}
+
 fn cpu_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let (busy, idle): (Vec<_>, Vec<_>) = snapshot.cpus.iter().partition(|cpu| has_worked(cpu));
     if busy.is_empty() {
@@ -322,11 +367,15 @@ fn cpu_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             time(cpu.softirq),
             time(cpu.tasklet_softirq),
             time(cpu.block_softirq),
-            time(cpu.softirq_verify),
-            format::share_of(cpu.softirq_verify, cpu.softirq),
+            cpu.softirq_verify
+                .map_or_else(|| format::ABSENT.to_owned(), time),
+            cpu.softirq_verify.map_or_else(
+                || format::ABSENT.to_owned(),
+                |verify| format::share_of(verify, cpu.softirq)
+            ),
             cpu.kverityd_verifications,
             cpu.bh_verifications,
-            cpu.inline_verifications,
+            known(cpu.inline_verifications),
         )?;
     }
     if !idle.is_empty() {
@@ -426,6 +475,6 @@ fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Res
 
 fn has_worked(cpu: &Cpu) -> bool {
     let verifications =
-        cpu.kverityd_verifications + cpu.bh_verifications + cpu.inline_verifications;
+        cpu.kverityd_verifications + cpu.bh_verifications + cpu.inline_verifications.unwrap_or(0);
     !cpu.softirq.is_zero() || verifications > 0
 }

@@ -2,6 +2,8 @@
 //!
 //! A snapshot is never changed once it is made. What is missing is absent, never 0.
 
+mod probe;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ pub use verity_trace_ebpf::loss::Loss;
 pub use verity_trace_ebpf::placement::{Stage, pair};
 pub use verity_trace_ebpf::queue_counters::QueueWait;
 pub use verity_trace_ebpf::reason::Reason;
+
+pub use probe::{Gap, Probe, ProbeKind};
 
 use crate::cost::Cost;
 use crate::histogram::Histogram;
@@ -111,15 +115,21 @@ pub enum Rung {
     Fentry,
     /// kprobes: may lose events where an interrupt lands inside another kprobe's handler.
     Kprobe,
+    /// Tracepoints of workqueues and softirqs alone: what is verified inline or not at all is invisible.
+    Tracepoint,
 }
 
 impl Rung {
+    /// Every rung, the best first.
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
+
     /// The word for it everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fentry => "fentry",
             Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
         }
     }
 }
@@ -412,12 +422,12 @@ pub struct Device {
     pub algorithm: String,
     /// Bytes of a data block.
     pub data_block_bytes: u32,
-    /// Since tracing began.
-    pub totals: Totals,
-    /// During the last interval; absent in the first snapshot.
+    /// Since tracing began; absent where I/Os are not seen.
+    pub totals: Option<Totals>,
+    /// During the last interval; absent in the first snapshot, and where I/Os are not seen.
     pub recent: Option<Totals>,
-    /// I/Os between `verity_map` and `verity_finish_io` now.
-    pub in_flight: InFlight,
+    /// I/Os between `verity_map` and `verity_finish_io` now; absent where I/Os are not seen.
+    pub in_flight: Option<InFlight>,
     /// The first I/O that finished with an error since tracing began.
     pub first_failure: Option<Failure>,
 }
@@ -427,8 +437,9 @@ impl Device {
     /// happened since tracing began; absent when no I/O was verified.
     #[must_use]
     pub fn effective(&self) -> Option<bool> {
+        let totals = self.totals.as_ref()?;
         let verified = |placement| {
-            self.totals
+            totals
                 .placements
                 .get(&placement)
                 .is_some_and(|totals| totals.ios > 0)
@@ -496,14 +507,32 @@ pub struct Cpu {
     pub softirqs: BTreeMap<Softirq, Duration>,
     /// Softirqs and workqueues in detail; absent unless they were asked for.
     pub queues: Option<CpuQueues>,
-    /// Time of verification in softirq, attempts that gave up included.
-    pub softirq_verify: Duration,
+    /// Time of verification in softirq, attempts that gave up included; absent where it is not seen.
+    pub softirq_verify: Option<Duration>,
+    /// I/Os that were mapped here.
+    pub mapped: u64,
     /// Verifications that began on `kverityd`.
     pub kverityd_verifications: u64,
     /// Verifications that began on the BH workqueue or in a tasklet, attempts included.
     pub bh_verifications: u64,
-    /// Verifications that began inline, attempts included.
-    pub inline_verifications: u64,
+    /// Verifications that began inline, attempts included; absent where they are not seen.
+    pub inline_verifications: Option<u64>,
+}
+
+/// What became of the I/Os of all devices, each number counted on its own: at rest `mapped` is the sum
+/// of the others, and while I/Os come and go it is not less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// I/Os that were given an identity in `verity_map`.
+    pub mapped: u64,
+    /// Those that finished.
+    pub finished: u64,
+    /// Those that the target then refused, and that are no I/Os after all.
+    pub rejected: u64,
+    /// Those that are in the table of I/Os in flight.
+    pub in_flight: u64,
+    /// Those of which the end was not seen ([`Loss::StartWithoutFinish`]).
+    pub lost: u64,
 }
 
 /// How many records are sent under a budget.
@@ -528,15 +557,26 @@ pub struct Snapshot {
     pub kernel: Kernel,
     /// Whether dm-verity is watched.
     pub tracing: Tracing,
+    /// The probes that are attached.
+    pub probes: Vec<Probe>,
+    /// What this kernel does not let be seen, while probes are attached.
+    pub gaps: Vec<Gap>,
     /// The verity devices, by number.
     pub devices: Vec<Device>,
+    /// By placement, how long each verification that began had been queued, on all devices together:
+    /// what the rung [`Rung::Tracepoint`] sees. Absent where none began.
+    pub queued: BTreeMap<Placement, Histogram>,
     /// Totals of devices without a line of their own: those beyond the limit, and those that are
     /// gone. Absent when there were none.
     pub other: Option<Totals>,
     /// The CPUs.
     pub cpus: Vec<Cpu>,
+    /// What became of what was mapped; absent while nothing was ever watched.
+    pub account: Option<Account>,
     /// What was not seen, kinds that did not happen left out.
     pub loss: BTreeMap<Loss, u64>,
+    /// Whether the kernel keeps back what its kprobes missed: the loss is then a lower bound.
+    pub hides_misses: bool,
     /// I/Os that began before all probes were attached, so that only their end was seen.
     pub before_attach: u64,
     /// Calls that the programs for the cache of hash blocks were not run for; absent unless the cache

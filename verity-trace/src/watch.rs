@@ -18,7 +18,6 @@ use verity_trace::export::{self, Records};
 use verity_trace::live::Options;
 use verity_trace::report;
 use verity_trace::selection::Selection;
-use verity_trace::snapshot::Rung;
 use verity_trace::tui::{self, Message, Styles};
 
 use crate::{print, say};
@@ -173,10 +172,7 @@ fn exit_code(signal: Option<i32>) -> ExitCode {
 fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options {
     Options {
         max_devices: source.max_devices,
-        rung: source.attach.map(|attach| match attach {
-            Attach::Fentry => Rung::Fentry,
-            Attach::Kprobe => Rung::Kprobe,
-        }),
+        rung: source.attach.map(Attach::rung),
         records,
         hash_cache: source.hash_cache,
         queues: source.queues,

@@ -12,8 +12,9 @@ use crate::{command, setup, workspace};
 /// The target of the eBPF programs.
 const BPF_TARGET: &str = "bpfel-unknown-none";
 
-/// What aya's types depend on: the processor that the programs' kernel runs on.
-const BPF_FLAGS: &str = "--cfg=bpf_target_arch=\"x86_64\"";
+/// What aya's types depend on: the processor that the programs' kernel runs on. Of all that the programs
+/// do, that decides where a kprobe finds the arguments of a function, and nothing else.
+const PROCESSORS: [&str; 2] = ["x86_64", "aarch64"];
 
 pub fn main() -> u8 {
     let mut parts = Parts::default();
@@ -25,7 +26,10 @@ pub fn main() -> u8 {
 pub fn run(parts: &mut Parts) {
     parts.run("format", fmt);
     parts.run("clippy", clippy);
-    parts.run("clippy for BPF", clippy_bpf);
+    for processor in PROCESSORS {
+        let name = format!("clippy for BPF, {processor}");
+        parts.run(&name, || clippy_bpf(processor));
+    }
 }
 
 fn fmt() -> Result<()> {
@@ -45,7 +49,7 @@ fn clippy() -> Result<()> {
 }
 
 /// Lints the programs as the BPF target sees them; elsewhere they are empty.
-fn clippy_bpf() -> Result<()> {
+fn clippy_bpf(processor: &str) -> Result<()> {
     setup::build_tools()?;
     let rustc = workspace::tools("rustc");
     let sysroot = command::output(Command::new(&rustc).args(["--print", "sysroot"]))?;
@@ -53,13 +57,14 @@ fn clippy_bpf() -> Result<()> {
     cargo
         .args(["clippy", "--package=verity-trace-ebpf", "--bins"])
         .args(["--target", BPF_TARGET, "-Zbuild-std=core", "--target-dir"])
-        .arg(workspace::target("bpf"))
+        // Other flags build everything again, so each has a folder.
+        .arg(workspace::target(&format!("bpf/{processor}")))
         .args(["--", "-Dwarnings"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_BUILD_RUSTC", rustc)
         // Clippy stands in for the compiler and does not ask it for the sysroot.
         .env("SYSROOT", sysroot.trim())
-        .env("RUSTFLAGS", BPF_FLAGS)
+        .env("RUSTFLAGS", format!("--cfg=bpf_target_arch={processor:?}"))
         .env("PATH", tools_first()?);
     command::run(&mut cargo).context("cargo clippy for the BPF target")
 }

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod build;
 mod command;
+mod facts;
 mod install;
 mod lab;
 mod lint;
@@ -42,6 +43,8 @@ enum Task {
     Lab(lab::Args),
     /// Check formatting and lints of the host and the BPF side
     Lint,
+    /// Ask every lab kernel for what decides how it is watched, into tests/facts
+    Facts(facts::Args),
     /// Count the instructions that tracing adds to a read, on every lab kernel
     Bench(bench::Args),
 }
@@ -76,6 +79,7 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Test(args) => Ok(test::main(&args)),
         Task::Lab(args) => lab::main(&args),
         Task::Lint => Ok(lint::main()),
+        Task::Facts(args) => facts::main(&args).map(|()| 0),
         Task::Bench(args) => bench::main(&args).map(|()| 0),
     }
 }

@@ -22,7 +22,10 @@ pub struct Document {
     watched_ns: u64,
     kernel: Kernel,
     tracing: Tracing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
     lost: u64,
+    loss_is_lower_bound: bool,
     loss: Named<u64>,
     before_attach: u64,
     inferred_reasons: Vec<&'static str>,
@@ -31,6 +34,8 @@ pub struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     queues_unseen: Option<u64>,
     devices: Vec<Device>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued: Option<Named<Histogram>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other: Option<Totals>,
     cpus: Vec<Cpu>,
@@ -62,6 +67,36 @@ struct Tracing {
     rung: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    probes: Vec<Probe>,
+    gaps: Vec<Gap>,
+}
+
+/// A probe that is attached, or would be.
+#[derive(Debug, Serialize)]
+pub struct Probe {
+    name: &'static str,
+    attach: &'static str,
+    target: &'static str,
+    without: &'static str,
+}
+
+/// What this kernel does not let be seen.
+#[derive(Debug, Serialize)]
+pub struct Gap {
+    missing: &'static str,
+    lost: &'static str,
+    why: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Account {
+    mapped: u64,
+    finished: u64,
+    rejected: u64,
+    in_flight: u64,
+    lost: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,14 +110,16 @@ struct Device {
     effective: Option<bool>,
     algorithm: String,
     data_block_bytes: u32,
-    in_flight: u64,
-    in_flight_stages: Named<InStage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight_stages: Option<Named<InStage>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_in_flight_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_failure: Option<Failure>,
     #[serde(flatten)]
-    totals: Totals,
+    totals: Option<Totals>,
 }
 
 #[derive(Debug, Serialize)]
@@ -181,10 +218,13 @@ struct Cpu {
     tasklet_softirq_ns: u64,
     block_softirq_ns: u64,
     softirqs_ns: Named<u64>,
-    softirq_verify_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    softirq_verify_ns: Option<u64>,
+    mapped: u64,
     kverityd_verifications: u64,
     bh_verifications: u64,
-    inline_verifications: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inline_verifications: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queues: Option<CpuQueues>,
 }
@@ -254,8 +294,10 @@ impl Document {
             taken_at_unix_ms: u64::try_from(snapshot.taken_at.as_millis()).unwrap_or(u64::MAX),
             watched_ns: nanos(snapshot.watched).0,
             kernel: Kernel::from(&snapshot.kernel),
-            tracing: Tracing::from(&snapshot.tracing),
+            tracing: Tracing::new(snapshot),
+            account: snapshot.account.map(Account::from),
             lost: snapshot.lost(),
+            loss_is_lower_bound: snapshot.hides_misses,
             loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
             inferred_reasons: Reason::ALL
@@ -266,6 +308,13 @@ impl Document {
             hash_cache_unseen: snapshot.hash_cache_unseen,
             queues_unseen: snapshot.queues_unseen,
             devices: snapshot.devices.iter().map(Device::from).collect(),
+            queued: (!snapshot.queued.is_empty()).then(|| {
+                snapshot
+                    .queued
+                    .iter()
+                    .map(|(placement, histogram)| (placement.name(), Histogram::from(histogram)))
+                    .collect()
+            }),
             other: snapshot.other.as_ref().map(Totals::from),
             cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
             self_cost: snapshot.cost.as_ref().map(SelfCost::from),
@@ -288,9 +337,9 @@ impl From<&snapshot::Kernel> for Kernel {
     }
 }
 
-impl From<&snapshot::Tracing> for Tracing {
-    fn from(tracing: &snapshot::Tracing) -> Self {
-        let (state, rung, failure) = match tracing {
+impl Tracing {
+    fn new(snapshot: &Snapshot) -> Self {
+        let (state, rung, failure) = match &snapshot.tracing {
             snapshot::Tracing::Attached(rung) => ("attached", Some(rung.name()), None),
             snapshot::Tracing::WaitingForModule => ("waiting-for-module", None, None),
             snapshot::Tracing::WaitingForDevice => ("waiting-for-device", None, None),
@@ -300,6 +349,42 @@ impl From<&snapshot::Tracing> for Tracing {
             state,
             rung,
             failure,
+            probes: snapshot.probes.iter().map(Probe::from).collect(),
+            gaps: snapshot.gaps.iter().map(Gap::from).collect(),
+        }
+    }
+}
+
+impl From<&snapshot::Probe> for Probe {
+    fn from(probe: &snapshot::Probe) -> Self {
+        Self {
+            name: probe.name,
+            attach: probe.kind.name(),
+            target: probe.target,
+            without: probe.without,
+        }
+    }
+}
+
+impl From<&snapshot::Gap> for Gap {
+    fn from(gap: &snapshot::Gap) -> Self {
+        Self {
+            missing: gap.missing,
+            lost: gap.lost,
+            why: gap.why.clone(),
+            remedy: gap.remedy,
+        }
+    }
+}
+
+impl From<snapshot::Account> for Account {
+    fn from(account: snapshot::Account) -> Self {
+        Self {
+            mapped: account.mapped,
+            finished: account.finished,
+            rejected: account.rejected,
+            in_flight: account.in_flight,
+            lost: account.lost,
         }
     }
 }
@@ -314,27 +399,34 @@ impl From<&snapshot::Device> for Device {
             effective: device.effective(),
             algorithm: device.algorithm.clone(),
             data_block_bytes: device.data_block_bytes,
-            in_flight: device.in_flight.ios(),
-            in_flight_stages: device
+            in_flight: device.in_flight.as_ref().map(snapshot::InFlight::ios),
+            in_flight_stages: device.in_flight.as_ref().map(in_stages),
+            oldest_in_flight_ns: device
                 .in_flight
-                .stages
-                .iter()
-                .map(|(&stage, these)| {
-                    let these = InStage {
-                        ios: these.ios,
-                        oldest_ns: nanos(these.oldest).0,
-                    };
-                    (stage_name(stage), these)
-                })
-                .collect(),
-            oldest_in_flight_ns: device.in_flight.oldest().map(|(_, age)| nanos(age).0),
+                .as_ref()
+                .and_then(snapshot::InFlight::oldest)
+                .map(|(_, age)| nanos(age).0),
             first_failure: device.first_failure.map(|failure| Failure {
                 sector: failure.sector,
                 status: failure.status,
             }),
-            totals: Totals::from(&device.totals),
+            totals: device.totals.as_ref().map(Totals::from),
         }
     }
+}
+
+fn in_stages(in_flight: &snapshot::InFlight) -> Named<InStage> {
+    in_flight
+        .stages
+        .iter()
+        .map(|(&stage, these)| {
+            let these = InStage {
+                ios: these.ios,
+                oldest_ns: nanos(these.oldest).0,
+            };
+            (stage_name(stage), these)
+        })
+        .collect()
 }
 
 impl From<&snapshot::Totals> for Totals {
@@ -440,7 +532,8 @@ impl From<&snapshot::Cpu> for Cpu {
                 .iter()
                 .map(|(vector, &time)| (vector.name(), nanos(time).0))
                 .collect(),
-            softirq_verify_ns: nanos(cpu.softirq_verify).0,
+            softirq_verify_ns: cpu.softirq_verify.map(|time| nanos(time).0),
+            mapped: cpu.mapped,
             kverityd_verifications: cpu.kverityd_verifications,
             bh_verifications: cpu.bh_verifications,
             inline_verifications: cpu.inline_verifications,

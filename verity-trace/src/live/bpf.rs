@@ -3,11 +3,12 @@
 
 use std::ffi::{CStr, c_char};
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
-    bpf_stats_type,
+    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info,
+    bpf_prog_type, bpf_stats_type,
 };
 
 /// What a tracing program is loaded with.
@@ -140,12 +141,73 @@ fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     Ok(info)
 }
 
-fn object_info<T>(fd: &impl std::os::fd::AsRawFd, info: &mut T) -> io::Result<()> {
+/// The link by which a program is attached; absent where the kernel has none for its kind.
+pub fn link_of(program: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: all zeroes are valid for a structure of numbers.
+    let mut wanted: bpf_prog_info = unsafe { std::mem::zeroed() };
+    object_info(&program, &mut wanted)?;
+    let mut id = 0;
+    loop {
+        let mut attr = zeroed();
+        attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+        match call(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attr) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            result => result?,
+        };
+        // SAFETY: the kernel wrote this member.
+        id = unsafe { attr.__bindgen_anon_6.next_id };
+
+        let mut attr = zeroed();
+        attr.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+        let link = match call_for_fd(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr) {
+            // It went away between the two calls.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            result => result?,
+        };
+        // SAFETY: all zeroes are valid for a structure of numbers.
+        let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+        object_info(&link, &mut info)?;
+        if info.prog_id == wanted.id {
+            return Ok(Some(link));
+        }
+    }
+}
+
+/// How often a kprobe or kretprobe did not fire; absent where the kernel does not say, which is before
+/// Linux 6.7 (`bpf_perf_link_fill_kprobe`, kernel/bpf/syscall.c). Such a kernel also does not count
+/// what `trace_call_bpf` (`kernel/trace/bpf_trace.c`) does not run.
+pub fn kprobe_misses(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    // SAFETY: all zeroes are valid for a structure of numbers.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let written = object_info(&link, &mut info)?;
+    let end = size_of::<u64>()
+        + offset_of!(
+            bpf_link_info,
+            __bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed
+        );
+    if written < end {
+        return Ok(None);
+    }
+    // SAFETY: the kernel wrote so far, or zeroes stand there.
+    let missed = unsafe {
+        info.__bindgen_anon_1
+            .perf_event
+            .__bindgen_anon_1
+            .kprobe
+            .missed
+    };
+    Ok(Some(missed))
+}
+
+/// Fills in what the kernel says of an object; returns how many bytes that are.
+fn object_info<T>(fd: &impl std::os::fd::AsRawFd, info: &mut T) -> io::Result<usize> {
     let mut attr = zeroed();
     attr.info.bpf_fd = fd.as_raw_fd().cast_unsigned();
     attr.info.info_len = length(size_of::<T>())?;
     attr.info.info = std::ptr::from_mut(info) as u64;
-    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: the kernel wrote this member.
+    Ok(unsafe { attr.info.info_len } as usize)
 }
 
 pub(super) fn zeroed() -> bpf_attr {

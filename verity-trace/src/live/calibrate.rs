@@ -86,9 +86,9 @@ fn fentry(target: &OwnedFd) -> io::Result<(Option<u64>, u64)> {
 }
 
 fn tracepoint(target: &OwnedFd, types: &Types) -> io::Result<Option<u64>> {
-    let id = types
-        .tracepoint("bpf_test_finish")
-        .map_err(io::Error::other)?;
+    let Some(id) = types.tracepoint("bpf_test_finish") else {
+        return Ok(None);
+    };
     let calls = || (0..CALLS).try_for_each(|_| run(target, 1));
     let without = fastest(calls)?;
     let mut attached = Vec::new();

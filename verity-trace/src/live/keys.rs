@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use anyhow::{Context as _, bail};
 use aya::maps::Map;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use verity_trace_ebpf::table::MAX_IN_FLIGHT;
+use verity_trace_ebpf::table::{MAX_IN_FLIGHT, is_in_flight};
 
 const BYTES: usize = MAX_IN_FLIGHT as usize * size_of::<u64>();
 
@@ -30,12 +30,12 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// The places that belong to an I/O.
+    /// The places that belong to an I/O in flight.
     pub fn used(&self) -> impl Iterator<Item = u32> {
         (0..MAX_IN_FLIGHT).filter(|&place| {
             // SAFETY: the mapping has this many keys and lives as long as `self`; the programs
             // write to it meanwhile.
-            unsafe { self.0.add(place as usize).read_volatile() != 0 }
+            is_in_flight(unsafe { self.0.add(place as usize).read_volatile() })
         })
     }
 }

@@ -13,8 +13,9 @@ use crate::cost::Attachment;
 use crate::error::{Error, Result};
 use crate::kernel::{FunctionType, Types};
 use crate::live::bpf;
-use crate::live::programs::{load, permission, relocated};
+use crate::live::programs::{load_tracing, not_permitted, relocated};
 use crate::live::statistics::Program;
+use crate::snapshot::{Gap, Rung};
 
 /// Where the function is that a program attaches to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,28 @@ impl View {
         }
     }
 
+    /// What is not seen of it on a rung; absent where all of it is.
+    pub fn gap(self, rung: Rung) -> Option<Gap> {
+        let (is_seen, lost, needed) = match self {
+            Self::HashCache => (
+                rung == Rung::Fentry,
+                "hits and misses of hash blocks, and the time that verifications wait for them",
+                "fentry",
+            ),
+            Self::Queues => (
+                rung != Rung::Tracepoint,
+                "softirqs and workqueues in detail",
+                "fentry or kprobe",
+            ),
+        };
+        (!is_seen).then(|| Gap {
+            missing: self.flag(),
+            lost,
+            why: format!("the rung is {}, and it needs {needed}", rung.name()),
+            remedy: None,
+        })
+    }
+
     fn probes(self, types: &Types) -> Vec<Probe> {
         match self {
             Self::HashCache => hash_cache(types),
@@ -174,9 +197,14 @@ fn attach(object: &Object, types: &Types, view: View, probe: &Probe) -> Result<A
         .transpose()
         .with_context(|| format!("find the BTF around {function}"))?;
     let module = module.as_ref().map(OwnedFd::as_fd);
-    let program = load(object, probe.name, probe.attach_type, id, module)
-        .with_context(|| format!("load the program {}", probe.name))
-        .map_err(|error| permission(&error))?;
+    let name = probe.name;
+    let program = load_tracing(object, name, probe.attach_type, id, module)?.map_err(|error| {
+        not_permitted(name, &error).unwrap_or_else(|| {
+            Error::Kernel(format!(
+                "load the program {name}: {error}; leave out {flag}"
+            ))
+        })
+    })?;
     let link = bpf::attach(program.as_fd()).map_err(|error| {
         Error::Kernel(format!("attach to {function}: {error}; leave out {flag}"))
     })?;
@@ -184,7 +212,7 @@ fn attach(object: &Object, types: &Types, view: View, probe: &Probe) -> Result<A
         view,
         _link: link,
         program,
-        name: probe.name,
+        name,
         attachment: if probe.home == Home::Tracepoint {
             Attachment::TpBtf
         } else {
@@ -199,7 +227,7 @@ impl Probe {
             Home::Verity => types.function(self.function),
             Home::Bufio => types.bufio_function(self.function),
             Home::Tracepoint => Some(FunctionType {
-                id: types.tracepoint(self.function).ok()?,
+                id: types.tracepoint(self.function)?,
                 in_module: false,
             }),
             Home::Kernel => Some(FunctionType {

@@ -1,4 +1,4 @@
-//! Which programs are loaded, what they attach to, and in which order.
+//! Loads and attaches the programs of a plan.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -12,17 +12,20 @@ use aya_obj::generated::bpf_attach_type::{
     self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
 };
 use aya_obj::generated::{BPF_CALL, BPF_JMP, bpf_insn};
-use verity_trace_ebpf::counters::Hook;
+use verity_trace_ebpf::counters::Hook as WatchedTwice;
 use verity_trace_ebpf::settings::{
-    IRQ_REGS, IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL,
+    BH_WORKER_POOLS, IRQ_REGS, IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL,
+    PREEMPT_ENABLE_CALL,
 };
 
 use crate::cost::Attachment;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::kernel::{FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
 use crate::live::statistics::Program;
-use crate::snapshot::{Era, Rung};
+use crate::plan::facts::{self, PREEMPTION_FUNCTIONS};
+use crate::plan::{Hook, Plan, Refusal};
+use crate::snapshot::{Probe, ProbeKind};
 
 /// `BPF_PSEUDO_KFUNC_CALL`, include/uapi/linux/bpf.h.
 const PSEUDO_KFUNC_CALL: u8 = 2;
@@ -33,79 +36,8 @@ const LOAD_IMMEDIATE: u8 = 0x18;
 /// `BPF_PSEUDO_BTF_ID`, include/uapi/linux/bpf.h.
 const PSEUDO_BTF_ID: u8 = 3;
 
-/// The registers of the interrupt that a CPU handles (`lib/irq_regs.c`).
-pub const IRQ_REGS_VARIABLE: &str = "__irq_regs";
-
 /// `BPF_ALU64 | BPF_MOV | BPF_K`, include/uapi/linux/bpf.h.
 const MOVE_IMMEDIATE: u8 = 0xb7;
-
-/// Tracepoints of the kernel itself; the program for each has its name.
-const TRACEPOINTS: [&str; 3] = ["softirq_entry", "softirq_exit", "workqueue_queue_work"];
-
-/// A program for a function of dm-verity.
-struct FunctionProgram {
-    function: &'static str,
-    name: &'static str,
-    attach_type: bpf_attach_type,
-    /// Set on the first of several copies: what it misses the others take over.
-    first_of: Option<Hook>,
-}
-
-impl FunctionProgram {
-    const fn new(function: &'static str, name: &'static str) -> Self {
-        Self {
-            function,
-            name,
-            attach_type: BPF_TRACE_FENTRY,
-            first_of: None,
-        }
-    }
-
-    const fn first(function: &'static str, hook: Hook) -> Self {
-        Self {
-            first_of: Some(hook),
-            ..Self::new(function, function)
-        }
-    }
-}
-
-/// In the order of attaching: the end of an I/O's life first, so that every I/O whose beginning is
-/// seen is seen to its end; and the last copy first, since the kernel runs the programs of a function
-/// in the reverse order (`hlist_add_head` in `__bpf_trampoline_link_prog`,
-/// kernel/bpf/trampoline.c).
-const FUNCTIONS: [FunctionProgram; 9] = [
-    FunctionProgram::new("verity_finish_io", "verity_finish_io_second"),
-    FunctionProgram::first("verity_finish_io", Hook::FinishIo),
-    FunctionProgram::new("verity_verify_io", "verity_verify_io_second"),
-    FunctionProgram::first("verity_verify_io", Hook::VerifyIo),
-    FunctionProgram::new("verity_end_io", "verity_end_io_second"),
-    FunctionProgram::first("verity_end_io", Hook::EndIo),
-    FunctionProgram {
-        attach_type: BPF_TRACE_FEXIT,
-        ..FunctionProgram::new("verity_map", "verity_map_exit")
-    },
-    FunctionProgram::new("verity_map", "verity_map_second"),
-    FunctionProgram::first("verity_map", Hook::Map),
-];
-
-/// For functions that run only when a hash did not match, or a block could not be read; where one of
-/// them cannot be watched none is.
-const MISMATCHES: [FunctionProgram; 2] = [
-    FunctionProgram::new("verity_recheck", "verity_recheck"),
-    FunctionProgram {
-        attach_type: BPF_TRACE_FEXIT,
-        ..FunctionProgram::new("verity_fec_decode", "verity_fec_decode_exit")
-    },
-];
-
-/// Functions and the programs for a kprobe or kretprobe there, in the order of attaching.
-const KPROBES: [(&str, &str); 5] = [
-    ("verity_finish_io", "verity_finish_io_kprobe"),
-    ("verity_verify_io", "verity_verify_io_kprobe"),
-    ("verity_end_io", "verity_end_io_kprobe"),
-    ("verity_map", "verity_map_kretprobe"),
-    ("verity_map", "verity_map_kprobe"),
-];
 
 /// A loaded tracing program and, while it is attached, its link.
 struct Attached {
@@ -114,79 +46,88 @@ struct Attached {
     program: OwnedFd,
     name: &'static str,
     attachment: Attachment,
-    first_of: Option<Hook>,
+    /// Set on the first of several copies: what it misses the others take over.
+    first_of: Option<WatchedTwice>,
+}
+
+/// A kprobe program, which stays with aya.
+struct AttachedKprobe {
+    program: &'static str,
+    /// Absent where the kernel gives a kprobe none.
+    link: Option<OwnedFd>,
 }
 
 /// Every program that is attached. Dropping it detaches and unloads them all.
 pub struct Programs {
     tracing: Vec<Attached>,
-    /// How dm-verity's functions are watched.
-    pub rung: Rung,
+    kprobes: Vec<AttachedKprobe>,
 }
 
-/// A queued work is the end of an attempt that gave up, and tells BH from inline. Where the kernel
-/// attempts nothing in softirq, no other subsystem's work has to pay for it.
-fn is_wanted(tracepoint: &str, era: Era) -> bool {
-    tracepoint != "workqueue_queue_work" || era.can_attempt()
+/// Why a plan was not carried out.
+pub enum Stop {
+    /// The kernel refused one of its hooks.
+    Refused(Refusal),
+    /// Something else, which no other plan would mend.
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl Programs {
-    /// Loads and attaches all of them: `forced` is the only rung that is tried, else fentry and,
-    /// where that cannot be had, kprobes.
+    /// Loads and attaches what a plan names. When the kernel refuses any of it, nothing stays.
     pub fn attach(
         ebpf: &mut Ebpf,
         object: &[u8],
         types: &Types,
-        forced: Option<Rung>,
-    ) -> Result<Self> {
+        plan: &Plan,
+    ) -> Result<Self, Stop> {
         let object = relocated(ebpf, object, types)?;
-        let mut tracing = Vec::new();
-        let era = types.era();
-        for tracepoint in TRACEPOINTS {
-            if !is_wanted(tracepoint, era) {
-                continue;
+        let module = plan
+            .hooks
+            .iter()
+            .filter_map(|hook| types.function(hook.probe.target))
+            .any(|function| function.in_module)
+            .then(|| bpf::module_btf("dm_verity"))
+            .transpose()
+            .context("find the BTF of the module dm_verity")?;
+        // All are loaded before the first is attached, so that these are attached at about one time.
+        let mut loaded = Vec::new();
+        for hook in &plan.hooks {
+            for &name in hook.programs {
+                loaded.push((
+                    hook,
+                    name,
+                    load(ebpf, &object, types, module.as_ref(), hook, name)?,
+                ));
             }
-            let id = types.tracepoint(tracepoint)?;
-            let program = load(&object, tracepoint, BPF_TRACE_RAW_TP, id, None)
-                .with_context(|| format!("load the program for the tracepoint {tracepoint}"))
-                .map_err(|error| permission(&error))?;
-            let attached = attach(tracepoint, Attachment::TpBtf, program, None)
-                .with_context(|| format!("attach to the tracepoint {tracepoint}"))?;
-            tracing.push(attached);
         }
-        let rung = match forced {
-            Some(Rung::Kprobe) => {
-                attach_kprobes(ebpf)?;
-                Rung::Kprobe
-            }
-            Some(Rung::Fentry) => {
-                tracing.extend(attach_fentry(&object, types)?);
-                Rung::Fentry
-            }
-            None => match attach_fentry(&object, types) {
-                Ok(hooks) => {
-                    tracing.extend(hooks);
-                    Rung::Fentry
-                }
-                Err(fentry) => {
-                    attach_kprobes(ebpf).map_err(|kprobe| {
-                        Error::Kernel(format!(
-                            "this kernel can watch dm-verity's functions neither by fentry \
-                             ({fentry}) nor by kprobe ({kprobe})"
-                        ))
-                    })?;
-                    Rung::Kprobe
-                }
-            },
+        let mut programs = Self {
+            tracing: Vec::new(),
+            kprobes: Vec::new(),
         };
-        Ok(Self { tracing, rung })
+        for (hook, name, program) in loaded {
+            if let Some(program) = program {
+                programs.tracing.push(attach(program, hook, name)?);
+            } else {
+                let link = attach_kprobe(ebpf, hook, name)?;
+                programs.kprobes.push(AttachedKprobe {
+                    program: name,
+                    link,
+                });
+            }
+        }
+        Ok(programs)
     }
 
     /// How often no program was run because it was already running on that CPU: of first copies,
-    /// by [`Hook`]. What is missed of the tracepoints shows as `incomplete`: most of it is not
+    /// by [`WatchedTwice`]. What is missed of the tracepoints shows as `incomplete`: most of it is not
     /// dm-verity's.
-    pub fn missed(&self) -> anyhow::Result<[u64; Hook::COUNT]> {
-        let mut missed = [0; Hook::COUNT];
+    pub fn missed(&self) -> anyhow::Result<[u64; WatchedTwice::COUNT]> {
+        let mut missed = [0; WatchedTwice::COUNT];
         for attached in &self.tracing {
             if let Some(hook) = attached.first_of {
                 missed[hook as usize] += bpf::recursion_misses(attached.program.as_fd())?;
@@ -195,14 +136,25 @@ impl Programs {
         Ok(missed)
     }
 
-    /// The same of kprobe programs, which have one copy each; 0 on the other rung.
-    pub fn missed_by_kprobes(&self, ebpf: &Ebpf) -> anyhow::Result<u64> {
-        if self.rung != Rung::Kprobe {
-            return Ok(0);
+    /// How often a kprobe did not fire; absent where the kernel keeps it back.
+    pub fn probe_misses(&self) -> anyhow::Result<Option<u64>> {
+        let mut all = 0;
+        for AttachedKprobe { link, .. } in &self.kprobes {
+            let misses = link.as_ref().map(|link| bpf::kprobe_misses(link.as_fd()));
+            let Some(misses) = misses.transpose()?.flatten() else {
+                return Ok(None);
+            };
+            all += misses;
         }
+        Ok(Some(all))
+    }
+
+    /// How often no kprobe program was run because another one was running on that CPU; 0 on the other
+    /// rungs.
+    pub fn missed_by_kprobes(&self, ebpf: &Ebpf) -> anyhow::Result<u64> {
         let mut missed = 0;
-        for (_, name) in KPROBES {
-            let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
+        for AttachedKprobe { program, .. } in &self.kprobes {
+            let program: &KProbe = ebpf.program(program).context(*program)?.try_into()?;
             missed += bpf::recursion_misses(program.fd()?.as_fd())?;
         }
         Ok(missed)
@@ -219,15 +171,13 @@ impl Programs {
                 fd: it.program.as_fd(),
             })
             .collect();
-        if self.rung == Rung::Kprobe {
-            for (_, name) in KPROBES {
-                let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
-                list.push(Program {
-                    name,
-                    attachment: Attachment::Kprobe,
-                    fd: program.fd()?.as_fd(),
-                });
-            }
+        for &AttachedKprobe { program: name, .. } in &self.kprobes {
+            let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
+            list.push(Program {
+                name,
+                attachment: Attachment::Kprobe,
+                fd: program.fd()?.as_fd(),
+            });
         }
         Ok(list)
     }
@@ -240,65 +190,146 @@ impl Programs {
     }
 }
 
-fn attach_fentry(object: &Object, types: &Types) -> Result<Vec<Attached>> {
-    let module = FUNCTIONS
-        .iter()
-        .filter_map(|program| types.function(program.function))
-        .any(|function| function.in_module)
-        .then(|| bpf::module_btf("dm_verity"))
-        .transpose()
-        .context("find the BTF of the module dm_verity")?;
-    let no_memory = FunctionProgram {
-        attach_type: BPF_TRACE_FEXIT,
-        ..FunctionProgram::new("verity_verify_io", "verity_verify_io_exit")
+/// Loads one program of a hook; a kprobe's stays with aya.
+fn load(
+    ebpf: &mut Ebpf,
+    object: &Object,
+    types: &Types,
+    module: Option<&OwnedFd>,
+    hook: &Hook,
+    name: &'static str,
+) -> Result<Option<OwnedFd>, Stop> {
+    let target = hook.probe.target;
+    let function = || {
+        types
+            .function(target)
+            .with_context(|| format!("the BTF of {target} is gone"))
     };
-    let allocates = types.era().can_attempt() && types.attempts_allocate();
-    let wanted = allocates
-        .then_some(&no_memory)
-        .into_iter()
-        .chain(MISMATCHES.iter().filter(|_| types.sees_mismatch()))
-        .chain(&FUNCTIONS);
-    let mut loaded = Vec::new();
-    for program in wanted {
-        let FunctionType { id, in_module } = types.function(program.function).ok_or_else(|| {
-            Error::Kernel(format!(
-                "the kernel's BTF has no function {}",
-                program.function
-            ))
-        })?;
-        let module = module.as_ref().filter(|_| in_module).map(OwnedFd::as_fd);
-        let fd = load(object, program.name, program.attach_type, id, module)
-            .with_context(|| format!("load the fentry program {}", program.name))
-            .map_err(|error| permission(&error))?;
-        loaded.push((program, fd));
+    let (attach_type, FunctionType { id, in_module }) = match hook.probe.kind {
+        ProbeKind::TpBtf => {
+            let id = types
+                .tracepoint(target)
+                .with_context(|| format!("the BTF of {target} is gone"))?;
+            let in_module = false;
+            (BPF_TRACE_RAW_TP, FunctionType { id, in_module })
+        }
+        ProbeKind::Fentry => (BPF_TRACE_FENTRY, function()?),
+        ProbeKind::Fexit => (BPF_TRACE_FEXIT, function()?),
+        ProbeKind::Kprobe | ProbeKind::Kretprobe => {
+            let program = ebpf.program_mut(name).context(name)?;
+            let program: &mut KProbe = program.try_into().context(name)?;
+            return match program.load() {
+                Ok(()) => Ok(None),
+                Err(error) => Err(refused(hook.probe, refusal(name, &error))),
+            };
+        }
+    };
+    let module = module.filter(|_| in_module).map(OwnedFd::as_fd);
+    match load_tracing(object, name, attach_type, id, module)? {
+        Ok(program) => Ok(Some(program)),
+        Err(error) => Err(not_permitted(name, &error).map_or_else(
+            || refused(hook.probe, format!("load the program {name}: {error}")),
+            Stop::Failed,
+        )),
     }
-    let mut attached = Vec::new();
-    for (program, fd) in loaded {
-        attached.push(
-            attach(program.name, Attachment::Fentry, fd, program.first_of).map_err(|error| {
-                Error::Kernel(format!("attach to {}: {error}", program.function))
-            })?,
-        );
-    }
-    Ok(attached)
 }
 
-fn attach_kprobes(ebpf: &mut Ebpf) -> Result<()> {
-    for (function, name) in KPROBES {
-        let program = ebpf.program_mut(name).context(name)?;
-        let program: &mut KProbe = program.try_into().context(name)?;
-        program.load().map_err(|error| refusal(name, &error))?;
-        // The bare name may be another module's function.
-        program
-            .attach(format!("dm_verity:{function}"), 0)
-            .or_else(|_| program.attach(function, 0))
-            .map_err(|error| Error::Kernel(format!("attach a kprobe to {function}: {error}")))?;
+/// A lack of privilege, which is no fact about the kernel.
+pub(super) fn not_permitted(name: &str, error: &std::io::Error) -> Option<Error> {
+    (error.raw_os_error() == Some(libc::EPERM)).then(|| {
+        Error::NotPermitted(format!(
+            "load the program {name}: {error}; run as root, outside of a container"
+        ))
+    })
+}
+
+pub(super) fn load_tracing(
+    object: &Object,
+    name: &str,
+    attach_type: bpf_attach_type,
+    attach_btf_id: u32,
+    module: Option<BorrowedFd<'_>>,
+) -> anyhow::Result<std::io::Result<OwnedFd>> {
+    let program = object
+        .programs
+        .get(name)
+        .with_context(|| format!("the object has no program {name}"))?;
+    let function = object
+        .functions
+        .get(&program.function_key())
+        .with_context(|| format!("the program {name} has no instructions"))?;
+    Ok(bpf::load(&TracingProgram {
+        name,
+        instructions: &function.instructions,
+        license: &program.license,
+        attach_type,
+        attach_btf_id,
+        module,
+    }))
+}
+
+fn attach(program: OwnedFd, hook: &Hook, name: &'static str) -> Result<Attached, Stop> {
+    let link = bpf::attach(program.as_fd()).map_err(|error| {
+        Stop::Refused(Refusal {
+            probe: hook.probe,
+            is_full: error.raw_os_error() == Some(libc::E2BIG),
+            sentence: format!("attach to {}: {error}", hook.probe.target),
+        })
+    })?;
+    Ok(Attached {
+        link: Some(link),
+        program,
+        name,
+        attachment: match hook.probe.kind {
+            ProbeKind::TpBtf => Attachment::TpBtf,
+            ProbeKind::Fentry | ProbeKind::Fexit => Attachment::Fentry,
+            ProbeKind::Kprobe | ProbeKind::Kretprobe => Attachment::Kprobe,
+        },
+        first_of: first_of(name),
+    })
+}
+
+/// What the first of two copies watches.
+fn first_of(program: &str) -> Option<WatchedTwice> {
+    match program {
+        "verity_map" => Some(WatchedTwice::Map),
+        "verity_end_io" => Some(WatchedTwice::EndIo),
+        "verity_verify_io" => Some(WatchedTwice::VerifyIo),
+        "verity_finish_io" => Some(WatchedTwice::FinishIo),
+        _ => None,
     }
-    Ok(())
+}
+
+/// Returns the link, where there is one.
+fn attach_kprobe(ebpf: &mut Ebpf, hook: &Hook, name: &str) -> Result<Option<OwnedFd>, Stop> {
+    let function = hook.probe.target;
+    let program = ebpf.program_mut(name).context(name.to_owned())?;
+    let program: &mut KProbe = program.try_into().context(name.to_owned())?;
+    // The bare name may be another module's function.
+    program
+        .attach(format!("dm_verity:{function}"), 0)
+        .or_else(|_| program.attach(function, 0))
+        .map_err(|error| {
+            let kind = hook.probe.kind.name();
+            refused(
+                hook.probe,
+                format!("attach a {kind} to {function}: {error}"),
+            )
+        })?;
+    let program = program.fd().context(name.to_owned())?.as_fd();
+    Ok(bpf::link_of(program).context("find a kprobe's link")?)
+}
+
+fn refused(probe: Probe, sentence: String) -> Stop {
+    Stop::Refused(Refusal {
+        probe,
+        is_full: false,
+        sentence,
+    })
 }
 
 /// aya's error carries the whole log of the verifier.
-fn refusal(name: &str, error: &ProgramError) -> Error {
+fn refusal(name: &str, error: &ProgramError) -> String {
     let reason = match error {
         ProgramError::LoadError {
             io_error,
@@ -306,7 +337,7 @@ fn refusal(name: &str, error: &ProgramError) -> Error {
         } => format!("{io_error} ({})", bpf::verdict(&verifier_log.to_string())),
         other => other.to_string(),
     };
-    Error::Kernel(format!("load the kprobe program {name}: {reason}"))
+    format!("load the program {name}: {reason}")
 }
 
 /// The object parsed again, with the maps that aya created: what aya loads by itself cannot attach
@@ -326,17 +357,18 @@ pub(super) fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Res
     }
     object.relocate_maps(maps.into_iter(), &text)?;
     object.relocate_calls(&text)?;
+    // In the order of the functions' names.
     let calls = [
-        (PREEMPT_DISABLE_CALL, "bpf_preempt_disable"),
-        (PREEMPT_ENABLE_CALL, "bpf_preempt_enable"),
-        (IRQ_SAVE_CALL, "bpf_local_irq_save"),
-        (IRQ_RESTORE_CALL, "bpf_local_irq_restore"),
+        PREEMPT_DISABLE_CALL,
+        PREEMPT_ENABLE_CALL,
+        IRQ_SAVE_CALL,
+        IRQ_RESTORE_CALL,
     ];
     // Without one of them the others only move the moment at which a task gives way.
-    let are_there = calls
+    let are_there = PREEMPTION_FUNCTIONS
         .iter()
-        .all(|(_, name)| types.kernel_function(name).is_some());
-    for (placeholder, name) in calls {
+        .all(|name| types.kernel_function(name).is_some());
+    for (placeholder, name) in calls.into_iter().zip(PREEMPTION_FUNCTIONS) {
         let kernel_function = types.kernel_function(name).filter(|_| are_there);
         for function in object.functions.values_mut() {
             for instruction in &mut function.instructions {
@@ -344,9 +376,14 @@ pub(super) fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Res
             }
         }
     }
-    if let Some(variable) = types.variable(IRQ_REGS_VARIABLE) {
-        for function in object.functions.values_mut() {
-            replace_variable(&mut function.instructions, IRQ_REGS, variable);
+    for (placeholder, name) in [
+        (IRQ_REGS, facts::IRQ_REGS),
+        (BH_WORKER_POOLS, facts::BH_WORKER_POOLS),
+    ] {
+        if let Some(variable) = types.variable(name) {
+            for function in object.functions.values_mut() {
+                replace_variable(&mut function.instructions, placeholder, variable);
+            }
         }
     }
     Ok(object)
@@ -390,60 +427,5 @@ fn map_fd(map: &Map) -> anyhow::Result<RawFd> {
         other => Err(anyhow!(
             "the programs have a map of an unexpected kind: {other:?}"
         )),
-    }
-}
-
-pub(super) fn load(
-    object: &Object,
-    name: &str,
-    attach_type: bpf_attach_type,
-    attach_btf_id: u32,
-    module: Option<BorrowedFd<'_>>,
-) -> anyhow::Result<OwnedFd> {
-    let program = object
-        .programs
-        .get(name)
-        .context("it is not in the object")?;
-    let function = object
-        .functions
-        .get(&program.function_key())
-        .context("it has no instructions")?;
-    Ok(bpf::load(&TracingProgram {
-        name,
-        instructions: &function.instructions,
-        license: &program.license,
-        attach_type,
-        attach_btf_id,
-        module,
-    })?)
-}
-
-fn attach(
-    name: &'static str,
-    attachment: Attachment,
-    program: OwnedFd,
-    first_of: Option<Hook>,
-) -> std::io::Result<Attached> {
-    let link = bpf::attach(program.as_fd())?;
-    Ok(Attached {
-        link: Some(link),
-        program,
-        name,
-        attachment,
-        first_of,
-    })
-}
-
-/// A refusal for lack of privilege is the user's to mend; any other is the kernel's.
-pub(super) fn permission(error: &anyhow::Error) -> Error {
-    let denied = error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.raw_os_error() == Some(libc::EPERM));
-    if denied {
-        Error::NotPermitted(format!(
-            "{error:#}; run as root, and on a kernel whose lockdown is not `confidentiality`"
-        ))
-    } else {
-        Error::Kernel(format!("{error:#}"))
     }
 }

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::style::Styles;
-use crate::snapshot::{Era, Snapshot, Tracing};
+use crate::snapshot::{Era, Rung, Snapshot, Tracing};
 use crate::{escape, facts, format};
 
 /// Between two parts of a line.
@@ -19,6 +19,9 @@ pub fn lines(snapshot: &Snapshot, styles: &Styles, width: u16) -> Vec<Line<'stat
     lines.extend(flow(state(snapshot, styles), width));
     let (sentence, style) = sentence(snapshot, styles);
     lines.extend(prose(&sentence, style, width));
+    if let Some(sentence) = no_better_rung(snapshot) {
+        lines.extend(prose(&escape::terminal(&sentence), styles.notice, width));
+    }
     if let Some(other) = &snapshot.other {
         let sentence = format!(
             "{} I/Os of devices without a slot of their own are in no line below",
@@ -65,16 +68,33 @@ fn identity(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
         Part::new(GAP, "verity-trace", styles.name),
         Part::plain(format!("{release} on {host}")),
         Part::plain(format!("era {era}")),
-        Part::plain(format!("probes {}", facts::rung(&snapshot.tracing))),
+        Part::plain(probes(snapshot)),
     ]
 }
 
+/// The rung, and how much of it there is not: `verity-trace doctor` says what.
+fn probes(snapshot: &Snapshot) -> String {
+    let rung = facts::rung(&snapshot.tracing);
+    match snapshot.gaps.len() {
+        0 => format!("probes {rung}"),
+        gaps => format!("probes {rung}, {}", format::counted(gaps, "gap")),
+    }
+}
+
+/// Why the best rung was not to be had.
+fn no_better_rung(snapshot: &Snapshot) -> Option<String> {
+    let best = Rung::ALL[0].name();
+    let gap = snapshot.gaps.iter().find(|gap| gap.missing == best)?;
+    Some(format!("no {best}: {}", gap.reason()))
+}
+
 fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
-    let in_flight: u64 = snapshot
+    let in_flight: Option<u64> = snapshot
         .devices
         .iter()
-        .map(|device| device.in_flight.ios())
+        .map(|device| Some(device.in_flight.as_ref()?.ios()))
         .sum();
+    let in_flight = in_flight.map_or_else(|| format::ABSENT.to_owned(), |ios| ios.to_string());
     let interval = snapshot
         .interval
         .map_or_else(|| format::ABSENT.to_owned(), format::span);
@@ -87,10 +107,19 @@ fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
         let share = format::percentage(cost.share());
         parts.push(Part::plain(format!("cost {share}")));
     }
-    if snapshot.loss.is_empty() {
-        parts.push(Part::plain("loss 0".to_owned()));
+    for (placement, histogram) in &snapshot.queued {
+        let (name, count) = (placement.name(), histogram.count());
+        parts.push(Part::plain(format!("began on {name} {count}")));
+    }
+    let bound = if snapshot.hides_misses {
+        " (lower bound)"
     } else {
-        let all = format!("loss {}:", snapshot.lost());
+        ""
+    };
+    if snapshot.loss.is_empty() {
+        parts.push(Part::plain(format!("loss 0{bound}")));
+    } else {
+        let all = format!("loss {}{bound}:", snapshot.lost());
         parts.push(Part::new(GAP, all, styles.alarm));
         let last = snapshot.loss.len() - 1;
         let kinds = snapshot.loss.iter().enumerate().map(|(at, (kind, count))| {
@@ -110,6 +139,7 @@ fn sentence<'a>(snapshot: &'a Snapshot, styles: &Styles) -> (Cow<'a, str>, Style
             Cow::Borrowed("waiting for a verity device that is to be shown"),
             styles.notice,
         ),
+        it @ Tracing::Attached(Rung::Tracepoint) => (facts::tracing(it), styles.notice),
         Tracing::Attached(_) => (Cow::Borrowed(meaning), Style::new()),
         it @ (Tracing::WaitingForModule | Tracing::WaitingForDevice) => {
             (facts::tracing(it), styles.notice)

@@ -50,7 +50,7 @@ impl<'a> Table<'a> {
             has_failed: snapshot
                 .devices
                 .iter()
-                .any(|device| device.totals.failed() > 0),
+                .any(|device| failed(device) > Some(0)),
             option: snapshot
                 .devices
                 .iter()
@@ -111,9 +111,9 @@ impl<'a> Table<'a> {
                 vec![Line::from(rates)]
             }
             Shape::TwoLines { indent } => {
-                let failed = match device.totals.failed() {
-                    0 => String::new(),
-                    failed => format!("  failed {failed}"),
+                let failed = match failed(device) {
+                    None | Some(0) => String::new(),
+                    Some(failed) => format!("  failed {failed}"),
                 };
                 let failed = Span::styled(format!("{failed:<indent$}"), self.styles.alarm);
                 vec![Line::from(rates), Line::from(vec![failed, stages])]
@@ -204,11 +204,12 @@ impl<'a> Table<'a> {
             cells.push(Span::raw(format!(" {share:>width$}")));
         }
         if self.has_failed_column() {
-            let failed = device.totals.failed();
+            let failed = failed(device);
             let style = match failed {
-                0 => Style::new(),
-                _ => self.styles.alarm,
+                None | Some(0) => Style::new(),
+                Some(_) => self.styles.alarm,
             };
+            let failed = failed.map_or_else(absent, |failed| failed.to_string());
             cells.push(Span::styled(format!("{failed:>COUNT$}"), style));
         }
         cells
@@ -238,18 +239,21 @@ impl<'a> Table<'a> {
 fn columns(snapshot: &Snapshot) -> Vec<Placement> {
     let possible = facts::placements(snapshot.kernel.era);
     let happened = |placement| {
-        snapshot.devices.iter().any(|device| {
-            device
-                .totals
-                .placements
-                .get(&placement)
-                .is_some_and(|totals| totals.ios > 0)
-        })
+        snapshot
+            .devices
+            .iter()
+            .filter_map(|device| device.totals.as_ref()?.placements.get(&placement))
+            .any(|totals| totals.ios > 0)
     };
     Placement::ALL
         .into_iter()
         .filter(|&placement| possible.contains(&placement) || happened(placement))
         .collect()
+}
+
+/// I/Os that failed since the start.
+fn failed(device: &Device) -> Option<u64> {
+    device.totals.as_ref().map(Totals::failed)
 }
 
 fn effect(device: &Device, snapshot: &Snapshot) -> OptionEffect {
