@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "histogram",
+    "cost",
+    "budget",
     "snapshot",
     "plan",
     "decode",

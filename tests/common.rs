@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
-    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, InFlight, IoClass,
-    Kernel, Kind, Loss, Placement, Reason, Rung, Snapshot, Stage, Totals, Tracing, stage_name,
+    Account, Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, Gap,
+    HashCache, InFlight, IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reason, Rung, Sampling,
+    Snapshot, Softirq, Stage, Totals, Tracing, stage_name,
 };
 
 /// A scenario file.
@@ -40,6 +42,24 @@ pub struct Scenario {
     other: Vec<Group>,
     #[serde(default)]
     cpus: Vec<Work>,
+    cost: Option<Tracers>,
+    hash_cache_unseen: Option<u64>,
+    queues_unseen: Option<u64>,
+    /// Of how many I/Os one is sent, and how many were not.
+    sampling: Option<(u64, u64)>,
+}
+
+/// What tracing costs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tracers {
+    measured_ms: u64,
+    process_ms: u64,
+    #[serde(default)]
+    dispatch_ns: BTreeMap<String, u64>,
+    clock_ns: Option<u64>,
+    /// By name, how it is attached, its runs and their nanoseconds.
+    programs: BTreeMap<String, (String, u64, u64)>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -102,6 +122,9 @@ pub struct Case {
     first_failure: Option<FirstFailure>,
     rechecked: Option<u64>,
     fec: Option<u64>,
+    hash_cache: Option<Lookups>,
+    /// I/Os, those behind another work, their nanoseconds, nanoseconds of waking up, and not split.
+    queue_wait: Option<[u64; 5]>,
     #[serde(default)]
     rejected: u64,
     #[serde(default)]
@@ -167,6 +190,40 @@ struct Work {
     bh: u64,
     #[serde(default)]
     inline: u64,
+    queues: Option<Queues>,
+}
+
+/// Softirqs and workqueues in detail.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Queues {
+    /// By vector.
+    softirqs: BTreeMap<String, u64>,
+    ksoftirqd: BTreeMap<String, u64>,
+    bh_works: u64,
+    bh_limits: u64,
+    longest_us: Option<u64>,
+}
+
+impl Queues {
+    fn seen(&self) -> CpuQueues {
+        let by_vector = |counts: &BTreeMap<String, u64>| {
+            counts
+                .iter()
+                .map(|(name, &count)| {
+                    let all: [Softirq; 10] = std::array::from_fn(Softirq);
+                    (named(&all, Softirq::name, name), count)
+                })
+                .collect()
+        };
+        CpuQueues {
+            softirqs: by_vector(&self.softirqs),
+            ksoftirqd: by_vector(&self.ksoftirqd),
+            bh_works: self.bh_works,
+            bh_limits: self.bh_limits,
+            longest_verify: self.longest_us.map(Duration::from_micros),
+        }
+    }
 }
 
 /// Every scenario with its name, in the order of names.
@@ -277,6 +334,13 @@ impl Scenario {
             hides_misses: self.hides_misses,
             account: None,
             before_attach: self.before_attach,
+            hash_cache_unseen: self.hash_cache_unseen,
+            queues_unseen: self.queues_unseen,
+            cost: self.cost.as_ref().map(Tracers::cost),
+            sampling: self.sampling.map(|(one_in, sampled_out)| Sampling {
+                one_in,
+                sampled_out,
+            }),
         }
     }
 
@@ -292,6 +356,16 @@ impl Scenario {
         all.incomplete = case.incomplete;
         all.rechecked = case.rechecked;
         all.fec = case.fec;
+        all.hash_cache = case.hash_cache.map(Lookups::found);
+        all.queue_wait = case
+            .queue_wait
+            .map(|[ios, behind, behind_ns, wake_up_ns, unsplit]| QueueWait {
+                ios,
+                behind,
+                behind_ns,
+                wake_up_ns,
+                unsplit,
+            });
         Device {
             name: if case.devices == 1 {
                 case.name.clone()
@@ -316,6 +390,56 @@ impl Scenario {
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
+        }
+    }
+}
+
+/// Look-ups of hash blocks.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lookups {
+    hits: u64,
+    misses: u64,
+    awaited: u64,
+    wait_us: u64,
+    #[serde(default)]
+    unmeasured: u64,
+}
+
+impl Lookups {
+    fn found(self) -> HashCache {
+        HashCache {
+            hits: self.hits,
+            misses: self.misses,
+            awaited: self.awaited,
+            wait: Duration::from_micros(self.wait_us),
+            unmeasured: self.unmeasured,
+        }
+    }
+}
+
+impl Tracers {
+    fn cost(&self) -> Cost {
+        let all = [Attachment::Fentry, Attachment::TpBtf, Attachment::Kprobe];
+        let attachment = |name: &str| named(&all, Attachment::name, name);
+        let dispatch_ns = self.dispatch_ns.iter();
+        Cost {
+            measured: Duration::from_millis(self.measured_ms),
+            programs: self
+                .programs
+                .iter()
+                .map(|(name, (attached, runs, run_ns))| ProgramRuns {
+                    name: name.clone().leak(),
+                    attachment: attachment(attached),
+                    runs: *runs,
+                    run_ns: *run_ns,
+                })
+                .collect(),
+            calibration: Calibration {
+                dispatch_ns: dispatch_ns.map(|(it, &ns)| (attachment(it), ns)).collect(),
+                clock_ns: self.clock_ns,
+            },
+            process: Duration::from_millis(self.process_ms),
         }
     }
 }
@@ -409,6 +533,15 @@ fn cpu(work: &Work, sees_ios: bool) -> Cpu {
         block_softirq: Duration::from_micros(work.block_us),
         tasklet_softirq: Duration::from_micros(work.tasklet_us),
         softirq: Duration::from_micros(work.softirq_us),
+        softirqs: [
+            (Softirq::BLOCK, work.block_us),
+            (Softirq::TASKLET, work.tasklet_us),
+        ]
+        .into_iter()
+        .filter(|&(_, us)| us > 0)
+        .map(|(vector, us)| (vector, Duration::from_micros(us)))
+        .collect(),
+        queues: work.queues.as_ref().map(Queues::seen),
         softirq_verify: sees_ios.then(|| Duration::from_micros(work.verify_us)),
         kverityd_verifications: work.kverityd,
         bh_verifications: work.bh,

@@ -34,6 +34,8 @@ fn documents() {
         "losses_of_every_kind",
         "waiting_for_module",
         "attaching_failed",
+        "cold_hash_cache",
+        "softirqs_and_workqueues",
         "workqueues_alone",
     ] {
         let json = json_of(&common::scenario(name).snapshot(), None);

@@ -21,7 +21,7 @@ pub fn objects() -> BTreeSet<(&'static str, u64)> {
 }
 
 /// All objects of a kind. bpftool fails when one goes away while it lists them; then it lists again.
-fn list(kind: &str) -> Vec<Value> {
+pub fn list(kind: &str) -> Vec<Value> {
     let mut objects = Vec::new();
     wait_until("bpftool has listed everything", || {
         let output = Command::new("bpftool")

@@ -19,6 +19,7 @@ use crate::cpu::{self, ThisCpu};
 use crate::maps::{COUNTERS, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
 use crate::memory::opaque;
 use crate::places::compare_and_set;
+use crate::{queues, sampling};
 
 /// Counts something that was not seen.
 #[inline(always)]
@@ -118,7 +119,7 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
         }
     }
     count_softirq(this, placement, finish);
-    if setting!(records) != 0 {
+    if setting!(records) != 0 && sampling::is_sent(state.seq()) {
         // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this
         // program.
         if let Some(mut entry) = RECORDS.reserve::<Record>(0) {
@@ -226,6 +227,7 @@ fn count_softirq(this: ThisCpu, placement: Placement, finish: &Finish) {
         && let Some(ns) = finish.stage_ns(stage)
     {
         this.add_softirq_verification(ns);
+        queues::verified_in_softirq(ns);
     }
 }
 

@@ -31,6 +31,9 @@ const MISMATCH: u16 = 1 << 11;
 /// The data device reported an error.
 const DEVICE_ERROR: u16 = 1 << 10;
 
+/// An attempt did not find a hash block in the cache.
+const CACHE_MISS: u16 = 1 << 9;
+
 /// What a record carries of the flags.
 const RECORDED: u16 = READ_AHEAD | INLINE_ATTEMPT | RECHECKED | FEC;
 
@@ -81,6 +84,9 @@ pub struct Rules {
     pub gives_way: bool,
     /// It is seen when a hash does not match; otherwise the status has to tell.
     pub sees_mismatch: bool,
+    /// It is seen when an attempt does not find a hash block in the cache; otherwise that is what is
+    /// left.
+    pub sees_cache_misses: bool,
 }
 
 /// An I/O in flight. Times are nanoseconds of `CLOCK_MONOTONIC`; 0 means that it did not happen yet.
@@ -275,6 +281,12 @@ impl InFlight {
         true
     }
 
+    /// The attempt did not find a hash block in the cache.
+    #[inline(always)]
+    pub fn miss_cache(&mut self) {
+        self.flags |= CACHE_MISS;
+    }
+
     /// A block is read again because its hash did not match.
     #[inline(always)]
     pub fn recheck(&mut self) {
@@ -466,6 +478,24 @@ impl InFlight {
         }
     }
 
+    /// See [`Record::seq`].
+    #[must_use]
+    #[inline(always)]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// When it began to wait for kverityd; 0 when that was not seen.
+    #[must_use]
+    #[inline(always)]
+    pub fn queued_at(&self) -> u64 {
+        if self.attempted_at != 0 {
+            self.gave_up_at
+        } else {
+            self.completed_at
+        }
+    }
+
     /// First sector on the device, in units of 512 bytes.
     #[must_use]
     #[inline(always)]
@@ -513,8 +543,12 @@ impl InFlight {
             Placement::Kverityd => Some(self.reason_for_kverityd(rules)),
             Placement::Fallback => Some(if self.flags & NO_MEMORY != 0 {
                 Reason::NoMemory
+            } else if self.flags & CACHE_MISS != 0 {
+                Reason::CacheMiss
             } else if self.flags & MISMATCH != 0 || status != 0 && !rules.sees_mismatch {
                 Reason::Mismatch
+            } else if rules.sees_cache_misses {
+                Reason::Unknown
             } else {
                 Reason::CacheMiss
             }),
@@ -596,6 +630,7 @@ mod tests {
         has_limits: true,
         gives_way: true,
         sees_mismatch: true,
+        sees_cache_misses: false,
     };
 
     fn begun() -> InFlight {
@@ -911,6 +946,52 @@ mod tests {
             ..RULES
         };
         assert_eq!(reason(&fallback(), 10, blind), Some(Reason::Mismatch));
+    }
+
+    #[test]
+    fn where_a_cache_miss_is_seen_it_is_not_inferred() {
+        let sees = Rules {
+            sees_cache_misses: true,
+            ..RULES
+        };
+        let fallback = |missed: bool| {
+            let mut io = begun();
+            io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
+            if missed {
+                io.miss_cache();
+            }
+            io.give_up(1_170, false);
+            io.verify(
+                1_270,
+                0,
+                Verification::Kverityd,
+                Context::Kworker,
+                true,
+                None,
+            );
+            io
+        };
+        assert_eq!(reason(&fallback(true), 0, sees), Some(Reason::CacheMiss));
+        assert_eq!(reason(&fallback(false), 0, sees), Some(Reason::Unknown));
+        let mut io = fallback(true);
+        io.recheck();
+        assert_eq!(
+            reason(&io, 0, sees),
+            Some(Reason::CacheMiss),
+            "what kverityd finds later is not why the attempt gave up"
+        );
+    }
+
+    #[test]
+    fn the_wait_for_kverityd_begins_where_it_was_left_to_it() {
+        let mut io = begun();
+        assert_eq!(io.queued_at(), 0, "its completion was not seen");
+        io.complete(1_100, 0, Completion::Softirq, 0, None);
+        assert_eq!(io.queued_at(), 1_100);
+        io.verify(1_150, 0, Verification::Bh, Context::Softirq, true, None);
+        assert_eq!(io.queued_at(), 0, "the attempt's end was not seen");
+        io.give_up(1_170, false);
+        assert_eq!(io.queued_at(), 1_170);
     }
 
     #[test]

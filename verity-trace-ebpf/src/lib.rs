@@ -11,9 +11,11 @@
 
 pub mod context;
 pub mod counters;
+pub mod hash_cache;
 pub mod in_flight;
 pub mod loss;
 pub mod placement;
+pub mod queue_counters;
 pub mod reason;
 pub mod record;
 pub mod settings;

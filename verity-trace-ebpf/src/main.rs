@@ -34,6 +34,8 @@ mod account;
 #[cfg(target_arch = "bpf")]
 mod bio;
 #[cfg(target_arch = "bpf")]
+mod bufio;
+#[cfg(target_arch = "bpf")]
 mod cpu;
 #[cfg(target_arch = "bpf")]
 mod limits;
@@ -43,6 +45,10 @@ mod maps;
 mod memory;
 #[cfg(target_arch = "bpf")]
 mod places;
+#[cfg(target_arch = "bpf")]
+mod queues;
+#[cfg(target_arch = "bpf")]
+mod sampling;
 #[cfg(target_arch = "bpf")]
 mod softirq;
 #[cfg(target_arch = "bpf")]

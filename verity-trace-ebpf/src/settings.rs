@@ -110,4 +110,12 @@ pub struct Settings {
     pub shards: u64,
     /// 1 when every I/O's record is wanted, else 0.
     pub records: u64,
+    /// `dm_verity.bufio`.
+    pub verity_bufio: u64,
+    /// 1 when it is seen that an attempt finds a hash block missing, else 0.
+    pub sees_cache_misses: u64,
+    /// 1 when softirqs and workqueues are watched in detail, else 0.
+    pub sees_queues: u64,
+    /// 1 when there is a budget, so that only some records may be sent, else 0.
+    pub samples: u64,
 }

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
-use verity_trace_ebpf::context::{Completion, Context};
+use verity_trace_ebpf::context::{Completion, Context, NAME_BYTES};
 use verity_trace_ebpf::settings::IRQ_REGS;
 
 use crate::cpu::ThisCpu;
@@ -20,10 +20,19 @@ pub fn current() -> u64 {
 /// The context of a verification that runs here.
 #[inline(always)]
 pub fn context(this: ThisCpu) -> Context {
-    let task = current();
-    let flags: u32 = Typed::read(task, setting!(task_flags));
-    let name: u64 = Typed::read(task, setting!(task_comm));
-    Context::of(this.is_in_softirq(), flags, name.to_ne_bytes())
+    Context::of(this.is_in_softirq(), flags(), name())
+}
+
+/// The flags of the task that runs.
+#[inline(always)]
+pub fn flags() -> u32 {
+    Typed::read(current(), setting!(task_flags))
+}
+
+/// The beginning of its name.
+#[inline(always)]
+pub fn name() -> [u8; NAME_BYTES] {
+    Typed::read::<u64>(current(), setting!(task_comm)).to_ne_bytes()
 }
 
 /// The context of a completion that runs here; `sees_hardirq` is whether this program can tell.

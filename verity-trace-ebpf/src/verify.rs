@@ -181,6 +181,7 @@ fn finish<M: Memory, const COPY: usize>(io: u64, status: u8) {
             gives_way: setting!(gives_way) != 0,
             // The programs that see it are attached with the typed ones alone.
             sees_mismatch: M::IS_TYPED && setting!(sees_mismatch) != 0,
+            sees_cache_misses: setting!(sees_cache_misses) != 0,
         };
         // SAFETY: as in `verify`.
         let state = unsafe { &*place.state };

@@ -5,23 +5,24 @@ use std::time::Duration;
 
 use bytemuck::Zeroable as _;
 use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, context_index, outcome_index,
+    CpuCounters, DeviceCounters, SIZES, SMALLEST_SIZE_BIT, SOFTIRQ_VECTORS, context_index,
+    outcome_index,
 };
+use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
+use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::reason::ALL_OUTCOMES;
 
+use crate::cost::Cost;
 use crate::decode::placement;
 use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
-    Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, InFlight, IoClass,
-    Kernel, Kind, Placement, PlacementTotals, Probe, Snapshot, Totals, Tracing,
+    self, Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, HashCache,
+    InFlight, IoClass, Kernel, Kind, Placement, PlacementTotals, Probe, Sampling, Snapshot,
+    Softirq, Totals, Tracing,
 };
-
-/// `TASKLET_SOFTIRQ` and `BLOCK_SOFTIRQ`, include/linux/interrupt.h.
-const TASKLET_SOFTIRQ: usize = 6;
-const BLOCK_SOFTIRQ: usize = 4;
 
 /// The counters of one device slot, over all shards.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ pub struct DeviceReading {
     pub in_flight: InFlight,
     /// The first that failed.
     pub first_failure: Option<Failure>,
+    /// What verifications found in the cache of hash blocks.
+    pub hash_cache: HashCacheCounters,
+    /// How its I/Os waited for kverityd.
+    pub queue_wait: QueueWait,
 }
 
 impl Default for DeviceReading {
@@ -43,6 +48,8 @@ impl Default for DeviceReading {
             histograms: Default::default(),
             in_flight: InFlight::default(),
             first_failure: None,
+            hash_cache: HashCacheCounters::default(),
+            queue_wait: QueueWait::default(),
         }
     }
 }
@@ -60,6 +67,13 @@ pub struct Reading {
     pub sees_ios: bool,
     /// Whether it is seen when a hash does not match.
     pub sees_mismatch: bool,
+    /// Calls that the programs for the cache of hash blocks were not run for; absent unless it is
+    /// watched.
+    pub hash_cache_unseen: Option<u64>,
+    /// Softirqs and workqueues by CPU; none unless they are watched.
+    pub queues: Vec<CpuQueues>,
+    /// Calls that the programs for them were not run for.
+    pub queues_unseen: u64,
     /// How long verifications were queued on kverityd and on the BH workqueue, where I/Os are not seen.
     pub queued: [Histogram; 2],
     /// By kind.
@@ -68,6 +82,10 @@ pub struct Reading {
     pub hides_misses: bool,
     /// Ends of I/Os that began before all probes were attached.
     pub before_attach: u64,
+    /// What tracing costs, but for this process; absent while no probe has been attached.
+    pub cost: Option<Cost>,
+    /// Absent without a budget.
+    pub sampling: Option<Sampling>,
 }
 
 impl DeviceReading {
@@ -80,9 +98,12 @@ impl DeviceReading {
         }
         self.in_flight.merge(&other.in_flight);
         self.first_failure = other.first_failure.or(self.first_failure);
+        self.hash_cache.add(&other.hash_cache);
+        self.queue_wait.add(&other.queue_wait);
     }
 
-    fn totals(&self, era: Era, sees_mismatch: bool) -> Totals {
+    fn totals(&self, era: Era, reading: &Reading) -> Totals {
+        let sees_mismatch = reading.sees_mismatch;
         let counters = &self.counters;
         let mut totals = Totals {
             rejected: counters.rejected,
@@ -91,6 +112,10 @@ impl DeviceReading {
             fec: sees_mismatch.then_some(counters.fec),
             attempt_contexts: counted(Context::ALL, &counters.attempt_contexts),
             mix: mix(counters, era),
+            hash_cache: reading
+                .hash_cache_unseen
+                .map(|_| hash_cache(&self.hash_cache)),
+            queue_wait: (!reading.queues.is_empty()).then_some(self.queue_wait),
             ..Totals::default()
         };
         for kernel in KernelPlacement::ALL {
@@ -158,11 +183,33 @@ impl Reading {
         }
         self.sees_ios |= earlier.sees_ios;
         self.sees_mismatch |= earlier.sees_mismatch;
+        self.hash_cache_unseen = [self.hash_cache_unseen, earlier.hash_cache_unseen]
+            .into_iter()
+            .flatten()
+            .reduce(|mine, theirs| mine + theirs);
+        if self.queues.len() < earlier.queues.len() {
+            self.queues
+                .resize(earlier.queues.len(), CpuQueues::default());
+        }
+        for (mine, theirs) in self.queues.iter_mut().zip(&earlier.queues) {
+            mine.add(theirs);
+        }
+        self.queues_unseen += earlier.queues_unseen;
         self.hides_misses |= earlier.hides_misses;
         for (mine, theirs) in self.queued.iter_mut().zip(&earlier.queued) {
             mine.merge(theirs);
         }
         self.before_attach += earlier.before_attach;
+        match (&mut self.cost, &earlier.cost) {
+            (Some(mine), Some(theirs)) => mine.add(theirs),
+            (None, theirs) => self.cost.clone_from(theirs),
+            (Some(_), None) => {}
+        }
+        match (&mut self.sampling, earlier.sampling) {
+            (Some(mine), Some(theirs)) => mine.sampled_out += theirs.sampled_out,
+            (None, theirs) => self.sampling = theirs,
+            (Some(_), None) => {}
+        }
     }
 
     /// The identity of an I/O of the session that came after this reading: each session numbers from 1,
@@ -237,6 +284,8 @@ pub struct Moment {
     pub kernel: Kernel,
     /// Whether dm-verity is watched.
     pub tracing: Tracing,
+    /// CPU time of this process since it began to watch.
+    pub process: Duration,
     /// The probes that are attached.
     pub probes: Vec<Probe>,
     /// What this kernel does not let be seen.
@@ -256,9 +305,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         .into_iter()
         .map(|device| {
             let found = reading.devices.get(&encode(device.number));
-            let totals = found.map_or_else(Totals::default, |found| {
-                found.totals(era, reading.sees_mismatch)
-            });
+            let totals = found.map_or_else(Totals::default, |found| found.totals(era, reading));
             let before = previous.filter(|_| sees_ios).map(|snapshot| {
                 snapshot
                     .devices
@@ -289,7 +336,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             }
         })
         .collect();
-    let other = reading.other.totals(era, reading.sees_mismatch);
+    let other = reading.other.totals(era, reading);
     Snapshot {
         taken_at: moment.taken_at,
         watched: moment.watched,
@@ -306,11 +353,9 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .map(|(kernel, histogram)| (placement(kernel, era), histogram.clone()))
             .collect(),
         other: (other.ios() + other.rejected > 0).then_some(other),
-        cpus: reading
-            .cpus
-            .iter()
-            .enumerate()
-            .map(|(number, counters)| cpu(number, counters, sees_ios))
+        cpus: (0..)
+            .zip(&reading.cpus)
+            .map(|(number, counters)| cpu(number, counters, reading.queues.get(number), sees_ios))
             .collect(),
         account: sees_ios.then(|| reading.account()).flatten(),
         loss: reading
@@ -321,6 +366,13 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .collect(),
         hides_misses: reading.hides_misses,
         before_attach: reading.before_attach,
+        hash_cache_unseen: reading.hash_cache_unseen,
+        queues_unseen: (!reading.queues.is_empty()).then_some(reading.queues_unseen),
+        cost: reading.cost.clone().map(|cost| Cost {
+            process: moment.process,
+            ..cost
+        }),
+        sampling: reading.sampling,
     }
 }
 
@@ -370,6 +422,36 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
         rechecked: less_known(now.rechecked, earlier.rechecked),
         fec: less_known(now.fec, earlier.fec),
         mix: less_each(&now.mix, Some(&earlier.mix)),
+        hash_cache: now.hash_cache.map(|now| {
+            let earlier = earlier.hash_cache.unwrap_or_default();
+            HashCache {
+                hits: now.hits.saturating_sub(earlier.hits),
+                misses: now.misses.saturating_sub(earlier.misses),
+                awaited: now.awaited.saturating_sub(earlier.awaited),
+                wait: now.wait.saturating_sub(earlier.wait),
+                unmeasured: now.unmeasured.saturating_sub(earlier.unmeasured),
+            }
+        }),
+        queue_wait: now.queue_wait.map(|now| {
+            let earlier = earlier.queue_wait.unwrap_or_default();
+            QueueWait {
+                ios: now.ios.saturating_sub(earlier.ios),
+                behind: now.behind.saturating_sub(earlier.behind),
+                behind_ns: now.behind_ns.saturating_sub(earlier.behind_ns),
+                wake_up_ns: now.wake_up_ns.saturating_sub(earlier.wake_up_ns),
+                unsplit: now.unsplit.saturating_sub(earlier.unsplit),
+            }
+        }),
+    }
+}
+
+fn hash_cache(counters: &HashCacheCounters) -> HashCache {
+    HashCache {
+        hits: counters.hits,
+        misses: counters.misses,
+        awaited: counters.awaited,
+        wait: Duration::from_nanos(counters.wait_ns),
+        unmeasured: counters.unmeasured,
     }
 }
 
@@ -438,18 +520,40 @@ fn mix(counters: &DeviceCounters, era: Era) -> BTreeMap<Kind, u64> {
     mix
 }
 
-fn cpu(number: usize, counters: &CpuCounters, sees_ios: bool) -> Cpu {
+fn cpu(number: usize, counters: &CpuCounters, queues: Option<&CpuQueues>, sees_ios: bool) -> Cpu {
+    let softirqs: BTreeMap<_, _> = by_vector(&counters.softirq_ns)
+        .into_iter()
+        .map(|(vector, ns)| (vector, Duration::from_nanos(ns)))
+        .collect();
+    let time_in = |vector| softirqs.get(&vector).copied().unwrap_or_default();
     Cpu {
         number,
-        block_softirq: Duration::from_nanos(counters.softirq_ns[BLOCK_SOFTIRQ]),
-        tasklet_softirq: Duration::from_nanos(counters.softirq_ns[TASKLET_SOFTIRQ]),
-        softirq: Duration::from_nanos(counters.softirq_ns.iter().sum()),
+        block_softirq: time_in(Softirq::BLOCK),
+        tasklet_softirq: time_in(Softirq::TASKLET),
+        softirq: softirqs.values().sum(),
+        queues: queues.map(|queues| snapshot::CpuQueues {
+            softirqs: by_vector(&queues.softirqs),
+            ksoftirqd: by_vector(&queues.ksoftirqd),
+            bh_works: queues.bh_works,
+            bh_limits: queues.bh_limits,
+            longest_verify: (queues.longest_verify_ns > 0)
+                .then(|| Duration::from_nanos(queues.longest_verify_ns)),
+        }),
+        softirqs,
         softirq_verify: sees_ios.then(|| Duration::from_nanos(counters.softirq_verify_ns)),
         mapped: counters.mapped.iter().sum(),
         kverityd_verifications: counters.kverityd_verifications,
         bh_verifications: counters.bh_verifications,
         inline_verifications: sees_ios.then_some(counters.inline_verifications),
     }
+}
+
+/// Counts by softirq vector, those of 0 left out.
+fn by_vector(counts: &[u64; SOFTIRQ_VECTORS]) -> BTreeMap<Softirq, u64> {
+    counted(
+        std::array::from_fn::<_, SOFTIRQ_VECTORS, _>(Softirq),
+        counts,
+    )
 }
 
 /// The kernel's internal `dev_t` of a device number: the reverse of `decode::device_number`.
@@ -503,6 +607,7 @@ mod tests {
                 era: Some(Era::Bh),
             },
             tracing: Tracing::WaitingForDevice,
+            process: Duration::ZERO,
             probes: Vec::new(),
             gaps: Vec::new(),
             devices: vec![VerityDevice {

@@ -163,6 +163,10 @@ pub struct Export {
     /// Add the first N I/Os one by one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub records: Option<u32>,
+    /// Send fewer records once the programs take more than this of one CPU; counters and histograms
+    /// still count every I/O
+    #[arg(long, value_name = "PERCENT", requires = "records", value_parser = percent)]
+    pub max_overhead: Option<f64>,
     /// How to watch.
     #[command(flatten)]
     pub source: Source,
@@ -182,6 +186,14 @@ pub struct Source {
         value_parser = clap::value_parser!(u32).range(1..=1024)
     )]
     pub max_devices: u32,
+    /// Watch the cache of hash blocks too, which costs for every block that is verified: hits, misses
+    /// and the time that verifications wait for hash blocks
+    #[arg(long)]
+    pub hash_cache: bool,
+    /// Watch softirqs and workqueues in detail too, which costs for every softirq and every work of the
+    /// machine: hand-offs to ksoftirqd, the BH workqueue's limits, and what kverityd's wait consists of
+    #[arg(long)]
+    pub queues: bool,
 }
 
 /// A rung of the attach ladder that can be asked for.
@@ -267,6 +279,16 @@ fn command_section(command: &clap::Command, roff: &mut Roff) {
 fn exit_codes() -> String {
     let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:<6}  {meaning}"));
     format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text
+        .parse()
+        .map_err(|_| "not a number such as 0.5 or 2".to_owned())?;
+    if (0.001..=100.0).contains(&percent) {
+        return Ok(percent);
+    }
+    Err("not between 0.001 and 100".to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -33,6 +33,8 @@ pub struct Collector {
     selection: Selection,
     kernel: Kernel,
     started: Instant,
+    /// CPU time of this process until then.
+    process_before: Duration,
     session: Option<Session>,
     earlier: Reading,
     failed: Option<(Instant, String)>,
@@ -41,6 +43,12 @@ pub struct Collector {
     recorded: BTreeSet<DeviceNumber>,
     device_seen: Instant,
     previous: Option<Snapshot>,
+}
+
+/// CPU time that this process has used.
+fn process_time() -> Result<Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Ok(Duration::try_from(time).context("read the clock")?)
 }
 
 /// Says at once, before anything is drawn or waited for, what makes tracing impossible.
@@ -68,6 +76,7 @@ impl Collector {
             selection,
             kernel: kernel::machine(),
             started: now,
+            process_before: process_time()?,
             session: None,
             earlier: Reading::default(),
             failed: None,
@@ -81,6 +90,7 @@ impl Collector {
             collector.attach()?;
             // Finding out about the kernel takes a while, in which nothing was watched.
             collector.started = Instant::now();
+            collector.process_before = process_time()?;
         }
         Ok(collector)
     }
@@ -93,6 +103,11 @@ impl Collector {
         self.recorded = self.wanted(&before)?;
         self.recorded.extend(self.wanted(&self.devices)?);
         let now = Instant::now();
+        if let Some(session) = &mut self.session {
+            session
+                .measure(now)
+                .context("measure the cost of tracing")?;
+        }
         if !self.devices.is_empty() {
             self.device_seen = now;
             let tried = self
@@ -127,6 +142,7 @@ impl Collector {
             watched: self.started.elapsed(),
             kernel: self.kernel.clone(),
             tracing: self.tracing(),
+            process: process_time()?.saturating_sub(self.process_before),
             probes: plan.map(Plan::probes).unwrap_or_default(),
             gaps: plan.map(|plan| plan.gaps.clone()).unwrap_or_default(),
             devices: self.devices.clone(),

@@ -3,6 +3,7 @@
 //! Durations are integers in nanoseconds, sizes in bytes. What is absent is unknown or did not
 //! happen. `dashboards/README.md` describes every field.
 
+mod cost;
 mod devices;
 mod doctor;
 mod document;

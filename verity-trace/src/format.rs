@@ -85,6 +85,16 @@ pub fn share(share: Option<f64>) -> String {
     }
 }
 
+/// A share from 0 to 1 as a percentage with three digits: `0.84 %`.
+#[must_use]
+pub fn percentage(share: Option<f64>) -> String {
+    match share {
+        None => ABSENT.to_owned(),
+        Some(share) if share > 0.0 && share < 0.000_05 => "<0.01 %".to_owned(),
+        Some(share) => format!("{} %", three_digits(share * 100.0)),
+    }
+}
+
 /// The part of a whole as a share; absent when there is no whole.
 #[must_use]
 pub fn share_of(part: Duration, whole: Duration) -> String {
@@ -224,6 +234,20 @@ mod tests {
         ];
         for (value, expected) in cases {
             assert_eq!(share(value), expected);
+        }
+    }
+
+    #[test]
+    fn percentages_have_three_digits() {
+        let cases = [
+            (None, "-"),
+            (Some(0.0), "0.00 %"),
+            (Some(0.000_001), "<0.01 %"),
+            (Some(0.008_4), "0.84 %"),
+            (Some(1.25), "125 %"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(percentage(value), expected);
         }
     }
 

@@ -5,6 +5,8 @@
 
 pub mod error;
 pub mod histogram;
+pub mod cost;
+pub mod budget;
 pub mod snapshot;
 pub mod plan;
 pub mod decode;

@@ -1,38 +1,49 @@
 //! The live probes as a source of readings and records.
 
 pub mod bpf;
+mod calibrate;
 mod keys;
 pub mod maps;
+mod optional;
 pub mod programs;
+mod statistics;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue, RingBuf};
+use aya::maps::{
+    Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, PerCpuValues, Queue, RingBuf,
+};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
     CpuCounters, DeviceCounters, FirstFailure, Histograms, Hook, QueueDelays, counters_index,
 };
+use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
+use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
 use verity_trace_ebpf::slot::SLOTS;
 
 use crate::aggregate::{DeviceReading, Reading, add_device_counters};
+use crate::budget::Budget;
+use crate::cost::Calibration;
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
 use crate::live::keys::Keys;
+use crate::live::optional::{Optional, View};
 use crate::live::programs::{Programs, Stop};
-use crate::plan::facts::{Facts, LIMITS};
+use crate::live::statistics::{Program, Statistics};
+use crate::plan::facts::{Facts, LIMITS, Part};
 use crate::plan::{self, Plan, Refusals};
-use crate::snapshot::{Era, Failure, InFlight, Rung};
+use crate::snapshot::{Era, Failure, InFlight, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
@@ -47,6 +58,9 @@ const FAULTS_KEPT: usize = 8;
 type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
 type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
 type InFlightBytes = [u64; size_of::<in_flight::InFlight>() / 8];
+type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
+type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
+type CpuQueuesWords = [u64; size_of::<CpuQueues>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 type DelayBytes = [u64; size_of::<QueueDelays>() / 8];
 
@@ -59,12 +73,27 @@ pub struct Options {
     pub rung: Option<Rung>,
     /// Whether every I/O's record is wanted.
     pub records: bool,
+    /// What tracing may cost before fewer records are sent.
+    pub budget: Option<Budget>,
+    /// Whether the cache of hash blocks is watched.
+    pub hash_cache: bool,
+    /// Whether softirqs and workqueues are watched in detail.
+    pub queues: bool,
+}
+
+impl Options {
+    fn views(&self) -> Vec<View> {
+        let hash_cache = self.hash_cache.then_some(View::HashCache);
+        let queues = self.queues.then_some(View::Queues);
+        hash_cache.into_iter().chain(queues).collect()
+    }
 }
 
 /// Attached probes. Dropping it removes everything from the kernel.
 pub struct Session {
     // The programs go before the maps that they use.
     programs: Programs,
+    optional: Optional,
     records: Option<RingBuf<MapData>>,
     logger: EbpfLogger<Faults>,
     faults: Faults,
@@ -72,6 +101,10 @@ pub struct Session {
     keys: Keys,
     shards: u32,
     rung: Rung,
+    statistics: Statistics,
+    budget: Option<Budget>,
+    /// Optional views that are attached.
+    views: Vec<View>,
     before: Before,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
@@ -84,6 +117,7 @@ struct Kernel<'a> {
     types: &'a Types,
     symbols: &'a Symbols,
     facts: &'a Facts,
+    calibration: &'a Calibration,
 }
 
 /// How things stood when the last probe had been attached.
@@ -140,6 +174,7 @@ impl Session {
         let types = Types::read()?;
         let symbols = Symbols::read()?;
         let facts = kernel::facts(&types, &symbols)?;
+        let calibration = calibrate::calibrate(&types);
         let mut refusals = Refusals::default();
         // What the kernel refuses is left out, or takes another rung: each turn refuses one more.
         loop {
@@ -151,6 +186,7 @@ impl Session {
                 types: &types,
                 symbols: &symbols,
                 facts: &facts,
+                calibration: &calibration,
             };
             match Self::carry_out(plan.clone(), rung, &kernel, options, devices) {
                 Ok(session) => return Ok(session),
@@ -161,12 +197,17 @@ impl Session {
     }
 
     fn carry_out(
-        plan: Plan,
+        mut plan: Plan,
         rung: Rung,
         kernel: &Kernel<'_>,
         options: Options,
         devices: &[VerityDevice],
     ) -> Result<Self, Stop> {
+        let types = kernel.types;
+        let mut views = options.views();
+        plan.gaps
+            .extend(views.iter().filter_map(|view| view.gap(rung)));
+        views.retain(|view| view.gap(rung).is_none());
         let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
         let address = |name| kernel.symbols.address(name).unwrap_or(0);
@@ -174,6 +215,13 @@ impl Session {
         let settings = Settings {
             shards: u64::from(shards),
             records: u64::from(options.records),
+            samples: u64::from(options.budget.is_some()),
+            sees_cache_misses: u64::from(views.contains(&View::HashCache)),
+            sees_queues: u64::from(views.contains(&View::Queues)),
+            verity_bufio: types
+                .member(Part::Verity, "dm_verity", "bufio")
+                .unwrap_or(0)
+                / 8,
             verity_work: address("verity_work"),
             verity_bh_work: address("verity_bh_work"),
             use_bh_bytes: if reads_limits { address(LIMITS) } else { 0 },
@@ -184,7 +232,7 @@ impl Session {
         loader
             .btf(None)
             .override_global("SETTINGS", &settings, true);
-        for (map, entries) in maps::entries(options.max_devices, shards, rung) {
+        for (map, entries) in maps::entries(options.max_devices, shards, rung, &views) {
             loader.map_max_entries(map, entries);
         }
         let mut ebpf = loader.load(OBJECT).context("create the maps")?;
@@ -193,7 +241,8 @@ impl Session {
         for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
-        let programs = Programs::attach(&mut ebpf, OBJECT, kernel.types, &plan)?;
+        let programs = Programs::attach(&mut ebpf, OBJECT, types, &plan)?;
+        let optional = Optional::attach(&mut ebpf, OBJECT, types, &views)?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
@@ -206,6 +255,7 @@ impl Session {
             .context("open the log of the kernel programs")?;
         let mut session = Self {
             programs,
+            optional,
             records,
             logger,
             faults,
@@ -213,10 +263,14 @@ impl Session {
             keys,
             shards,
             rung,
+            statistics: Statistics::new(kernel.calibration.clone()),
+            budget: options.budget,
+            views,
             before: Before::default(),
             retiring: Vec::new(),
             plan,
         };
+        session.measure(Instant::now())?;
         if rung == Rung::Tracepoint {
             // I/Os are not seen, and of verifications only those whose queueing was.
             return Ok(session);
@@ -239,6 +293,21 @@ impl Session {
     #[must_use]
     pub fn era(&self) -> Option<Era> {
         self.plan.era.map(|(era, _)| era)
+    }
+
+    /// Measures what tracing costs, some of the time, and sends as many records as the budget allows.
+    pub fn measure(&mut self, now: Instant) -> anyhow::Result<()> {
+        let mut programs = self.programs.list(&self.ebpf)?;
+        programs.extend(self.optional.list());
+        let counted = self.statistics.tick(&programs, now)?;
+        if let (Some(share), Some(budget)) = (counted.and_then(|it| it.share()), self.budget) {
+            let budget = budget.after(share);
+            self.budget = Some(budget);
+            let mut sampling: Array<_, u64> =
+                Array::try_from(map_mut(&mut self.ebpf, "SAMPLING")?)?;
+            sampling.set(0, budget.one_in() - 1, 0)?;
+        }
+        Ok(())
     }
 
     /// Hands over the bytes of every record that is waiting.
@@ -314,10 +383,18 @@ impl Session {
             cpus: self.cpus()?,
             sees_ios: self.rung != Rung::Tracepoint,
             sees_mismatch: self.plan.sees_mismatch(),
+            hash_cache_unseen: self
+                .sees(View::HashCache)
+                .then(|| self.optional.missed(View::HashCache))
+                .transpose()?,
+            queues: self.queues()?,
+            queues_unseen: self.optional.missed(View::Queues)?,
             queued: self.queued()?,
             losses,
             hides_misses: probe_misses.is_none(),
             before_attach,
+            cost: Some(self.statistics.cost(&self.attached()?)?),
+            sampling: self.sampling()?,
         })
     }
 
@@ -371,6 +448,13 @@ impl Session {
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
         failures.set(slot, FailureBytes::default(), 0)?;
+        if self.sees(View::HashCache) {
+            self.forget_clients(slot)?;
+            self.clear_per_cpu::<HashCacheWords>("HASH_CACHE", slot)?;
+        }
+        if self.sees(View::Queues) {
+            self.clear_per_cpu::<QueueWaitWords>("QUEUE_WAITS", slot)?;
+        }
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut self.ebpf, "FREE_SLOTS")?)?;
         free.push(slot, 0)?;
         Ok(())
@@ -392,6 +476,8 @@ impl Session {
         let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
         let mut reading = DeviceReading {
             first_failure: self.first_failure(slot)?,
+            hash_cache: self.hash_cache(slot)?,
+            queue_wait: self.queue_wait(slot)?,
             ..DeviceReading::default()
         };
         let mut slots = Vec::new();
@@ -447,6 +533,87 @@ impl Session {
             }
         }
         Ok(by_slot)
+    }
+
+    fn sees(&self, view: View) -> bool {
+        self.views.contains(&view)
+    }
+
+    /// Every program that is attached.
+    fn attached(&self) -> anyhow::Result<Vec<Program<'_>>> {
+        let mut programs = self.programs.list(&self.ebpf)?;
+        programs.extend(self.optional.list());
+        Ok(programs)
+    }
+
+    /// What verifications of a device found in the cache of hash blocks.
+    fn hash_cache(&self, slot: u32) -> anyhow::Result<HashCacheCounters> {
+        let mut all = HashCacheCounters::default();
+        if self.sees(View::HashCache) {
+            let counters: PerCpuArray<_, HashCacheWords> =
+                PerCpuArray::try_from(self.map("HASH_CACHE")?)?;
+            for &words in counters.get(&slot, 0)?.iter() {
+                all.add(&bytemuck::cast(words));
+            }
+        }
+        Ok(all)
+    }
+
+    /// How a device's I/Os waited for kverityd.
+    fn queue_wait(&self, slot: u32) -> anyhow::Result<QueueWait> {
+        let mut all = QueueWait::default();
+        if self.sees(View::Queues) {
+            let waits: PerCpuArray<_, QueueWaitWords> =
+                PerCpuArray::try_from(self.map("QUEUE_WAITS")?)?;
+            for &words in waits.get(&slot, 0)?.iter() {
+                all.add(&bytemuck::cast(words));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Softirqs and workqueues by CPU; none unless they are watched.
+    fn queues(&self) -> anyhow::Result<Vec<CpuQueues>> {
+        if !self.sees(View::Queues) {
+            return Ok(Vec::new());
+        }
+        let cpus: PerCpuArray<_, CpuQueuesWords> = PerCpuArray::try_from(self.map("CPU_QUEUES")?)?;
+        let values = cpus.get(&0, 0)?;
+        Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
+    }
+
+    /// The clients of dm-bufio of a device that is gone: their addresses may become somebody else's.
+    fn forget_clients(&mut self, slot: u32) -> anyhow::Result<()> {
+        let mut clients: BpfHashMap<_, u64, u32> =
+            BpfHashMap::try_from(map_mut(&mut self.ebpf, "CLIENTS")?)?;
+        // One that the kernel pushes out meanwhile is as good as removed.
+        let known: Vec<_> = clients.iter().filter_map(Result::ok).collect();
+        for (client, _) in known.into_iter().filter(|&(_, theirs)| theirs == slot) {
+            let _ = clients.remove(&client);
+        }
+        Ok(())
+    }
+
+    fn clear_per_cpu<V: aya::Pod + Default>(
+        &mut self,
+        name: &str,
+        slot: u32,
+    ) -> anyhow::Result<()> {
+        let cpus = kernel::possible_cpus()?;
+        let mut values: PerCpuArray<_, V> = PerCpuArray::try_from(map_mut(&mut self.ebpf, name)?)?;
+        values.set(slot, PerCpuValues::try_from(vec![V::default(); cpus])?, 0)?;
+        Ok(())
+    }
+
+    fn sampling(&self) -> anyhow::Result<Option<Sampling>> {
+        let Some(budget) = self.budget else {
+            return Ok(None);
+        };
+        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("SAMPLED_OUT")?)?;
+        Ok(Some(Sampling {
+            one_in: budget.one_in(),
+            sampled_out: counts.get(&0, 0)?.iter().sum(),
+        }))
     }
 
     /// How long verifications were queued, on kverityd and on the BH workqueue.

@@ -1,14 +1,17 @@
 //! One screen of text for the whole time that was watched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::cost::{Cost, Occasion};
 use crate::escape;
 use crate::facts::{self, OptionEffect};
 use crate::format;
+use crate::histogram::Nanos;
 use crate::snapshot::{
-    Cpu, Device, Era, InFlight, Placement, PlacementTotals, Snapshot, Stage, Totals, stage_name,
+    Cpu, Device, Era, HashCache, InFlight, Placement, PlacementTotals, QueueWait, Snapshot, Stage,
+    Totals, stage_name,
 };
 
 /// Writes what is known about every device, placement by placement, and about every CPU.
@@ -23,10 +26,21 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             out,
             "\nother devices, without a slot of their own or gone, together"
         )?;
-        totals_section(other, snapshot.watched, out)?;
+        totals_section(other, snapshot, out)?;
     }
     queued_section(snapshot, out)?;
     cpu_section(snapshot, out)?;
+    queues_section(snapshot, out)?;
+    if let Some(unseen) = snapshot.hash_cache_unseen.filter(|&unseen| unseen > 0) {
+        writeln!(
+            out,
+            "\nhash blocks: {unseen} calls were not seen, since the program for them was already \
+             running there"
+        )?;
+    }
+    if let Some(cost) = &snapshot.cost {
+        cost_section(cost, snapshot.watched, out)?;
+    }
     let has_ios = |device: &Device| device.totals.as_ref().is_some_and(|it| it.ios() > 0);
     if !snapshot.queued.is_empty() || snapshot.devices.iter().any(has_ios) {
         writeln!(out, "\np50, p99 and max are at most 1/32 off")?;
@@ -118,7 +132,7 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
         )?;
     }
     match &device.totals {
-        Some(totals) => totals_section(totals, snapshot.watched, out),
+        Some(totals) => totals_section(totals, snapshot, out),
         None => writeln!(out, "  its I/Os are not seen"),
     }
 }
@@ -142,7 +156,8 @@ fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> io::Result<()> {
+fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let watched = snapshot.watched;
     writeln!(
         out,
         "  I/Os {}   I/O/s {}   MiB/s {}",
@@ -159,6 +174,12 @@ fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> i
         known(totals.rechecked),
         known(totals.fec),
     )?;
+    if let Some(cache) = &totals.hash_cache {
+        hash_cache(cache, out)?;
+    }
+    if let Some(wait) = &totals.queue_wait {
+        queue_wait(wait, out)?;
+    }
     if totals.ios() == 0 {
         return Ok(());
     }
@@ -179,7 +200,7 @@ fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> i
     }
     let reasons = |these: &PlacementTotals| {
         counts(&these.reasons, |reason| {
-            let inferred = if reason.is_inferred() {
+            let inferred = if snapshot.is_inferred(reason) {
                 " (inferred)"
             } else {
                 ""
@@ -197,6 +218,40 @@ fn totals_section(totals: &Totals, watched: Duration, out: &mut impl Write) -> i
     let completions =
         |these: &PlacementTotals| counts(&these.completions, |it| it.name().to_owned());
     by_placement(totals, "context of completion", completions, out)
+}
+
+fn queue_wait(wait: &QueueWait, out: &mut impl Write) -> io::Result<()> {
+    let mean = |ns: u64, of: u64| {
+        let mean = ns.checked_div(of).map(Nanos);
+        mean.map_or_else(|| format::ABSENT.to_owned(), format::duration)
+    };
+    writeln!(
+        out,
+        "  wait for kverityd, inferred: {} of {} I/Os behind the worker's previous work, {} each,\n  \
+         {:<28} then {} until the worker began",
+        wait.behind,
+        wait.ios,
+        mean(wait.behind_ns, wait.behind),
+        "",
+        mean(wait.wake_up_ns, wait.ios),
+    )
+}
+
+fn hash_cache(cache: &HashCache, out: &mut impl Write) -> io::Result<()> {
+    let lookups = cache.lookups();
+    let hits = (lookups > 0).then(|| cache.hits as f64 / lookups as f64);
+    write!(
+        out,
+        "  hash blocks looked up {lookups}: in the cache {}, missed {}, read under way {}",
+        format::share(hits),
+        cache.misses,
+        cache.awaited,
+    )?;
+    if cache.unmeasured > 0 {
+        write!(out, ", not followed {}", cache.unmeasured)?;
+    }
+    let wait = format::duration(format::nanos(cache.wait));
+    writeln!(out, "\n  waited for hash blocks {wait} in all")
 }
 
 /// A line for each placement that has something to say, the title on the first.
@@ -328,6 +383,94 @@ fn cpu_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {idle} with nothing to show left out")?;
     }
     Ok(())
+}
+
+fn queues_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let cpus = snapshot.cpus.iter();
+    let busy = cpus.filter_map(|cpu| Some((cpu.number, cpu.queues.as_ref()?)));
+    let busy: Vec<_> = busy.filter(|(_, it)| !it.softirqs.is_empty()).collect();
+    if !busy.is_empty() {
+        writeln!(
+            out,
+            "\nsoftirqs, those in ksoftirqd, works of the BH workqueue, how often it reached its limit \
+             (inferred),\nand the longest verification in softirq\n  {:>4} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "CPU", "softirqs", "ksoftirqd", "BH works", "limits", "longest",
+        )?;
+    }
+    for (number, queues) in busy {
+        let longest = queues.longest_verify.map(format::nanos);
+        writeln!(
+            out,
+            "  {number:>4} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            queues.softirqs.values().sum::<u64>(),
+            queues.ksoftirqd.values().sum::<u64>(),
+            queues.bh_works,
+            queues.bh_limits,
+            longest.map_or_else(|| format::ABSENT.to_owned(), format::duration),
+        )?;
+    }
+    if let Some(unseen) = snapshot.queues_unseen.filter(|&unseen| unseen > 0) {
+        writeln!(
+            out,
+            "  {unseen} softirqs or works were not seen, since the program for them was already \
+             running there"
+        )?;
+    }
+    Ok(())
+}
+
+fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Result<()> {
+    let process = (!watched.is_zero()).then(|| cost.process.div_duration_f64(watched));
+    writeln!(
+        out,
+        "\nthe programs take {} of one CPU, and verity-trace itself {}",
+        format::percentage(cost.share()),
+        format::percentage(process),
+    )?;
+    let each = Occasion::ALL.into_iter().filter_map(|occasion| {
+        let ns = format::duration(Nanos(cost.each(occasion)?));
+        Some(match occasion {
+            Occasion::Io => format!("{ns} an I/O"),
+            Occasion::Softirq => format!("{ns} a softirq"),
+            Occasion::WorkItem => format!("{ns} a queued work"),
+            Occasion::HashBlock => format!("{ns} a hash block"),
+        })
+    });
+    let each: Vec<_> = each.collect();
+    if !each.is_empty() {
+        writeln!(out, "  {}", each.join(", "))?;
+    }
+    let dispatch = &cost.calibration.dispatch_ns;
+    let dispatch: Vec<_> = dispatch
+        .iter()
+        .map(|(it, &ns)| format!("{} {}", it.name(), format::duration(Nanos(ns))))
+        .collect();
+    if !dispatch.is_empty() {
+        writeln!(
+            out,
+            "  of it for each run of a program: {}",
+            dispatch.join(", ")
+        )?;
+    }
+    let unknown: BTreeSet<_> = cost
+        .programs
+        .iter()
+        .filter(|program| !cost.is_calibrated(program.attachment))
+        .map(|program| program.attachment.name())
+        .collect();
+    if !unknown.is_empty() {
+        let unknown: Vec<_> = unknown.into_iter().collect();
+        writeln!(
+            out,
+            "  without what it costs to call a program by {}, which is unknown here",
+            unknown.join(" and "),
+        )?;
+    }
+    writeln!(
+        out,
+        "  measured during {} of the time",
+        format::span(cost.measured)
+    )
 }
 
 fn has_worked(cpu: &Cpu) -> bool {

@@ -10,10 +10,12 @@ use std::time::Duration;
 pub use verity_trace_ebpf::context::{Completion, Context};
 pub use verity_trace_ebpf::loss::Loss;
 pub use verity_trace_ebpf::placement::{Stage, pair};
+pub use verity_trace_ebpf::queue_counters::QueueWait;
 pub use verity_trace_ebpf::reason::Reason;
 
 pub use probe::{Gap, Probe, ProbeKind};
 
+use crate::cost::Cost;
 use crate::histogram::Histogram;
 
 /// Where I/Os were verified; the kernel side's `bh` is told apart by era.
@@ -226,6 +228,33 @@ pub struct Totals {
     pub fec: Option<u64>,
     /// I/Os by size, ioprio class, placement and reason.
     pub mix: BTreeMap<Kind, u64>,
+    /// What verifications found in the cache of hash blocks; absent unless it was asked for.
+    pub hash_cache: Option<HashCache>,
+    /// How I/Os waited for kverityd; absent unless it was asked for.
+    pub queue_wait: Option<QueueWait>,
+}
+
+/// What verifications found in the cache of hash blocks: look-ups of one block each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HashCache {
+    /// The block was there.
+    pub hits: u64,
+    /// It was not, and was read, or an attempt gave up for it.
+    pub misses: u64,
+    /// A read of it was under way already, such as a prefetch's, and was waited for.
+    pub awaited: u64,
+    /// Time in look-ups that read or waited.
+    pub wait: Duration,
+    /// Look-ups that could not be followed, since too many went on at once.
+    pub unmeasured: u64,
+}
+
+impl HashCache {
+    /// Look-ups of which is known how they went.
+    #[must_use]
+    pub const fn lookups(&self) -> u64 {
+        self.hits + self.misses + self.awaited
+    }
 }
 
 /// The class of an ioprio (`include/uapi/linux/ioprio.h`).
@@ -427,6 +456,42 @@ impl Device {
     }
 }
 
+/// A softirq vector, by its number (include/linux/interrupt.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Softirq(pub usize);
+
+impl Softirq {
+    /// Where the BH workqueue and tasklets run.
+    pub const TASKLET: Self = Self(6);
+    /// Where many drivers complete I/Os.
+    pub const BLOCK: Self = Self(4);
+
+    /// The kernel's word for it (`softirq_to_name`, kernel/softirq.c).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        const NAMES: [&str; 10] = [
+            "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
+            "RCU",
+        ];
+        NAMES.get(self.0).copied().unwrap_or("unknown")
+    }
+}
+
+/// What one CPU did in softirqs and for the BH workqueue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuQueues {
+    /// How often each softirq ran.
+    pub softirqs: BTreeMap<Softirq, u64>,
+    /// How often of that it ran in the CPU's softirq thread.
+    pub ksoftirqd: BTreeMap<Softirq, u64>,
+    /// Works that the BH workqueue executed.
+    pub bh_works: u64,
+    /// How often it reached its limit of works or time, inferred from both.
+    pub bh_limits: u64,
+    /// The longest verification in softirq, attempts that gave up included; absent when there was none.
+    pub longest_verify: Option<Duration>,
+}
+
 /// What one CPU did since tracing began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
@@ -438,6 +503,10 @@ pub struct Cpu {
     pub tasklet_softirq: Duration,
     /// Time in all softirqs.
     pub softirq: Duration,
+    /// The same by vector; one that took no time is absent.
+    pub softirqs: BTreeMap<Softirq, Duration>,
+    /// Softirqs and workqueues in detail; absent unless they were asked for.
+    pub queues: Option<CpuQueues>,
     /// Time of verification in softirq, attempts that gave up included; absent where it is not seen.
     pub softirq_verify: Option<Duration>,
     /// I/Os that were mapped here.
@@ -464,6 +533,15 @@ pub struct Account {
     pub in_flight: u64,
     /// Those of which the end was not seen ([`Loss::StartWithoutFinish`]).
     pub lost: u64,
+}
+
+/// How many records are sent under a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Of so many I/Os one has its record sent now.
+    pub one_in: u64,
+    /// Records that were not sent for that reason.
+    pub sampled_out: u64,
 }
 
 /// The whole picture.
@@ -501,9 +579,27 @@ pub struct Snapshot {
     pub hides_misses: bool,
     /// I/Os that began before all probes were attached, so that only their end was seen.
     pub before_attach: u64,
+    /// Calls that the programs for the cache of hash blocks were not run for; absent unless the cache
+    /// was asked for.
+    pub hash_cache_unseen: Option<u64>,
+    /// The same of the programs for softirqs and workqueues.
+    pub queues_unseen: Option<u64>,
+    /// What tracing itself costs; absent while no probe has been attached.
+    pub cost: Option<Cost>,
+    /// How many records are sent; absent without a budget.
+    pub sampling: Option<Sampling>,
 }
 
 impl Snapshot {
+    /// Whether a reason was concluded from the absence of every other, and not seen.
+    #[must_use]
+    pub const fn is_inferred(&self, reason: Reason) -> bool {
+        match reason {
+            Reason::CacheMiss => self.hash_cache_unseen.is_none(),
+            other => other.is_inferred(),
+        }
+    }
+
     /// Everything that was not seen.
     #[must_use]
     pub fn lost(&self) -> u64 {

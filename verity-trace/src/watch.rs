@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use verity_trace::budget::Budget;
 use verity_trace::cli::{Attach, Export, Report, Source, Top};
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::decode::Io;
@@ -24,7 +25,7 @@ use crate::{print, say};
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
-    let collector = Collector::start(options(arguments.source, false), selection, true)?;
+    let collector = Collector::start(options(arguments.source, false, None), selection, true)?;
     let (messages, received) = mpsc::channel();
     let (stop, stopped) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
@@ -60,7 +61,7 @@ impl Drop for StopWhenDropped {
 
 /// One screen of text after a while.
 pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
-    let mut collector = Collector::start(options(arguments.source, false), selection, false)?;
+    let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
     let signal = watch(&mut collector, arguments.duration, |_| {})?;
     let snapshot = collector.snapshot()?;
     print(|out| report::report(&snapshot, out))?;
@@ -70,8 +71,8 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
 /// One JSON document after a while.
 pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let keep = arguments.records.map(|count| count as usize);
-    let mut collector =
-        Collector::start(options(arguments.source, keep.is_some()), selection, false)?;
+    let options = options(arguments.source, keep.is_some(), arguments.max_overhead);
+    let mut collector = Collector::start(options, selection, false)?;
     let mut records: Vec<Io> = Vec::new();
     let mut omitted = 0;
     let signal = watch(&mut collector, arguments.duration, |io| {
@@ -168,10 +169,13 @@ fn exit_code(signal: Option<i32>) -> ExitCode {
     code.map_or(ExitCode::SUCCESS, ExitCode::from)
 }
 
-fn options(source: Source, records: bool) -> Options {
+fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options {
     Options {
         max_devices: source.max_devices,
         rung: source.attach.map(Attach::rung),
         records,
+        hash_cache: source.hash_cache,
+        queues: source.queues,
+        budget: max_overhead.map(Budget::percent),
     }
 }

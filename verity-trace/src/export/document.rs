@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use super::cost::SelfCost;
 use super::{Records, SCHEMA_VERSION};
 use crate::decode::Io;
 use crate::format::nanos;
 use crate::histogram::{self, Nanos};
 use crate::snapshot::{
-    self, Completion, Context, Era, Loss, Placement, Reason, Snapshot, stage_name,
+    self, Completion, Context, Era, Loss, Placement, Reason, Snapshot, Softirq, stage_name,
 };
 
 /// Everything that is known at one moment.
@@ -27,6 +28,11 @@ pub struct Document {
     loss_is_lower_bound: bool,
     loss: Named<u64>,
     before_attach: u64,
+    inferred_reasons: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_cache_unseen: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues_unseen: Option<u64>,
     devices: Vec<Device>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queued: Option<Named<Histogram>>,
@@ -34,9 +40,15 @@ pub struct Document {
     other: Option<Totals>,
     cpus: Vec<Cpu>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    self_cost: Option<SelfCost>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<Vec<Record>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     records_omitted: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_one_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_sampled_out: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,6 +149,28 @@ struct Totals {
     attempts: Named<u64>,
     attempt_contexts: Named<u64>,
     mix: Vec<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_cache: Option<HashCache>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kverityd_queue: Option<KveritydQueue>,
+}
+
+#[derive(Debug, Serialize)]
+struct KveritydQueue {
+    ios: u64,
+    behind: u64,
+    behind_ns: u64,
+    wake_up_ns: u64,
+    unsplit: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct HashCache {
+    hits: u64,
+    misses: u64,
+    awaited: u64,
+    wait_ns: u64,
+    unmeasured: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -183,6 +217,7 @@ struct Cpu {
     softirq_ns: u64,
     tasklet_softirq_ns: u64,
     block_softirq_ns: u64,
+    softirqs_ns: Named<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     softirq_verify_ns: Option<u64>,
     mapped: u64,
@@ -190,11 +225,23 @@ struct Cpu {
     bh_verifications: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     inline_verifications: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<CpuQueues>,
+}
+
+#[derive(Debug, Serialize)]
+struct CpuQueues {
+    softirqs: Named<u64>,
+    ksoftirqd: Named<u64>,
+    bh_works: u64,
+    bh_limits_inferred: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longest_softirq_verify_ns: Option<u64>,
 }
 
 /// Fields in the order in which they were put in.
 #[derive(Debug)]
-struct Named<T>(Vec<(&'static str, T)>);
+pub(super) struct Named<T>(Vec<(&'static str, T)>);
 
 /// `seq`, `mapped_at_ns` and `cgroup` are strings: they pass 2^53, where JavaScript begins to round.
 #[derive(Debug, Serialize)]
@@ -253,6 +300,13 @@ impl Document {
             loss_is_lower_bound: snapshot.hides_misses,
             loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
+            inferred_reasons: Reason::ALL
+                .into_iter()
+                .filter(|&reason| snapshot.is_inferred(reason))
+                .map(Reason::name)
+                .collect(),
+            hash_cache_unseen: snapshot.hash_cache_unseen,
+            queues_unseen: snapshot.queues_unseen,
             devices: snapshot.devices.iter().map(Device::from).collect(),
             queued: (!snapshot.queued.is_empty()).then(|| {
                 snapshot
@@ -263,8 +317,11 @@ impl Document {
             }),
             other: snapshot.other.as_ref().map(Totals::from),
             cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
+            self_cost: snapshot.cost.as_ref().map(SelfCost::from),
             records: records.map(|records| records.ios.iter().map(Record::from).collect()),
             records_omitted: records.map(|records| records.omitted),
+            records_one_in: snapshot.sampling.map(|sampling| sampling.one_in),
+            records_sampled_out: snapshot.sampling.map(|sampling| sampling.sampled_out),
         }
     }
 }
@@ -400,6 +457,20 @@ impl From<&snapshot::Totals> for Totals {
                     ios,
                 })
                 .collect(),
+            hash_cache: totals.hash_cache.map(|cache| HashCache {
+                hits: cache.hits,
+                misses: cache.misses,
+                awaited: cache.awaited,
+                wait_ns: nanos(cache.wait).0,
+                unmeasured: cache.unmeasured,
+            }),
+            kverityd_queue: totals.queue_wait.map(|wait| KveritydQueue {
+                ios: wait.ios,
+                behind: wait.behind,
+                behind_ns: wait.behind_ns,
+                wake_up_ns: wait.wake_up_ns,
+                unsplit: wait.unsplit,
+            }),
         }
     }
 }
@@ -456,11 +527,23 @@ impl From<&snapshot::Cpu> for Cpu {
             softirq_ns: nanos(cpu.softirq).0,
             tasklet_softirq_ns: nanos(cpu.tasklet_softirq).0,
             block_softirq_ns: nanos(cpu.block_softirq).0,
+            softirqs_ns: cpu
+                .softirqs
+                .iter()
+                .map(|(vector, &time)| (vector.name(), nanos(time).0))
+                .collect(),
             softirq_verify_ns: cpu.softirq_verify.map(|time| nanos(time).0),
             mapped: cpu.mapped,
             kverityd_verifications: cpu.kverityd_verifications,
             bh_verifications: cpu.bh_verifications,
             inline_verifications: cpu.inline_verifications,
+            queues: cpu.queues.as_ref().map(|queues| CpuQueues {
+                softirqs: named(&queues.softirqs, Softirq::name),
+                ksoftirqd: named(&queues.ksoftirqd, Softirq::name),
+                bh_works: queues.bh_works,
+                bh_limits_inferred: queues.bh_limits,
+                longest_softirq_verify_ns: queues.longest_verify.map(|time| nanos(time).0),
+            }),
         }
     }
 }
@@ -502,7 +585,10 @@ impl From<&Io> for Record {
     }
 }
 
-fn named<K: Copy>(counts: &BTreeMap<K, u64>, name: impl Fn(K) -> &'static str) -> Named<u64> {
+pub(super) fn named<K: Copy>(
+    counts: &BTreeMap<K, u64>,
+    name: impl Fn(K) -> &'static str,
+) -> Named<u64> {
     counts
         .iter()
         .map(|(&key, &count)| (name(key), count))

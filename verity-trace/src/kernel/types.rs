@@ -16,13 +16,14 @@ pub fn has_btf(name: &str) -> bool {
     Path::new(FOLDER).join(name).exists()
 }
 
-/// The types of the kernel and of the two modules that matter here; a part that is built in is
+/// The types of the kernel and of the modules that matter here; a part that is built in is
 /// found in the kernel's own.
 #[derive(Default)]
 pub struct Types {
     vmlinux: Option<Btf>,
     dm_mod: Option<Btf>,
     dm_verity: Option<Btf>,
+    dm_bufio: Option<Btf>,
 }
 
 /// Where a function's type is: the id, and whether it is in the module's BTF.
@@ -30,7 +31,7 @@ pub struct Types {
 pub struct FunctionType {
     /// The id in BTF.
     pub id: u32,
-    /// Whether that is the BTF of the module `dm_verity`.
+    /// Whether that is the BTF of its module.
     pub in_module: bool,
 }
 
@@ -54,6 +55,7 @@ impl Types {
         Ok(Self {
             dm_mod: module("dm_mod")?,
             dm_verity: module("dm_verity")?,
+            dm_bufio: module("dm_bufio")?,
             vmlinux: Some(vmlinux),
         })
     }
@@ -101,6 +103,16 @@ impl Types {
         Some(FunctionType {
             id,
             in_module: false,
+        })
+    }
+
+    /// A function of dm-bufio, where the cache of hash blocks is.
+    #[must_use]
+    pub fn bufio_function(&self, name: &str) -> Option<FunctionType> {
+        let btf = self.dm_bufio.as_ref().or(self.vmlinux.as_ref())?;
+        Some(FunctionType {
+            id: id(btf, name, |kind| matches!(kind, Type::Func(_)))?,
+            in_module: self.dm_bufio.is_some(),
         })
     }
 

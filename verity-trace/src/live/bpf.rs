@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use aya_obj::generated::{
     bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info,
-    bpf_prog_type,
+    bpf_prog_type, bpf_stats_type,
 };
 
 /// What a tracing program is loaded with.
@@ -23,7 +23,7 @@ pub struct TracingProgram<'a> {
     pub attach_type: bpf_attach_type,
     /// The function or tracepoint in BTF.
     pub attach_btf_id: u32,
-    /// The module's BTF; absent for the kernel's own.
+    /// The module's BTF, or another BPF program; absent for the kernel's own.
     pub module: Option<BorrowedFd<'a>>,
 }
 
@@ -117,10 +117,28 @@ pub fn module_btf(name: &str) -> io::Result<OwnedFd> {
 
 /// How often the kernel did not run a program because it was already running on that CPU.
 pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(program_info(program)?.recursion_misses)
+}
+
+/// How often a program was run, and for how many nanoseconds, while the kernel's statistics were on.
+pub fn runs(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let info = program_info(program)?;
+    Ok((info.run_cnt, info.run_time_ns))
+}
+
+/// Turns the kernel's statistics of all BPF programs on until the result is closed, and every other
+/// that somebody holds.
+pub fn enable_statistics() -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
+    call_for_fd(bpf_cmd::BPF_ENABLE_STATS, &mut attr)
+}
+
+fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: all zeroes are valid for a structure of numbers.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     object_info(&program, &mut info)?;
-    Ok(info.recursion_misses)
+    Ok(info)
 }
 
 /// The link by which a program is attached; absent where the kernel has none for its kind.
@@ -192,22 +210,22 @@ fn object_info<T>(fd: &impl std::os::fd::AsRawFd, info: &mut T) -> io::Result<us
     Ok(unsafe { attr.info.info_len } as usize)
 }
 
-fn zeroed() -> bpf_attr {
+pub(super) fn zeroed() -> bpf_attr {
     // SAFETY: all zeroes are valid for every member of this union of numbers.
     unsafe { std::mem::zeroed() }
 }
 
-fn length(n: usize) -> io::Result<u32> {
+pub(super) fn length(n: usize) -> io::Result<u32> {
     u32::try_from(n).map_err(io::Error::other)
 }
 
-fn call_for_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+pub(super) fn call_for_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = call(command, attr)?;
     // SAFETY: these commands return a new descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn call(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+pub(super) fn call(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
     // SAFETY: the attributes are as long as is said, and every pointer in them is to memory of the
     // length beside it that outlives the call.
     let result = unsafe {

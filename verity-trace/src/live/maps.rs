@@ -4,9 +4,12 @@ use anyhow::Context as _;
 use aya_obj::generated::bpf_map_type;
 use aya_obj::{Map, Object};
 use verity_trace_ebpf::counters::counters_index;
+use verity_trace_ebpf::hash_cache::{MAX_CLIENTS, MAX_READS};
+use verity_trace_ebpf::queue_counters::MAX_WORKERS;
 use verity_trace_ebpf::settings::MAX_SHARDS;
 use verity_trace_ebpf::table::MAX_IN_FLIGHT;
 
+use super::optional::View;
 use super::{OBJECT, built};
 use crate::error::Result;
 use crate::kernel;
@@ -24,13 +27,20 @@ pub const fn devices(max_devices: u32, rung: Rung) -> u32 {
 
 /// The maps whose size is not the programs' own, with their numbers of elements.
 #[must_use]
-pub fn entries(max_devices: u32, shards: u32, rung: Rung) -> [(&'static str, u32); 6] {
+pub fn entries(
+    max_devices: u32,
+    shards: u32,
+    rung: Rung,
+    views: &[View],
+) -> [(&'static str, u32); 11] {
     let devices = devices(max_devices, rung);
     let slots = devices + 1;
     let queued = match rung {
         Rung::Fentry | Rung::Kprobe => 1,
         Rung::Tracepoint => MAX_IN_FLIGHT,
     };
+    // No map can have none.
+    let asked = |view, entries| if views.contains(&view) { entries } else { 1 };
     [
         ("DEVICES", devices),
         ("FREE_SLOTS", devices),
@@ -38,16 +48,21 @@ pub fn entries(max_devices: u32, shards: u32, rung: Rung) -> [(&'static str, u32
         ("FIRST_FAILURES", slots),
         ("HISTOGRAMS", counters_index(slots, 0, shards)),
         ("QUEUED", queued),
+        ("HASH_CACHE", asked(View::HashCache, slots)),
+        ("CLIENTS", asked(View::HashCache, MAX_CLIENTS)),
+        ("READS", asked(View::HashCache, MAX_READS)),
+        ("QUEUE_WAITS", asked(View::Queues, slots)),
+        ("WORKERS", asked(View::Queues, MAX_WORKERS)),
     ]
 }
 
-/// Every map as it is created on this machine.
+/// Every map as it is created on this machine where no optional view is asked for.
 pub fn planned(max_devices: u32, rung: Rung) -> Result<Vec<MapSize>> {
     built()?;
     let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
     let shards = cpus.next_power_of_two().min(MAX_SHARDS);
     let object = Object::parse(OBJECT).context("parse the kernel programs")?;
-    let entries = entries(max_devices, shards, rung);
+    let entries = entries(max_devices, shards, rung, &[]);
     let mut maps = Vec::new();
     for (name, map) in &object.maps {
         let mut size =
@@ -70,6 +85,7 @@ fn size(name: &str, map: &Map) -> Option<MapSize> {
             MapKind::PerCpuArray,
         ),
         (bpf_map_type::BPF_MAP_TYPE_HASH, MapKind::Hash),
+        (bpf_map_type::BPF_MAP_TYPE_LRU_HASH, MapKind::LruHash),
         (bpf_map_type::BPF_MAP_TYPE_QUEUE, MapKind::Queue),
         (bpf_map_type::BPF_MAP_TYPE_RINGBUF, MapKind::Ring),
     ];

@@ -18,9 +18,11 @@ use verity_trace_ebpf::settings::{
     PREEMPT_ENABLE_CALL,
 };
 
+use crate::cost::Attachment;
 use crate::error::Error;
 use crate::kernel::{FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
+use crate::live::statistics::Program;
 use crate::plan::facts::{self, PREEMPTION_FUNCTIONS};
 use crate::plan::{Hook, Plan, Refusal};
 use crate::snapshot::{Probe, ProbeKind};
@@ -42,6 +44,8 @@ struct Attached {
     // The link goes first: a program without a link is not run any more.
     link: Option<OwnedFd>,
     program: OwnedFd,
+    name: &'static str,
+    attachment: Attachment,
     /// Set on the first of several copies: what it misses the others take over.
     first_of: Option<WatchedTwice>,
 }
@@ -156,6 +160,28 @@ impl Programs {
         Ok(missed)
     }
 
+    /// Every program that is attached.
+    pub fn list<'a>(&'a self, ebpf: &'a Ebpf) -> anyhow::Result<Vec<Program<'a>>> {
+        let mut list: Vec<_> = self
+            .tracing
+            .iter()
+            .map(|it| Program {
+                name: it.name,
+                attachment: it.attachment,
+                fd: it.program.as_fd(),
+            })
+            .collect();
+        for &AttachedKprobe { program: name, .. } in &self.kprobes {
+            let program: &KProbe = ebpf.program(name).context(name)?.try_into()?;
+            list.push(Program {
+                name,
+                attachment: Attachment::Kprobe,
+                fd: program.fd()?.as_fd(),
+            });
+        }
+        Ok(list)
+    }
+
     /// Detaches the programs in the order that lets I/Os in flight finish unseen rather than begin.
     pub fn detach(&mut self) {
         for attached in self.tracing.iter_mut().rev() {
@@ -201,20 +227,23 @@ fn load(
     let module = module.filter(|_| in_module).map(OwnedFd::as_fd);
     match load_tracing(object, name, attach_type, id, module)? {
         Ok(program) => Ok(Some(program)),
-        // A lack of privilege is no fact about the kernel.
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            Err(Stop::Failed(Error::NotPermitted(format!(
-                "load the program {name}: {error}; run as root, outside of a container"
-            ))))
-        }
-        Err(error) => Err(refused(
-            hook.probe,
-            format!("load the program {name}: {error}"),
+        Err(error) => Err(not_permitted(name, &error).map_or_else(
+            || refused(hook.probe, format!("load the program {name}: {error}")),
+            Stop::Failed,
         )),
     }
 }
 
-fn load_tracing(
+/// A lack of privilege, which is no fact about the kernel.
+pub(super) fn not_permitted(name: &str, error: &std::io::Error) -> Option<Error> {
+    (error.raw_os_error() == Some(libc::EPERM)).then(|| {
+        Error::NotPermitted(format!(
+            "load the program {name}: {error}; run as root, outside of a container"
+        ))
+    })
+}
+
+pub(super) fn load_tracing(
     object: &Object,
     name: &str,
     attach_type: bpf_attach_type,
@@ -239,7 +268,7 @@ fn load_tracing(
     }))
 }
 
-fn attach(program: OwnedFd, hook: &Hook, name: &str) -> Result<Attached, Stop> {
+fn attach(program: OwnedFd, hook: &Hook, name: &'static str) -> Result<Attached, Stop> {
     let link = bpf::attach(program.as_fd()).map_err(|error| {
         Stop::Refused(Refusal {
             probe: hook.probe,
@@ -250,6 +279,12 @@ fn attach(program: OwnedFd, hook: &Hook, name: &str) -> Result<Attached, Stop> {
     Ok(Attached {
         link: Some(link),
         program,
+        name,
+        attachment: match hook.probe.kind {
+            ProbeKind::TpBtf => Attachment::TpBtf,
+            ProbeKind::Fentry | ProbeKind::Fexit => Attachment::Fentry,
+            ProbeKind::Kprobe | ProbeKind::Kretprobe => Attachment::Kprobe,
+        },
         first_of: first_of(name),
     })
 }
@@ -307,7 +342,7 @@ fn refusal(name: &str, error: &ProgramError) -> String {
 
 /// The object parsed again, with the maps that aya created: what aya loads by itself cannot attach
 /// to a module's function.
-fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object> {
+pub(super) fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object> {
     let mut object = Object::parse(bytes).context("parse the kernel programs")?;
     let text: HashSet<usize> = object
         .functions
@@ -385,6 +420,7 @@ fn map_fd(map: &Map) -> anyhow::Result<RawFd> {
     match map {
         Map::Array(data)
         | Map::HashMap(data)
+        | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
         | Map::Queue(data)
         | Map::RingBuf(data) => Ok(data.fd().as_fd().as_raw_fd()),

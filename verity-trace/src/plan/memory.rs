@@ -17,6 +17,8 @@ pub enum MapKind {
     PerCpuArray,
     /// A hash table.
     Hash,
+    /// One that forgets what was not used for long.
+    LruHash,
     /// A queue.
     Queue,
     /// A ring of bytes.
@@ -52,6 +54,10 @@ impl MapSize {
                 // Per CPU one element waits to take the place of another.
                 element * (entries + cpus) + BUCKET * entries.next_power_of_two()
             }
+            MapKind::LruHash => {
+                let element = ELEMENT + eight(self.key) + eight(self.value);
+                element * entries + BUCKET * entries.next_power_of_two()
+            }
             MapKind::Queue => u64::from(self.value) * (entries + 1),
             // Positions, and a page of the kernel's own.
             MapKind::Ring => entries + 3 * PAGE,
@@ -76,6 +82,7 @@ mod tests {
         assert_eq!(map(MapKind::Array, 4096, 3).bytes(4), 3 * 4096);
         assert_eq!(map(MapKind::PerCpuArray, 12, 2).bytes(4), 16 * 2 * 4);
         assert_eq!(map(MapKind::Hash, 4, 100).bytes(4), 64 * 104 + 16 * 128);
+        assert_eq!(map(MapKind::LruHash, 4, 100).bytes(4), 64 * 100 + 16 * 128);
         assert_eq!(map(MapKind::Queue, 4, 7).bytes(4), 32);
         assert_eq!(map(MapKind::Ring, 0, 8192).bytes(4), 8192 + 3 * 4096);
     }

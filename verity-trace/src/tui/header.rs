@@ -103,6 +103,10 @@ fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
         Part::plain(format!("interval {interval}")),
         Part::plain(format!("in flight {in_flight}")),
     ];
+    if let Some(cost) = &snapshot.cost {
+        let share = format::percentage(cost.share());
+        parts.push(Part::plain(format!("cost {share}")));
+    }
     for (placement, histogram) in &snapshot.queued {
         let (name, count) = (placement.name(), histogram.count());
         parts.push(Part::plain(format!("began on {name} {count}")));
