@@ -365,12 +365,12 @@ proptest! {
     #[test]
     fn a_missed_completion_costs_no_io(fates in memory()) {
         let tracer = run(
-            &[fates.clone()],
+            std::slice::from_ref(&fates),
             |_| 0,
             |event| !matches!(event, Event::Complete(0)),
         );
         let seen: Vec<_> = tracer.records.iter().map(Record::placement).collect();
-        let expected: Vec<_> = fates.iter().map(|it| it.placement()).filter(Option::is_some).collect();
+        let expected: Vec<_> = fates.iter().filter_map(|it| it.placement()).map(Some).collect();
         prop_assert_eq!(seen, expected);
     }
 }
