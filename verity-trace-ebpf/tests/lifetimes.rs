@@ -18,6 +18,7 @@ const RULES: Rules = Rules {
     has_limits: true,
     gives_way: true,
     sees_mismatch: true,
+    sees_cache_misses: false,
 };
 
 /// The keys of one set.
