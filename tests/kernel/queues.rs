@@ -159,3 +159,23 @@ fn without_the_option_nothing_of_it_is_said() {
         assert_eq!(Some(sum), cpu["softirq_ns"].as_u64());
     }
 }
+
+/// What an optional view needs is not there on every rung: the rest is traced all the same.
+#[test]
+fn a_view_that_the_rung_cannot_have_is_left_out_and_said() {
+    let device = Backing::virtio().open(NAME, true);
+    for (rung, view, field) in [
+        ("kprobe", "--hash-cache", "hash_cache_unseen"),
+        ("tracepoint", "--queues", "queues_unseen"),
+    ] {
+        let tracer = Tracer::start(&["--attach", rung, view]);
+        RandomReads::small(10).on(&device);
+        let document = tracer.stop();
+        assert_eq!(document.0["tracing"]["rung"], rung);
+        let gaps = document.0["tracing"]["gaps"].as_array().expect("gaps");
+        let gap = gaps.iter().find(|gap| gap["missing"] == view);
+        let why = gap.unwrap_or_else(|| panic!("{gaps:?}"))["why"].to_string();
+        assert!(why.contains(rung), "{why}");
+        assert!(document.0.get(field).is_none());
+    }
+}
