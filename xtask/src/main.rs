@@ -45,7 +45,7 @@ enum Task {
     Lint,
     /// Ask every lab kernel for what decides how it is watched, into tests/facts
     Facts(facts::Args),
-    /// Count the instructions that tracing adds to a read, on every lab kernel
+    /// Count the instructions that tracing adds, beside those of others, on every lab kernel
     Bench(bench::Args),
 }
 
