@@ -110,6 +110,12 @@ impl Document {
             .unwrap_or_else(|| panic!("no {field} in {}", self.device(name)))
     }
 
+    /// Whether a probe of this name was attached.
+    pub fn watches(&self, probe: &str) -> bool {
+        let probes = self.0["tracing"]["probes"].as_array().expect("probes");
+        probes.iter().any(|it| it["name"] == probe)
+    }
+
     pub fn records(&self) -> &[Value] {
         self.0["records"].as_array().expect("records")
     }

@@ -14,9 +14,9 @@ use aya_ebpf::programs::{FEntryContext, FExitContext};
 use verity_trace_ebpf::hash_cache::{Attempt, HashCacheCounters, HashRead, MAX_CLIENTS, MAX_READS};
 
 use crate::account::add;
-use crate::cpu::{self, ThisCpu};
+use crate::cpu::{self, ThisCpu, without_preemption};
 use crate::maps::setting;
-use crate::memory::{Memory as _, Typed, scalar_arg};
+use crate::memory::{Memory, scalar_arg};
 use crate::places::find;
 use crate::task;
 
@@ -37,17 +37,50 @@ static ATTEMPTS: PerCpuArray<[Attempt; 2]> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 static HASH_CACHE: PerCpuArray<HashCacheCounters> = PerCpuArray::with_max_entries(1, 0);
 
-#[fentry(function = "verity_verify_io")]
-fn hash_cache_verify(ctx: FEntryContext) -> i32 {
-    let io: u64 = ctx.arg(0);
-    let address = scalar_arg(&ctx, 0);
-    let Some(place) = find(address) else {
-        return 0;
-    };
-    // SAFETY: a pointer to a valid state.
-    let slot = unsafe { (*place.state).device_slot() };
-    let verity: u64 = Typed::read(io, setting!(io_verity));
-    let client: u64 = Typed::read(verity, setting!(verity_bufio));
+#[fexit(function = "dm_bufio_get")]
+fn hash_get(ctx: FExitContext) -> i32 {
+    without_preemption(|| looked_up(scalar_arg(&ctx, 0), ctx.arg(3)));
+    0
+}
+
+#[fentry(function = "dm_bufio_read")]
+fn hash_read_begin(ctx: FEntryContext) -> i32 {
+    without_preemption(|| begin_read(scalar_arg(&ctx, 0)));
+    0
+}
+
+#[fentry(function = "submit_io")]
+fn hash_read_submitted(_ctx: FEntryContext) -> i32 {
+    without_preemption(|| {
+        if let Some(read) = READS.get_ptr_mut(&bpf_get_current_pid_tgid()) {
+            // SAFETY: a pointer to a valid value, which this task alone uses.
+            unsafe { (*read).has_submitted = 1 };
+        }
+    });
+    0
+}
+
+#[fentry(function = "out_of_line_wait_on_bit")]
+fn hash_read_awaited(_ctx: FEntryContext) -> i32 {
+    without_preemption(|| {
+        if let Some(read) = READS.get_ptr_mut(&bpf_get_current_pid_tgid()) {
+            // SAFETY: as in `hash_read_submitted`.
+            unsafe { (*read).has_waited = 1 };
+        }
+    });
+    0
+}
+
+#[fexit(function = "dm_bufio_read")]
+fn hash_read_end(_ctx: FExitContext) -> i32 {
+    without_preemption(end_read);
+    0
+}
+
+/// A verification begins: what it looks up belongs to its device.
+#[inline(always)]
+pub fn verification<M: Memory>(slot: u32, io: u64, verity: u64, in_bh: bool) {
+    let client: u64 = M::read(verity, setting!(verity_bufio));
     // SAFETY: the value is copied at once.
     let known = unsafe { CLIENTS.get(&client) }.copied();
     if known != Some(slot) {
@@ -55,25 +88,21 @@ fn hash_cache_verify(ctx: FEntryContext) -> i32 {
         // again.
         let _ = CLIENTS.insert(&client, &slot, BPF_ANY.into());
     }
-    let in_bh: u8 = Typed::read(io, setting!(io_in_bh));
-    if in_bh != 0
-        && let Some(attempt) = this_attempt()
-    {
+    if in_bh && let Some(attempt) = this_attempt() {
         // SAFETY: a pointer to this CPU's value; an attempt in softirq has a place of its own.
         unsafe {
             *attempt = Attempt {
                 task: task::current(),
-                io: address,
+                io,
             };
         }
     }
-    0
 }
 
-#[fexit(function = "dm_bufio_get")]
-fn hash_get(ctx: FExitContext) -> i32 {
-    let block: u64 = ctx.arg(3);
-    if let Some(counters) = counters_of(scalar_arg(&ctx, 0)) {
+/// An attempt has looked a block up in the cache; `block` is 0 if it is not there.
+#[inline(always)]
+fn looked_up(client: u64, block: u64) {
+    if let Some(counters) = counters_of(client) {
         // SAFETY: pointers to fields of a valid value.
         unsafe {
             if block != 0 {
@@ -84,14 +113,14 @@ fn hash_get(ctx: FExitContext) -> i32 {
             }
         }
     }
-    0
 }
 
-#[fentry(function = "dm_bufio_read")]
-fn hash_read_begin(ctx: FEntryContext) -> i32 {
+/// kverityd looks a block up, and reads it if need be.
+#[inline(always)]
+fn begin_read(client: u64) {
     // SAFETY: the value is copied at once.
-    let Some(&slot) = (unsafe { CLIENTS.get(&scalar_arg(&ctx, 0)) }) else {
-        return 0;
+    let Some(&slot) = (unsafe { CLIENTS.get(&client) }) else {
+        return;
     };
     let read = HashRead {
         began_at: cpu::now(),
@@ -106,33 +135,15 @@ fn hash_read_begin(ctx: FEntryContext) -> i32 {
         // SAFETY: a pointer to a field of a valid value.
         add(unsafe { &raw mut (*counters).unmeasured }, 1);
     }
-    0
 }
 
-#[fentry(function = "submit_io")]
-fn hash_read_submitted(_ctx: FEntryContext) -> i32 {
-    if let Some(read) = READS.get_ptr_mut(&bpf_get_current_pid_tgid()) {
-        // SAFETY: a pointer to a valid value, which this task alone uses.
-        unsafe { (*read).has_submitted = 1 };
-    }
-    0
-}
-
-#[fentry(function = "out_of_line_wait_on_bit")]
-fn hash_read_awaited(_ctx: FEntryContext) -> i32 {
-    if let Some(read) = READS.get_ptr_mut(&bpf_get_current_pid_tgid()) {
-        // SAFETY: as in `hash_read_submitted`.
-        unsafe { (*read).has_waited = 1 };
-    }
-    0
-}
-
-#[fexit(function = "dm_bufio_read")]
-fn hash_read_end(_ctx: FExitContext) -> i32 {
+/// It has the block.
+#[inline(always)]
+fn end_read() {
     let task = bpf_get_current_pid_tgid();
     // SAFETY: the value is copied at once, and this task alone uses it.
     let Some(read) = unsafe { READS.get(&task) }.copied() else {
-        return 0;
+        return;
     };
     let _ = READS.remove(&task);
     if let Some(counters) = HASH_CACHE.get_ptr_mut(read.slot) {
@@ -140,7 +151,7 @@ fn hash_read_end(_ctx: FExitContext) -> i32 {
         unsafe {
             if read.has_submitted + read.has_waited == 0 {
                 add(&raw mut (*counters).hits, 1);
-                return 0;
+                return;
             }
             if read.has_submitted != 0 {
                 add(&raw mut (*counters).misses, 1);
@@ -151,7 +162,6 @@ fn hash_read_end(_ctx: FExitContext) -> i32 {
             add(&raw mut (*counters).wait_ns, ns);
         }
     }
-    0
 }
 
 /// Where the attempt that runs here is kept.
@@ -168,7 +178,7 @@ fn this_attempt() -> Option<*mut Attempt> {
 #[inline(always)]
 fn attempt_missed() {
     if let Some(attempt) = this_attempt() {
-        // SAFETY: as in `hash_cache_verify`.
+        // SAFETY: as in `verification`.
         unsafe {
             if (*attempt).task == task::current()
                 && let Some(place) = find((*attempt).io)

@@ -49,7 +49,7 @@ pub fn now() -> u64 {
 /// program. With interrupts off it does not; the kernel gives way right behind the program, where it
 /// enables migration (`__bpf_prog_exit_recur`, kernel/bpf/trampoline.c), or at the next interrupt.
 #[inline(always)]
-fn without_preemption(run: impl FnOnce()) {
+pub fn without_preemption(run: impl FnOnce()) {
     // SAFETY: a call gives up the registers that are named, and user space makes it one of a
     // function without arguments, or removes it.
     unsafe {

@@ -14,6 +14,7 @@ use verity_trace_ebpf::placement::Placement;
 use verity_trace_ebpf::settings::BH_WORKER_POOLS;
 
 use crate::account;
+use crate::bufio;
 use crate::cpu::{self, FIRST, SECOND};
 use crate::limits::limit_of;
 use crate::maps::setting;
@@ -134,6 +135,9 @@ fn verify<M: Memory, const COPY: usize>(io: u64, address: u64) {
         let (now, cpu) = (cpu::now(), cpu::number());
         if state.verify(now, cpu, verification, context, option, limit) {
             this.count_verification(verification);
+            if M::IS_TYPED && setting!(sees_cache_misses) != 0 {
+                bufio::verification::<M>(state.device_slot(), address, verity, in_bh != 0);
+            }
             this.took_over::<COPY>(Hook::VerifyIo);
         }
     });

@@ -5,9 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use anyhow::Context as _;
 use aya::Ebpf;
 use aya_obj::Object;
-use aya_obj::generated::bpf_attach_type::{
-    self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
-};
+use aya_obj::generated::bpf_attach_type::{BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP};
 
 use crate::cost::Attachment;
 use crate::error::{Error, Result};
@@ -15,73 +13,42 @@ use crate::kernel::{FunctionType, Types};
 use crate::live::bpf;
 use crate::live::programs::{load_tracing, not_permitted, relocated};
 use crate::live::statistics::Program;
-use crate::snapshot::{Gap, Rung};
+use crate::snapshot::ProbeKind::{Fentry, Fexit, TpBtf};
+use crate::snapshot::{Gap, Probe, Rung};
 
 /// Where the function is that a program attaches to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Home {
-    /// dm-verity.
-    Verity,
     /// dm-bufio.
     Bufio,
     /// The kernel itself.
     Kernel,
-    /// The kernel's tracepoint of this name.
-    Tracepoint,
 }
 
 /// A program, and where it attaches.
-struct Probe {
-    name: &'static str,
+struct Hook {
+    probe: Probe,
     home: Home,
-    function: &'static str,
-    attach_type: bpf_attach_type,
 }
 
-/// The programs about the cache of hash blocks, in the order of attaching: what tells a hit from a miss
-/// is there before the first look-up is followed.
-fn hash_cache(types: &Types) -> Vec<Probe> {
-    // What dm-verity calls: the other since Linux 6.9.
-    let read = ["dm_bufio_read_with_ioprio", "dm_bufio_read"]
-        .into_iter()
-        .find(|name| types.bufio_function(name).is_some())
-        .unwrap_or("dm_bufio_read");
-    let probe = |name, home, function| Probe {
-        name,
-        home,
-        function,
-        attach_type: BPF_TRACE_FENTRY,
-    };
-    vec![
-        probe("hash_read_submitted", Home::Bufio, "submit_io"),
-        probe("hash_read_awaited", Home::Kernel, "out_of_line_wait_on_bit"),
-        Probe {
-            attach_type: BPF_TRACE_FEXIT,
-            ..probe("hash_read_end", Home::Bufio, read)
-        },
-        probe("hash_read_begin", Home::Bufio, read),
-        Probe {
-            attach_type: BPF_TRACE_FEXIT,
-            ..probe("hash_get", Home::Bufio, "dm_bufio_get")
-        },
-        probe("hash_cache_verify", Home::Verity, "verity_verify_io"),
-    ]
-}
-
-/// The programs about softirqs and workqueues, in the order of attaching.
-fn queues() -> Vec<Probe> {
-    let probe = |name, function| Probe {
-        name,
-        home: Home::Tracepoint,
-        function,
-        attach_type: BPF_TRACE_RAW_TP,
-    };
-    vec![
-        probe("queues_softirq_exit", "softirq_exit"),
-        probe("queues_softirq_entry", "softirq_entry"),
-        probe("queues_execute_end", "workqueue_execute_end"),
-        probe("queues_execute_start", "workqueue_execute_start"),
-    ]
+impl Hook {
+    fn found(&self, types: &Types) -> Option<FunctionType> {
+        let target = self.probe.target;
+        if self.home == Home::Bufio {
+            return types.bufio_function(target);
+        }
+        let id = if self.probe.kind == TpBtf {
+            types.tracepoint(target)
+        } else {
+            types
+                .kernel_function(target)
+                .and_then(|id| u32::try_from(id).ok())
+        };
+        Some(FunctionType {
+            id: id?,
+            in_module: false,
+        })
+    }
 }
 
 /// A view that costs where nobody asks for it.
@@ -102,32 +69,66 @@ impl View {
         }
     }
 
+    /// What cannot be seen without it.
+    const fn shows(self) -> &'static str {
+        match self {
+            Self::HashCache => {
+                "hits and misses of hash blocks, and the time that verifications wait for them"
+            }
+            Self::Queues => "softirqs and workqueues in detail",
+        }
+    }
+
     /// What is not seen of it on a rung; absent where all of it is.
     pub fn gap(self, rung: Rung) -> Option<Gap> {
-        let (is_seen, lost, needed) = match self {
-            Self::HashCache => (
-                rung == Rung::Fentry,
-                "hits and misses of hash blocks, and the time that verifications wait for them",
-                "fentry",
-            ),
-            Self::Queues => (
-                rung != Rung::Tracepoint,
-                "softirqs and workqueues in detail",
-                "fentry or kprobe",
-            ),
+        let (is_seen, needed) = match self {
+            Self::HashCache => (rung == Rung::Fentry, "fentry"),
+            Self::Queues => (rung != Rung::Tracepoint, "fentry or kprobe"),
         };
         (!is_seen).then(|| Gap {
             missing: self.flag(),
-            lost,
+            lost: self.shows(),
             why: format!("the rung is {}, and it needs {needed}", rung.name()),
             remedy: None,
         })
     }
 
-    fn probes(self, types: &Types) -> Vec<Probe> {
+    /// Its programs, in the order of attaching.
+    fn hooks(self, types: &Types) -> Vec<Hook> {
+        let hook = |name, kind, home, target| Hook {
+            probe: Probe {
+                name,
+                target,
+                kind,
+                without: self.shows(),
+            },
+            home,
+        };
         match self {
-            Self::HashCache => hash_cache(types),
-            Self::Queues => queues(),
+            Self::HashCache => {
+                // What dm-verity calls: the other since Linux 6.9.
+                let read = ["dm_bufio_read_with_ioprio", "dm_bufio_read"]
+                    .into_iter()
+                    .find(|name| types.bufio_function(name).is_some())
+                    .unwrap_or("dm_bufio_read");
+                let awaited = "out_of_line_wait_on_bit";
+                // What tells a hit from a miss is there before the first look-up is followed.
+                vec![
+                    hook("hash_read_submitted", Fentry, Home::Bufio, "submit_io"),
+                    hook("hash_read_awaited", Fentry, Home::Kernel, awaited),
+                    hook("hash_read_end", Fexit, Home::Bufio, read),
+                    hook("hash_read_begin", Fentry, Home::Bufio, read),
+                    hook("hash_get", Fexit, Home::Bufio, "dm_bufio_get"),
+                ]
+            }
+            Self::Queues => [
+                ("queues_softirq_exit", "softirq_exit"),
+                ("queues_softirq_entry", "softirq_entry"),
+                ("queues_execute_end", "workqueue_execute_end"),
+                ("queues_execute_start", "workqueue_execute_start"),
+            ]
+            .map(|(name, tracepoint)| hook(name, TpBtf, Home::Kernel, tracepoint))
+            .into(),
         }
     }
 }
@@ -137,8 +138,7 @@ struct Attached {
     // The link goes first: a program without a link is not run any more.
     _link: OwnedFd,
     program: OwnedFd,
-    name: &'static str,
-    attachment: Attachment,
+    probe: Probe,
 }
 
 /// Every optional program that is attached. Dropping it detaches and unloads them all.
@@ -154,8 +154,8 @@ impl Optional {
         let object = relocated(ebpf, object, types)?;
         let mut attached = Vec::new();
         for &view in views {
-            for probe in view.probes(types) {
-                attached.push(attach(&object, types, view, &probe)?);
+            for hook in view.hooks(types) {
+                attached.push(attach(&object, types, view, &hook)?);
             }
         }
         Ok(Self(attached))
@@ -164,10 +164,19 @@ impl Optional {
     /// Every program that is attached.
     pub fn list(&self) -> impl Iterator<Item = Program<'_>> {
         self.0.iter().map(|it| Program {
-            name: it.name,
-            attachment: it.attachment,
+            name: it.probe.name,
+            attachment: if it.probe.kind == TpBtf {
+                Attachment::TpBtf
+            } else {
+                Attachment::Fentry
+            },
             fd: it.program.as_fd(),
         })
+    }
+
+    /// What is watched for the views.
+    pub fn probes(&self) -> impl Iterator<Item = Probe> {
+        self.0.iter().map(|it| it.probe)
     }
 
     /// How often the kernel did not run one of a view because it was already running on that CPU.
@@ -180,60 +189,39 @@ impl Optional {
     }
 }
 
-fn attach(object: &Object, types: &Types, view: View, probe: &Probe) -> Result<Attached> {
-    let (function, flag) = (probe.function, view.flag());
-    let FunctionType { id, in_module } = probe.found(types).ok_or_else(|| {
+fn attach(object: &Object, types: &Types, view: View, hook: &Hook) -> Result<Attached> {
+    let Probe {
+        name, target, kind, ..
+    } = hook.probe;
+    let flag = view.flag();
+    let FunctionType { id, in_module } = hook.found(types).ok_or_else(|| {
         Error::Kernel(format!(
-            "this kernel's BTF has no {function}, without which {flag} shows nothing; leave it out"
+            "this kernel's BTF has no {target}, without which {flag} shows nothing; leave it out"
         ))
     })?;
-    let module = match probe.home {
-        Home::Verity if in_module => Some("dm_verity"),
-        Home::Bufio if in_module => Some("dm_bufio"),
-        _ => None,
-    };
-    let module = module
-        .map(bpf::module_btf)
+    let module = in_module
+        .then(|| bpf::module_btf("dm_bufio"))
         .transpose()
-        .with_context(|| format!("find the BTF around {function}"))?;
+        .with_context(|| format!("find the BTF around {target}"))?;
     let module = module.as_ref().map(OwnedFd::as_fd);
-    let name = probe.name;
-    let program = load_tracing(object, name, probe.attach_type, id, module)?.map_err(|error| {
+    let attach_type = match kind {
+        Fexit => BPF_TRACE_FEXIT,
+        TpBtf => BPF_TRACE_RAW_TP,
+        _ => BPF_TRACE_FENTRY,
+    };
+    let program = load_tracing(object, name, attach_type, id, module)?.map_err(|error| {
         not_permitted(name, &error).unwrap_or_else(|| {
             Error::Kernel(format!(
                 "load the program {name}: {error}; leave out {flag}"
             ))
         })
     })?;
-    let link = bpf::attach(program.as_fd()).map_err(|error| {
-        Error::Kernel(format!("attach to {function}: {error}; leave out {flag}"))
-    })?;
+    let link = bpf::attach(program.as_fd())
+        .map_err(|error| Error::Kernel(format!("attach to {target}: {error}; leave out {flag}")))?;
     Ok(Attached {
         view,
         _link: link,
         program,
-        name,
-        attachment: if probe.home == Home::Tracepoint {
-            Attachment::TpBtf
-        } else {
-            Attachment::Fentry
-        },
+        probe: hook.probe,
     })
-}
-
-impl Probe {
-    fn found(&self, types: &Types) -> Option<FunctionType> {
-        match self.home {
-            Home::Verity => types.function(self.function),
-            Home::Bufio => types.bufio_function(self.function),
-            Home::Tracepoint => Some(FunctionType {
-                id: types.tracepoint(self.function)?,
-                in_module: false,
-            }),
-            Home::Kernel => Some(FunctionType {
-                id: u32::try_from(types.kernel_function(self.function)?).ok()?,
-                in_module: false,
-            }),
-        }
-    }
 }
