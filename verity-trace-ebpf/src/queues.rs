@@ -18,7 +18,6 @@ use verity_trace_ebpf::queue_counters::{
 use crate::account::add;
 use crate::cpu::{self, ThisCpu};
 use crate::maps::setting;
-use crate::memory::{Memory as _, Typed};
 use crate::places::{compare_and_set, find};
 use crate::task;
 
@@ -88,16 +87,13 @@ fn queues_execute_start(ctx: BtfTracePointContext) -> i32 {
         unsafe { (*queues).now.works += 1 };
         return 0;
     }
-    let function: u64 = Typed::read(work, setting!(work_func));
-    if function == setting!(verity_work) {
-        // SAFETY: a pointer to a field of a valid value; a program never interrupts itself.
-        let address = unsafe {
-            let scratch = &raw mut (*queues).now.scratch;
-            scratch.write_volatile(work);
-            scratch.read_volatile()
-        };
-        split_wait(address.wrapping_sub(setting!(io_work)));
-    }
+    // SAFETY: a pointer to a field of a valid value; a program never interrupts itself.
+    let address = unsafe {
+        let scratch = &raw mut (*queues).now.scratch;
+        scratch.write_volatile(work);
+        scratch.read_volatile()
+    };
+    split_wait(address.wrapping_sub(setting!(io_work)));
     0
 }
 
@@ -113,7 +109,7 @@ fn queues_execute_end(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// kverityd begins with an I/O.
+/// A worker begins with a work: kverityd with an I/O, if that is in flight.
 #[inline(always)]
 fn split_wait(io: u64) {
     let Some(place) = find(io) else {
