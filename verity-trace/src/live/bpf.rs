@@ -87,32 +87,21 @@ pub fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// The BTF object of a module.
 pub fn module_btf(name: &str) -> io::Result<OwnedFd> {
-    let mut id = 0;
-    loop {
-        let mut attr = zeroed();
-        attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
-        call(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attr)?;
-        // SAFETY: the kernel wrote this member.
-        id = unsafe { attr.__bindgen_anon_6.next_id };
-
-        let mut attr = zeroed();
-        attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
-        let fd = match call_for_fd(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) {
-            // It went away between the two calls.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
-            result => result?,
-        };
+    let all = Objects {
+        next: bpf_cmd::BPF_BTF_GET_NEXT_ID,
+        open: bpf_cmd::BPF_BTF_GET_FD_BY_ID,
+    };
+    let found = all.find(|btf| {
         let mut found = [0u8; 64];
         // SAFETY: all zeroes are valid for a structure of numbers.
         let mut info: bpf_btf_info = unsafe { std::mem::zeroed() };
         info.name = found.as_mut_ptr() as u64;
         info.name_len = length(found.len())?;
-        object_info(&fd, &mut info)?;
+        object_info(btf, &mut info)?;
         let end = found.iter().position(|&byte| byte == 0).unwrap_or(0);
-        if &found[..end] == name.as_bytes() {
-            return Ok(fd);
-        }
-    }
+        Ok(&found[..end] == name.as_bytes())
+    })?;
+    found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
 }
 
 /// How often the kernel did not run a program because it was already running on that CPU.
@@ -143,32 +132,54 @@ fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
 
 /// The link by which a program is attached; absent where the kernel has none for its kind.
 pub fn link_of(program: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
-    // SAFETY: all zeroes are valid for a structure of numbers.
-    let mut wanted: bpf_prog_info = unsafe { std::mem::zeroed() };
-    object_info(&program, &mut wanted)?;
-    let mut id = 0;
-    loop {
-        let mut attr = zeroed();
-        attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
-        match call(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attr) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-            result => result?,
-        };
-        // SAFETY: the kernel wrote this member.
-        id = unsafe { attr.__bindgen_anon_6.next_id };
-
-        let mut attr = zeroed();
-        attr.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
-        let link = match call_for_fd(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr) {
-            // It went away between the two calls.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
-            result => result?,
-        };
+    let wanted = program_info(program)?.id;
+    let all = Objects {
+        next: bpf_cmd::BPF_LINK_GET_NEXT_ID,
+        open: bpf_cmd::BPF_LINK_GET_FD_BY_ID,
+    };
+    all.find(|link| {
         // SAFETY: all zeroes are valid for a structure of numbers.
         let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
-        object_info(&link, &mut info)?;
-        if info.prog_id == wanted.id {
-            return Ok(Some(link));
+        object_info(link, &mut info)?;
+        Ok(info.prog_id == wanted)
+    })
+}
+
+/// All objects of one kind, each with a number.
+struct Objects {
+    /// What gives the number after another.
+    next: bpf_cmd,
+    /// What opens the one of a number.
+    open: bpf_cmd,
+}
+
+impl Objects {
+    fn find(
+        &self,
+        mut is_wanted: impl FnMut(&OwnedFd) -> io::Result<bool>,
+    ) -> io::Result<Option<OwnedFd>> {
+        let mut id = 0;
+        loop {
+            let mut attr = zeroed();
+            attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+            match call(self.next, &mut attr) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+                result => result?,
+            };
+            // SAFETY: the kernel wrote this member.
+            id = unsafe { attr.__bindgen_anon_6.next_id };
+
+            let mut attr = zeroed();
+            // The first number in this member, whatever the kind.
+            attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+            let object = match call_for_fd(self.open, &mut attr) {
+                // It went away between the two calls.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+                result => result?,
+            };
+            if is_wanted(&object)? {
+                return Ok(Some(object));
+            }
         }
     }
 }
