@@ -12,7 +12,7 @@ use crate::dm::{self, VerityDevice};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::live::{self, Options, Session};
-use crate::plan::{NEEDS_BTF, NO_BTF, Plan};
+use crate::plan::{NEEDS_BTF, NO_BTF};
 use crate::selection::Selection;
 use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Snapshot, Tracing};
 
@@ -134,7 +134,7 @@ impl Collector {
             None => Reading::default(),
         };
         reading.add(&self.earlier);
-        let plan = self.session.as_ref().map(|session| &session.plan);
+        let session = self.session.as_ref();
         let moment = Moment {
             taken_at: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
@@ -143,8 +143,10 @@ impl Collector {
             kernel: self.kernel.clone(),
             tracing: self.tracing(),
             process: process_time()?.saturating_sub(self.process_before),
-            probes: plan.map(Plan::probes).unwrap_or_default(),
-            gaps: plan.map(|plan| plan.gaps.clone()).unwrap_or_default(),
+            probes: session.map(Session::probes).unwrap_or_default(),
+            gaps: session
+                .map(|session| session.plan.gaps.clone())
+                .unwrap_or_default(),
             devices: self.devices.clone(),
         };
         let mut snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());

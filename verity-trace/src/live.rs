@@ -43,7 +43,7 @@ use crate::live::programs::{Programs, Stop};
 use crate::live::statistics::{Program, Statistics};
 use crate::plan::facts::{Facts, LIMITS, Part};
 use crate::plan::{self, Plan, Refusals};
-use crate::snapshot::{Era, Failure, InFlight, Rung, Sampling};
+use crate::snapshot::{Era, Failure, InFlight, Probe, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
@@ -287,6 +287,14 @@ impl Session {
     #[must_use]
     pub const fn rung(&self) -> Rung {
         self.rung
+    }
+
+    /// What is watched.
+    #[must_use]
+    pub fn probes(&self) -> Vec<Probe> {
+        let mut probes = self.plan.probes();
+        probes.extend(self.optional.probes());
+        probes
     }
 
     /// What the option does on this kernel.

@@ -300,9 +300,10 @@ impl Document {
             loss_is_lower_bound: snapshot.hides_misses,
             loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
+            // Where I/Os are not seen, there is no reason of any.
             inferred_reasons: Reason::ALL
                 .into_iter()
-                .filter(|&reason| snapshot.is_inferred(reason))
+                .filter(|&reason| snapshot.account.is_some() && snapshot.is_inferred(reason))
                 .map(Reason::name)
                 .collect(),
             hash_cache_unseen: snapshot.hash_cache_unseen,
