@@ -1,5 +1,6 @@
 //! The kernel's own description of its types: BTF.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -14,6 +15,15 @@ const FOLDER: &str = "/sys/kernel/btf";
 #[must_use]
 pub fn has_btf(name: &str) -> bool {
     Path::new(FOLDER).join(name).exists()
+}
+
+/// Parses one part. The parser asks where it is after every type, which for a file is a system call.
+fn read(name: &str, parse: impl FnOnce(&[u8]) -> btf_rs::Result<Btf>) -> anyhow::Result<Btf> {
+    let path = Path::new(FOLDER).join(name);
+    let parsed = fs::read(&path).map_err(anyhow::Error::from);
+    parsed
+        .and_then(|bytes| Ok(parse(&bytes)?))
+        .with_context(|| format!("read {}", path.display()))
 }
 
 /// The types of the kernel and of the modules that matter here; a part that is built in is
@@ -41,16 +51,11 @@ impl Types {
         if !has_btf("vmlinux") {
             return Ok(Self::default());
         }
-        let path = |name: &str| Path::new(FOLDER).join(name);
-        let vmlinux = Btf::from_file(path("vmlinux"))
-            .with_context(|| format!("read {}", path("vmlinux").display()))?;
-        let module = |name: &str| -> anyhow::Result<Option<Btf>> {
-            if !has_btf(name) {
-                return Ok(None);
-            }
-            let btf = Btf::from_split_file(path(name), &vmlinux)
-                .with_context(|| format!("read {}", path(name).display()))?;
-            Ok(Some(btf))
+        let vmlinux = read("vmlinux", Btf::from_bytes)?;
+        let module = |name: &str| {
+            has_btf(name)
+                .then(|| read(name, |bytes| Btf::from_split_bytes(bytes, &vmlinux)))
+                .transpose()
         };
         Ok(Self {
             dm_mod: module("dm_mod")?,
@@ -71,20 +76,18 @@ impl Types {
 
     /// The id of a function of the kernel's own; absent when it has none of this name.
     #[must_use]
-    pub fn kernel_function(&self, name: &str) -> Option<i32> {
-        let id = id(self.vmlinux.as_ref()?, name, |kind| {
+    pub fn kernel_function(&self, name: &str) -> Option<u32> {
+        id(self.vmlinux.as_ref()?, name, |kind| {
             matches!(kind, Type::Func(_))
-        })?;
-        i32::try_from(id).ok()
+        })
     }
 
     /// The id of a per-CPU variable of the kernel; absent when it has none of this name.
     #[must_use]
-    pub fn variable(&self, name: &str) -> Option<i32> {
-        let id = id(self.vmlinux.as_ref()?, name, |kind| {
+    pub fn variable(&self, name: &str) -> Option<u32> {
+        id(self.vmlinux.as_ref()?, name, |kind| {
             matches!(kind, Type::Var(_))
-        })?;
-        i32::try_from(id).ok()
+        })
     }
 
     /// A function of dm-verity; absent when the kernel has none, or inlined it everywhere.

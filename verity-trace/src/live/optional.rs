@@ -40,9 +40,7 @@ impl Hook {
         let id = if self.probe.kind == TpBtf {
             types.tracepoint(target)
         } else {
-            types
-                .kernel_function(target)
-                .and_then(|id| u32::try_from(id).ok())
+            types.kernel_function(target)
         };
         Some(FunctionType {
             id: id?,

@@ -390,25 +390,25 @@ pub(super) fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Res
 }
 
 /// Makes the load of a placeholder one of the address of a variable in the kernel's BTF.
-fn replace_variable(instructions: &mut [bpf_insn], placeholder: i32, variable: i32) {
+fn replace_variable(instructions: &mut [bpf_insn], placeholder: i32, variable: u32) {
     for instruction in instructions {
         let is_load = instruction.code == LOAD_IMMEDIATE && instruction.src_reg() == 0;
         if is_load && instruction.imm == placeholder {
             instruction.set_src_reg(PSEUDO_BTF_ID);
-            instruction.imm = variable;
+            instruction.imm = variable.cast_signed();
         }
     }
 }
 
 /// Makes the call of a placeholder one of a kernel function, or nothing where there is none.
-fn replace_call(instruction: &mut bpf_insn, placeholder: i32, kernel_function: Option<i32>) {
+fn replace_call(instruction: &mut bpf_insn, placeholder: i32, kernel_function: Option<u32>) {
     let is_helper_call = u32::from(instruction.code) == BPF_JMP | BPF_CALL;
     if !is_helper_call || instruction.src_reg() != 0 || instruction.imm != placeholder {
         return;
     }
     if let Some(id) = kernel_function {
         instruction.set_src_reg(PSEUDO_KFUNC_CALL);
-        instruction.imm = id;
+        instruction.imm = id.cast_signed();
     } else {
         // r0 = 0: nobody reads it.
         instruction.code = MOVE_IMMEDIATE;
