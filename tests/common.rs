@@ -10,8 +10,8 @@ use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
     Account, Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, Gap,
-    HashCache, InFlight, IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reason, Rung, Sampling,
-    Snapshot, Softirq, Stage, Totals, Tracing, stage_name,
+    HashCache, InFlight, IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reads, Reason, Rung,
+    Sampling, Snapshot, Softirq, Stage, Totals, Tracing, stage_name,
 };
 
 /// A scenario file.
@@ -120,6 +120,8 @@ pub struct Case {
     #[serde(default)]
     in_flight: BTreeMap<String, (u64, u64)>,
     first_failure: Option<FirstFailure>,
+    /// I/Os and bytes.
+    before_attach: Option<(u64, u64)>,
     rechecked: Option<u64>,
     fec: Option<u64>,
     hash_cache: Option<Lookups>,
@@ -390,6 +392,7 @@ impl Scenario {
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
+            before_attach: case.before_attach.map(|(ios, bytes)| Reads { ios, bytes }),
         }
     }
 }

@@ -173,7 +173,13 @@ fn the_last_rung_counts_every_verification_that_is_queued() {
         assert_eq!(by_cpu("kverityd_verifications"), kverityd);
         assert_eq!(by_cpu("bh_verifications"), bh);
         let device = document.device(NAME);
-        for absent in ["ios", "placements", "in_flight", "effective"] {
+        for absent in [
+            "ios",
+            "placements",
+            "in_flight",
+            "effective",
+            "before_attach",
+        ] {
             assert!(device.get(absent).is_none(), "{absent} is not seen");
         }
         assert!(document.0["cpus"][0].get("inline_verifications").is_none());

@@ -20,7 +20,7 @@ use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
     self, Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, HashCache,
-    InFlight, IoClass, Kernel, Kind, Placement, PlacementTotals, Probe, Sampling, Snapshot,
+    InFlight, IoClass, Kernel, Kind, Placement, PlacementTotals, Probe, Reads, Sampling, Snapshot,
     Softirq, Totals, Tracing,
 };
 
@@ -100,6 +100,16 @@ impl DeviceReading {
         self.first_failure = other.first_failure.or(self.first_failure);
         self.hash_cache.add(&other.hash_cache);
         self.queue_wait.add(&other.queue_wait);
+    }
+
+    /// What has finished.
+    #[must_use]
+    pub fn finished(&self) -> Reads {
+        let ios = KernelPlacement::ALL.map(|placement| self.counters.finished(placement));
+        Reads {
+            ios: ios.into_iter().sum(),
+            bytes: self.counters.bytes.iter().sum(),
+        }
     }
 
     fn totals(&self, era: Era, reading: &Reading) -> Totals {
@@ -241,15 +251,9 @@ impl Reading {
 
     /// What became of what was mapped; absent when nothing was watched.
     fn account(&self) -> Option<Account> {
-        let finished = |reading: &DeviceReading| -> u64 {
-            KernelPlacement::ALL
-                .into_iter()
-                .map(|placement| reading.counters.finished(placement))
-                .sum()
-        };
         (!self.cpus.is_empty()).then(|| Account {
             mapped: self.cpus.iter().flat_map(|cpu| cpu.mapped).sum(),
-            finished: self.all().map(finished).sum(),
+            finished: self.all().map(|reading| reading.finished().ios).sum(),
             rejected: self.all().map(|reading| reading.counters.rejected).sum(),
             in_flight: self.in_flight(),
             lost: self
@@ -292,6 +296,8 @@ pub struct Moment {
     pub gaps: Vec<Gap>,
     /// The verity devices that exist.
     pub devices: Vec<VerityDevice>,
+    /// What each had read before its I/Os were seen, as far as that is known.
+    pub before_attach: BTreeMap<DeviceNumber, Reads>,
 }
 
 /// The picture of this moment; `previous` is what rates are computed against.
@@ -333,6 +339,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                         .unwrap_or_default()
                 }),
                 first_failure: found.and_then(|reading| reading.first_failure),
+                before_attach: moment.before_attach.get(&device.number).copied(),
             }
         })
         .collect();
@@ -621,6 +628,7 @@ mod tests {
                 .expect("a verity table"),
                 status: None,
             }],
+            before_attach: BTreeMap::new(),
         }
     }
 
@@ -690,6 +698,25 @@ mod tests {
         assert_eq!(second.devices[0].totals.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.other.as_ref().map(Totals::ios), Some(14));
+    }
+
+    #[test]
+    fn what_was_read_before_is_that_devices_and_in_no_total() {
+        let mut moment = moment(1);
+        let reads = Reads {
+            ios: 300,
+            bytes: 1_228_800,
+        };
+        assert_eq!(
+            snapshot(moment.clone(), &reading(10, 4), None).devices[0].before_attach,
+            None
+        );
+        moment.before_attach.insert(NUMBER, reads);
+        let snapshot = snapshot(moment, &reading(10, 4), None);
+        assert_eq!(snapshot.devices[0].before_attach, Some(reads));
+        let totals = snapshot.devices[0].totals.as_ref();
+        assert_eq!(totals.map(Totals::ios), Some(14));
+        assert_eq!(snapshot.before_attach, 0);
     }
 
     #[test]

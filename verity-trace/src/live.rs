@@ -43,7 +43,7 @@ use crate::live::programs::{Programs, Stop};
 use crate::live::statistics::{Program, Statistics};
 use crate::plan::facts::{Facts, LIMITS, Part};
 use crate::plan::{self, Plan, Refusals};
-use crate::snapshot::{Era, Failure, InFlight, Rung, Sampling};
+use crate::snapshot::{Era, Failure, InFlight, Reads, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
@@ -396,6 +396,14 @@ impl Session {
             cost: Some(self.statistics.cost(&self.attached()?)?),
             sampling: self.sampling()?,
         })
+    }
+
+    /// What was counted of the I/Os of a device that have finished.
+    pub fn finished(&self, device: u32) -> anyhow::Result<Reads> {
+        let Ok(slot) = self.slots()?.get(&device, 0) else {
+            return Ok(Reads::default());
+        };
+        Ok(self.device(slot)?.finished())
     }
 
     /// A device is gone: its slot is given back once the last of its I/Os has finished, and

@@ -131,6 +131,14 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
             failure.sector, failure.status
         )?;
     }
+    if let Some(before) = device.before_attach.filter(|before| before.ios > 0) {
+        writeln!(
+            out,
+            "  before attach {} I/Os, {}, in no other number",
+            before.ios,
+            format::mebibytes(before.bytes),
+        )?;
+    }
     match &device.totals {
         Some(totals) => totals_section(totals, snapshot, out),
         None => writeln!(out, "  its I/Os are not seen"),

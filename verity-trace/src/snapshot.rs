@@ -352,6 +352,15 @@ impl InFlight {
     }
 }
 
+/// What a disk has read, as the block layer counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// I/Os.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// An I/O that finished with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -430,6 +439,9 @@ pub struct Device {
     pub in_flight: Option<InFlight>,
     /// The first I/O that finished with an error since tracing began.
     pub first_failure: Option<Failure>,
+    /// What it had read before its I/Os were seen, which is in no other count; absent where it is not
+    /// known, and where I/Os are not seen.
+    pub before_attach: Option<Reads>,
 }
 
 impl Device {

@@ -118,6 +118,8 @@ struct Device {
     oldest_in_flight_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_failure: Option<Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before_attach: Option<Reads>,
     #[serde(flatten)]
     totals: Option<Totals>,
 }
@@ -126,6 +128,12 @@ struct Device {
 struct InStage {
     ios: u64,
     oldest_ns: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Reads {
+    ios: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -410,7 +418,17 @@ impl From<&snapshot::Device> for Device {
                 sector: failure.sector,
                 status: failure.status,
             }),
+            before_attach: device.before_attach.map(Reads::from),
             totals: device.totals.as_ref().map(Totals::from),
+        }
+    }
+}
+
+impl From<snapshot::Reads> for Reads {
+    fn from(reads: snapshot::Reads) -> Self {
+        Self {
+            ios: reads.ios,
+            bytes: reads.bytes,
         }
     }
 }
