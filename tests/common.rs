@@ -131,6 +131,8 @@ pub struct Case {
     rejected: u64,
     #[serde(default)]
     incomplete: u64,
+    #[serde(default)]
+    loss: BTreeMap<String, u64>,
     /// The I/Os.
     #[serde(default)]
     pub ios: Vec<Group>,
@@ -328,11 +330,7 @@ impl Scenario {
                 .iter()
                 .map(|work| cpu(work, self.sees_ios()))
                 .collect(),
-            loss: self
-                .loss
-                .iter()
-                .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
-                .collect(),
+            loss: losses(&self.loss),
             hides_misses: self.hides_misses,
             account: None,
             before_attach: self.before_attach,
@@ -356,6 +354,7 @@ impl Scenario {
         let mut all = totals(&case.ios, |group| group.count);
         all.rejected = case.rejected;
         all.incomplete = case.incomplete;
+        all.loss = losses(&case.loss);
         all.rechecked = case.rechecked;
         all.fec = case.fec;
         all.hash_cache = case.hash_cache.map(Lookups::found);
@@ -471,6 +470,13 @@ fn account(snapshot: &Snapshot) -> Account {
     };
     account.mapped = account.finished + account.rejected + account.in_flight + account.lost;
     account
+}
+
+fn losses(kinds: &BTreeMap<String, u64>) -> BTreeMap<Loss, u64> {
+    kinds
+        .iter()
+        .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
+        .collect()
 }
 
 fn in_flight(stages: &BTreeMap<String, (u64, u64)>) -> InFlight {

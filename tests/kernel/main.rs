@@ -15,6 +15,7 @@ mod hash_cache;
 mod knobs;
 mod lifetime;
 mod load;
+mod loss;
 mod oracle;
 mod placement;
 mod plan;

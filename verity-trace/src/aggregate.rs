@@ -9,7 +9,7 @@ use verity_trace_ebpf::counters::{
     outcome_index,
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
-use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
 use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::reason::ALL_OUTCOMES;
@@ -35,6 +35,8 @@ pub struct DeviceReading {
     pub in_flight: InFlight,
     /// The first that failed.
     pub first_failure: Option<Failure>,
+    /// What was not seen of them, as far as that can be told by device.
+    pub losses: DeviceLosses,
     /// What verifications found in the cache of hash blocks.
     pub hash_cache: HashCacheCounters,
     /// How its I/Os waited for kverityd.
@@ -48,6 +50,7 @@ impl Default for DeviceReading {
             histograms: Default::default(),
             in_flight: InFlight::default(),
             first_failure: None,
+            losses: DeviceLosses::default(),
             hash_cache: HashCacheCounters::default(),
             queue_wait: QueueWait::default(),
         }
@@ -97,6 +100,9 @@ impl DeviceReading {
             mine.merge(theirs);
         }
         self.in_flight.merge(&other.in_flight);
+        for (mine, theirs) in self.losses.iter_mut().zip(other.losses) {
+            *mine += theirs;
+        }
         self.first_failure = other.first_failure.or(self.first_failure);
         self.hash_cache.add(&other.hash_cache);
         self.queue_wait.add(&other.queue_wait);
@@ -118,6 +124,7 @@ impl DeviceReading {
         let mut totals = Totals {
             rejected: counters.rejected,
             incomplete: counters.incomplete,
+            loss: counted(Loss::ALL, &self.losses),
             rechecked: sees_mismatch.then_some(counters.rechecked),
             fec: sees_mismatch.then_some(counters.fec),
             attempt_contexts: counted(Context::ALL, &counters.attempt_contexts),
@@ -244,7 +251,8 @@ impl Reading {
         let lost = self.in_flight();
         *self.losses.entry(Loss::StartWithoutFinish).or_default() += lost;
         for reading in self.all_mut() {
-            reading.in_flight = InFlight::default();
+            let lost = std::mem::take(&mut reading.in_flight).ios();
+            reading.losses[Loss::StartWithoutFinish.number()] += lost;
         }
         self
     }
@@ -359,7 +367,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .filter(|(_, histogram)| histogram.count() > 0)
             .map(|(kernel, histogram)| (placement(kernel, era), histogram.clone()))
             .collect(),
-        other: (other.ios() + other.rejected > 0).then_some(other),
+        other: (other.ios() + other.rejected > 0 || !other.loss.is_empty()).then_some(other),
         cpus: (0..)
             .zip(&reading.cpus)
             .map(|(number, counters)| cpu(number, counters, reading.queues.get(number), sees_ios))
@@ -424,6 +432,7 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
         placements,
         rejected: now.rejected.saturating_sub(earlier.rejected),
         incomplete: now.incomplete.saturating_sub(earlier.incomplete),
+        loss: less_each(&now.loss, Some(&earlier.loss)),
         attempts: less_each(&now.attempts, Some(&earlier.attempts)),
         attempt_contexts: less_each(&now.attempt_contexts, Some(&earlier.attempt_contexts)),
         rechecked: less_known(now.rechecked, earlier.rechecked),
@@ -701,6 +710,30 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_that_can_be_told_by_device_is_that_devices_and_goes_with_it() {
+        let mut counted = reading(10, 4);
+        counted.losses = BTreeMap::from([(Loss::RingFull, 7), (Loss::Recursion, 2)]);
+        for device in counted.devices.values_mut() {
+            device.losses[Loss::RingFull.number()] = 4;
+        }
+        counted.other.losses[Loss::RingFull.number()] = 3;
+        let first = snapshot(moment(1), &counted, None);
+        let loss_of = |totals: Option<&Totals>| totals.map(|totals| totals.loss.clone());
+        let ring_full = |count| Some(BTreeMap::from([(Loss::RingFull, count)]));
+        assert_eq!(loss_of(first.devices[0].totals.as_ref()), ring_full(4));
+        assert_eq!(loss_of(first.other.as_ref()), ring_full(3));
+        assert_eq!(first.lost(), 9);
+        counted.retire(encode(NUMBER));
+        let second = snapshot(moment(2), &counted, Some(&first));
+        assert_eq!(
+            loss_of(second.devices[0].totals.as_ref()),
+            Some(BTreeMap::new())
+        );
+        assert_eq!(loss_of(second.other.as_ref()), ring_full(7));
+        assert_eq!(second.lost(), 9);
+    }
+
+    #[test]
     fn what_was_read_before_is_that_devices_and_in_no_total() {
         let mut moment = moment(1);
         let reads = Reads {
@@ -741,6 +774,7 @@ mod tests {
         assert_eq!(device.in_flight.ios(), 0);
         assert_eq!(now.losses[&Loss::Clock], 4);
         assert_eq!(now.losses[&Loss::StartWithoutFinish], 1);
+        assert_eq!(device.losses[Loss::StartWithoutFinish.number()], 1);
     }
 
     #[test]

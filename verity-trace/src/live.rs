@@ -24,7 +24,7 @@ use verity_trace_ebpf::counters::{
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight;
-use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
 use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
@@ -456,6 +456,9 @@ impl Session {
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
         failures.set(slot, FailureBytes::default(), 0)?;
+        let mut losses: Array<_, DeviceLosses> =
+            Array::try_from(map_mut(&mut self.ebpf, "DEVICE_LOSSES")?)?;
+        losses.set(slot, DeviceLosses::default(), 0)?;
         if self.sees(View::HashCache) {
             self.forget_clients(slot)?;
             self.clear_per_cpu::<HashCacheWords>("HASH_CACHE", slot)?;
@@ -484,6 +487,7 @@ impl Session {
         let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
         let mut reading = DeviceReading {
             first_failure: self.first_failure(slot)?,
+            losses: self.device_losses(slot)?,
             hash_cache: self.hash_cache(slot)?,
             queue_wait: self.queue_wait(slot)?,
             ..DeviceReading::default()
@@ -521,6 +525,12 @@ impl Session {
             sector: first.sector,
             status: u8::try_from(first.status).unwrap_or(u8::MAX),
         }))
+    }
+
+    /// What was not seen of a device, as far as that can be told.
+    fn device_losses(&self, slot: u32) -> anyhow::Result<DeviceLosses> {
+        let losses: Array<_, DeviceLosses> = Array::try_from(self.map("DEVICE_LOSSES")?)?;
+        Ok(losses.get(&slot, 0)?)
     }
 
     /// I/Os in flight by device slot, counted by walking the table.

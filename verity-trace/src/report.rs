@@ -182,6 +182,13 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
         known(totals.rechecked),
         known(totals.fec),
     )?;
+    if !totals.loss.is_empty() {
+        writeln!(
+            out,
+            "  loss {}",
+            counts(&totals.loss, |it| it.name().to_owned())
+        )?;
+    }
     if let Some(cache) = &totals.hash_cache {
         hash_cache(cache, out)?;
     }

@@ -217,6 +217,9 @@ pub struct Totals {
     pub rejected: u64,
     /// Finished I/Os of which some event was not seen.
     pub incomplete: u64,
+    /// What was not seen of this device, as far as that can be told by device; kinds that did not
+    /// happen are absent.
+    pub loss: BTreeMap<Loss, u64>,
     /// Fallbacks by the placement of their attempt.
     pub attempts: BTreeMap<Placement, u64>,
     /// Fallbacks by the context of their attempt.

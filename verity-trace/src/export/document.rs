@@ -149,6 +149,7 @@ struct Totals {
     failed: u64,
     rejected: u64,
     incomplete: u64,
+    loss: Named<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rechecked: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -455,6 +456,7 @@ impl From<&snapshot::Totals> for Totals {
             failed: totals.failed(),
             rejected: totals.rejected,
             incomplete: totals.incomplete,
+            loss: named(&totals.loss, Loss::name),
             rechecked: totals.rechecked,
             fec: totals.fec,
             placements: totals

@@ -32,7 +32,7 @@ pub fn entries(
     shards: u32,
     rung: Rung,
     views: &[View],
-) -> [(&'static str, u32); 11] {
+) -> [(&'static str, u32); 12] {
     let devices = devices(max_devices, rung);
     let slots = devices + 1;
     let queued = match rung {
@@ -46,6 +46,7 @@ pub fn entries(
         ("FREE_SLOTS", devices),
         ("COUNTERS", counters_index(slots, 0, shards)),
         ("FIRST_FAILURES", slots),
+        ("DEVICE_LOSSES", slots),
         ("HISTOGRAMS", counters_index(slots, 0, shards)),
         ("QUEUED", queued),
         ("HASH_CACHE", asked(View::HashCache, slots)),
