@@ -10,8 +10,9 @@ use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
     Account, Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, Gap,
-    HashCache, InFlight, IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reads, Reason, Rung,
-    Sampling, Snapshot, Softirq, Stage, Totals, Tracing, stage_name,
+    HashCache, InFlight, IoClass, Kernel, Kind, Loss, OtherSubmitters, Placement, QueueWait, Reads,
+    Reason, Rung, Sampling, Snapshot, Softirq, Stage, Submitter, Submitters, Totals, Tracing,
+    stage_name,
 };
 
 /// A scenario file.
@@ -127,6 +128,7 @@ pub struct Case {
     hash_cache: Option<Lookups>,
     /// I/Os, those behind another work, their nanoseconds, nanoseconds of waking up, and not split.
     queue_wait: Option<[u64; 5]>,
+    submitters: Option<Shares>,
     #[serde(default)]
     rejected: u64,
     #[serde(default)]
@@ -367,6 +369,7 @@ impl Scenario {
                 wake_up_ns,
                 unsplit,
             });
+        all.submitters = case.submitters.as_ref().map(Shares::shown);
         Device {
             name: if case.devices == 1 {
                 case.name.clone()
@@ -392,6 +395,43 @@ impl Scenario {
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
             before_attach: case.before_attach.map(|(ios, bytes)| Reads { ios, bytes }),
+        }
+    }
+}
+
+/// Who submitted I/Os.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shares {
+    /// Process, command, cgroup, I/Os and bytes.
+    top: Vec<(u32, String, u64, u64, u64)>,
+    /// Processes, I/Os, bytes, and I/Os that found no room.
+    #[serde(default)]
+    others: (usize, u64, u64, u64),
+}
+
+impl Shares {
+    fn shown(&self) -> Submitters {
+        let (tasks, ios, bytes, unlisted) = self.others;
+        let submitter =
+            |&(task, ref command, cgroup, ios, bytes): &(u32, String, u64, u64, u64)| {
+                let command = command.clone();
+                Submitter {
+                    task,
+                    command,
+                    cgroup,
+                    ios,
+                    bytes,
+                }
+            };
+        Submitters {
+            top: self.top.iter().map(submitter).collect(),
+            others: OtherSubmitters {
+                tasks,
+                ios,
+                bytes,
+                unlisted,
+            },
         }
     }
 }

@@ -25,6 +25,7 @@ mod self_cost;
 mod shell;
 mod stages;
 mod storm;
+mod submitters;
 mod tracer;
 
 /// The lab kernel that the suite runs on.

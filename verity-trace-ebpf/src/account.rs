@@ -19,7 +19,7 @@ use crate::cpu::{self, ThisCpu};
 use crate::maps::{COUNTERS, DEVICE_LOSSES, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
 use crate::memory::opaque;
 use crate::places::compare_and_set;
-use crate::{queues, sampling};
+use crate::{queues, sampling, submissions};
 
 /// Counts something that was not seen.
 #[inline(always)]
@@ -129,6 +129,9 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
         }
     }
     count_softirq(this, placement, finish);
+    if setting!(counts_submitters) != 0 {
+        submissions::finished(state);
+    }
     if setting!(records) != 0 && sampling::is_sent(state.seq()) {
         // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this
         // program.

@@ -136,7 +136,7 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
         // SAFETY: the place belongs to this I/O.
         let state = unsafe { &mut *place.state };
         state.begin(cpu::now(), &begin);
-        if setting!(records) != 0 {
+        if setting!(keeps_submitters) != 0 {
             let submitter = (bpf_get_current_pid_tgid() >> 32) as u32;
             // SAFETY: the helper has no preconditions.
             let cgroup = unsafe { bpf_get_current_cgroup_id() };

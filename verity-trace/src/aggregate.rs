@@ -1,7 +1,11 @@
 //! Counters become totals, totals become a snapshot: pure, from plain data.
 
+mod submitters;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use submitters::Submitters;
 
 use bytemuck::Zeroable as _;
 use verity_trace_ebpf::counters::{
@@ -41,6 +45,8 @@ pub struct DeviceReading {
     pub hash_cache: HashCacheCounters,
     /// How its I/Os waited for kverityd.
     pub queue_wait: QueueWait,
+    /// Who submitted them; absent unless that is counted.
+    pub submitters: Option<Submitters>,
 }
 
 impl Default for DeviceReading {
@@ -53,6 +59,7 @@ impl Default for DeviceReading {
             losses: DeviceLosses::default(),
             hash_cache: HashCacheCounters::default(),
             queue_wait: QueueWait::default(),
+            submitters: None,
         }
     }
 }
@@ -106,6 +113,14 @@ impl DeviceReading {
         self.first_failure = other.first_failure.or(self.first_failure);
         self.hash_cache.add(&other.hash_cache);
         self.queue_wait.add(&other.queue_wait);
+        self.add_submitters(other.submitters.as_ref());
+    }
+
+    /// Adds others' submitters, if they were counted.
+    pub fn add_submitters(&mut self, others: Option<&Submitters>) {
+        if let Some(others) = others {
+            self.submitters.get_or_insert_default().add(others);
+        }
     }
 
     /// What has finished.
@@ -133,6 +148,7 @@ impl DeviceReading {
                 .hash_cache_unseen
                 .map(|_| hash_cache(&self.hash_cache)),
             queue_wait: (!reading.queues.is_empty()).then_some(self.queue_wait),
+            submitters: self.submitters.as_ref().map(Submitters::shown),
             ..Totals::default()
         };
         for kernel in KernelPlacement::ALL {
@@ -458,6 +474,8 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
                 unsplit: now.unsplit.saturating_sub(earlier.unsplit),
             }
         }),
+        // Those with most of them then may be others.
+        submitters: None,
     }
 }
 

@@ -235,6 +235,46 @@ pub struct Totals {
     pub hash_cache: Option<HashCache>,
     /// How I/Os waited for kverityd; absent unless it was asked for.
     pub queue_wait: Option<QueueWait>,
+    /// Who submitted them; absent unless it was asked for, and in [`Device::recent`].
+    pub submitters: Option<Submitters>,
+}
+
+/// Who submitted the finished I/Os of a device: all of them, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Submitters {
+    /// The processes with most I/Os, most first.
+    pub top: Vec<Submitter>,
+    /// Everybody else.
+    pub others: OtherSubmitters,
+}
+
+/// A process, by what it submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitter {
+    /// Its thread group.
+    pub task: u32,
+    /// The name of the thread that submitted the first I/O. It comes from outside: escape it before
+    /// printing.
+    pub command: String,
+    /// The cgroup of the same in the unified hierarchy, as the inode number of its folder.
+    pub cgroup: u64,
+    /// I/Os finished.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Processes that are not shown one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtherSubmitters {
+    /// How many were told apart.
+    pub tasks: usize,
+    /// I/Os finished.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them whose process found no room in the table.
+    pub unlisted: u64,
 }
 
 /// What verifications found in the cache of hash blocks: look-ups of one block each.

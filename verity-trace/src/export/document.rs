@@ -162,6 +162,32 @@ struct Totals {
     hash_cache: Option<HashCache>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kverityd_queue: Option<KveritydQueue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitters: Option<Submitters>,
+}
+
+#[derive(Debug, Serialize)]
+struct Submitters {
+    top: Vec<TopSubmitter>,
+    others: OtherSubmitters,
+}
+
+/// `cgroup` is a string, as in a [`Record`].
+#[derive(Debug, Serialize)]
+struct TopSubmitter {
+    submitter: u32,
+    command: String,
+    cgroup: String,
+    ios: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OtherSubmitters {
+    submitters: usize,
+    ios: u64,
+    bytes: u64,
+    unlisted: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -491,6 +517,31 @@ impl From<&snapshot::Totals> for Totals {
                 wake_up_ns: wait.wake_up_ns,
                 unsplit: wait.unsplit,
             }),
+            submitters: totals.submitters.as_ref().map(Submitters::from),
+        }
+    }
+}
+
+impl From<&snapshot::Submitters> for Submitters {
+    fn from(submitters: &snapshot::Submitters) -> Self {
+        Self {
+            top: submitters
+                .top
+                .iter()
+                .map(|it| TopSubmitter {
+                    submitter: it.task,
+                    command: it.command.clone(),
+                    cgroup: it.cgroup.to_string(),
+                    ios: it.ios,
+                    bytes: it.bytes,
+                })
+                .collect(),
+            others: OtherSubmitters {
+                submitters: submitters.others.tasks,
+                ios: submitters.others.ios,
+                bytes: submitters.others.bytes,
+                unlisted: submitters.others.unlisted,
+            },
         }
     }
 }

@@ -91,6 +91,8 @@ pub enum View {
     HashCache,
     /// Softirqs and workqueues in detail.
     Queues,
+    /// Who submits I/Os, which other programs count.
+    Submitters,
 }
 
 impl View {
@@ -99,6 +101,7 @@ impl View {
         match self {
             Self::HashCache => "--hash-cache",
             Self::Queues => "--queues",
+            Self::Submitters => "--submitters",
         }
     }
 
@@ -115,6 +118,11 @@ impl View {
                 "softirqs and workqueues in detail",
                 "fentry or kprobe",
             ),
+            Self::Submitters => (
+                rung != Rung::Tracepoint,
+                "the processes that submit I/Os",
+                "fentry or kprobe",
+            ),
         };
         (!is_seen).then(|| Gap {
             missing: self.flag(),
@@ -128,6 +136,7 @@ impl View {
         match self {
             Self::HashCache => hash_cache(types),
             Self::Queues => queues(),
+            Self::Submitters => Vec::new(),
         }
     }
 }
