@@ -10,8 +10,9 @@ use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
     Account, Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, Gap,
-    HashCache, InFlight, IoClass, Kernel, Kind, Loss, Placement, QueueWait, Reason, Rung, Sampling,
-    Snapshot, Softirq, Stage, Totals, Tracing, stage_name,
+    HashCache, InFlight, IoClass, Kernel, Kind, Loss, OtherSubmitters, Placement, QueueWait, Reads,
+    Reason, Rung, Sampling, Snapshot, Softirq, Stage, Submitter, Submitters, Totals, Tracing,
+    stage_name,
 };
 
 /// A scenario file.
@@ -120,15 +121,20 @@ pub struct Case {
     #[serde(default)]
     in_flight: BTreeMap<String, (u64, u64)>,
     first_failure: Option<FirstFailure>,
+    /// I/Os and bytes.
+    before_attach: Option<(u64, u64)>,
     rechecked: Option<u64>,
     fec: Option<u64>,
     hash_cache: Option<Lookups>,
     /// I/Os, those behind another work, their nanoseconds, nanoseconds of waking up, and not split.
     queue_wait: Option<[u64; 5]>,
+    submitters: Option<Shares>,
     #[serde(default)]
     rejected: u64,
     #[serde(default)]
     incomplete: u64,
+    #[serde(default)]
+    loss: BTreeMap<String, u64>,
     /// The I/Os.
     #[serde(default)]
     pub ios: Vec<Group>,
@@ -326,11 +332,7 @@ impl Scenario {
                 .iter()
                 .map(|work| cpu(work, self.sees_ios()))
                 .collect(),
-            loss: self
-                .loss
-                .iter()
-                .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
-                .collect(),
+            loss: losses(&self.loss),
             hides_misses: self.hides_misses,
             account: None,
             before_attach: self.before_attach,
@@ -354,6 +356,7 @@ impl Scenario {
         let mut all = totals(&case.ios, |group| group.count);
         all.rejected = case.rejected;
         all.incomplete = case.incomplete;
+        all.loss = losses(&case.loss);
         all.rechecked = case.rechecked;
         all.fec = case.fec;
         all.hash_cache = case.hash_cache.map(Lookups::found);
@@ -366,6 +369,7 @@ impl Scenario {
                 wake_up_ns,
                 unsplit,
             });
+        all.submitters = case.submitters.as_ref().map(Shares::shown);
         Device {
             name: if case.devices == 1 {
                 case.name.clone()
@@ -390,6 +394,44 @@ impl Scenario {
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
+            before_attach: case.before_attach.map(|(ios, bytes)| Reads { ios, bytes }),
+        }
+    }
+}
+
+/// Who submitted I/Os.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shares {
+    /// Process, command, cgroup, I/Os and bytes.
+    top: Vec<(u32, String, u64, u64, u64)>,
+    /// Processes, I/Os, bytes, and I/Os that found no room.
+    #[serde(default)]
+    others: (usize, u64, u64, u64),
+}
+
+impl Shares {
+    fn shown(&self) -> Submitters {
+        let (tasks, ios, bytes, unlisted) = self.others;
+        let submitter =
+            |&(task, ref command, cgroup, ios, bytes): &(u32, String, u64, u64, u64)| {
+                let command = command.clone();
+                Submitter {
+                    task,
+                    command,
+                    cgroup,
+                    ios,
+                    bytes,
+                }
+            };
+        Submitters {
+            top: self.top.iter().map(submitter).collect(),
+            others: OtherSubmitters {
+                tasks,
+                ios,
+                bytes,
+                unlisted,
+            },
         }
     }
 }
@@ -468,6 +510,13 @@ fn account(snapshot: &Snapshot) -> Account {
     };
     account.mapped = account.finished + account.rejected + account.in_flight + account.lost;
     account
+}
+
+fn losses(kinds: &BTreeMap<String, u64>) -> BTreeMap<Loss, u64> {
+    kinds
+        .iter()
+        .map(|(kind, &count)| (named(&Loss::ALL, Loss::name, kind), count))
+        .collect()
 }
 
 fn in_flight(stages: &BTreeMap<String, (u64, u64)>) -> InFlight {

@@ -36,6 +36,7 @@ fn documents() {
         "attaching_failed",
         "cold_hash_cache",
         "softirqs_and_workqueues",
+        "who_submits",
         "workqueues_alone",
     ] {
         let json = json_of(&common::scenario(name).snapshot(), None);
@@ -85,6 +86,11 @@ fn a_document_counts_every_io_once() {
             assert_eq!(sum, totals.ios(), "{name}");
             for placement in placements.values() {
                 conserved(placement, &name);
+            }
+            if let Some(submitters) = device.get("submitters") {
+                let top = list(&submitters["top"]);
+                let top: u64 = top.iter().map(|it| integer(&it["ios"])).sum();
+                assert_eq!(top + integer(&submitters["others"]["ios"]), sum, "{name}");
             }
         }
         let kinds = document["loss"].as_object().expect("kinds");

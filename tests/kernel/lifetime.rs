@@ -8,6 +8,7 @@ use crate::LabKernel::{self, Bh, Inert, Inline};
 use crate::device::{Backing, Mapped, Verity};
 use crate::knobs::ShortRequests;
 use crate::load::{RandomReads, Running};
+use crate::oracle::DiskCounts;
 use crate::placement::NAME;
 use crate::shell::{run, succeeds};
 use crate::tracer::{Document, Tracer};
@@ -292,6 +293,73 @@ fn assert_correction(document: &Document, record: &Value) {
     assert_eq!(record["fec"], seen.is_some(), "{record}");
     let fec = document.device("corrected").get("fec");
     assert_eq!(fec.and_then(Value::as_u64), seen);
+}
+
+/// What a device read before it was watched, as an object of the document.
+fn before_attach(document: &Document, name: &str) -> DiskCounts {
+    let before = &document.device(name)["before_attach"];
+    let number = |field: &str| before[field].as_u64().unwrap_or_else(|| panic!("{before}"));
+    DiskCounts {
+        reads: number("ios"),
+        sectors: number("bytes") / 512,
+    }
+}
+
+/// With what was read before attaching, a document has all that the block layer ever counted; a device that
+/// came later has nothing that was not seen.
+#[test]
+fn what_was_read_before_attaching_is_told_by_device() {
+    let backing = Backing::virtio();
+    let early = backing.open_with("early", &["--shared"]);
+    assert_eq!(RandomReads::small(200).on(&early), 200);
+    assert_eq!(RandomReads::large(100).on(&early), 100);
+    let before = early.counts();
+    assert!(before.reads >= 300, "{before:?}");
+    let tracer = Tracer::start(&[]);
+    let ios = RandomReads::small(500).on(&early);
+    let late = backing.open_with("late", &["--shared"]);
+    RandomReads::small(100).on(&late);
+    let document = tracer.stop();
+    assert_eq!(document.0["lost"], 0, "{}", document.0["loss"]);
+    assert_eq!(document.0["before_attach"], 0, "nothing was under way");
+    document.assert_counted("early", ios, 0);
+    assert_eq!(before_attach(&document, "early"), before);
+    let nothing = DiskCounts {
+        reads: 0,
+        sectors: 0,
+    };
+    assert_eq!(before_attach(&document, "late"), nothing);
+    for device in [&early, &late] {
+        let (name, counts) = (device.name(), device.counts());
+        let before = before_attach(&document, name);
+        let seen = DiskCounts {
+            reads: document.count(name, "ios"),
+            sectors: document.count(name, "bytes") / 512,
+        };
+        assert_eq!(counts.since(before), seen, "{name}");
+    }
+}
+
+/// A device that is busy when tracing begins: no I/O is counted both before and since, but for one that
+/// is in flight then where the block layer counts it as it begins.
+#[test]
+fn of_a_busy_device_no_io_is_counted_twice() {
+    let device = Backing::virtio().open(NAME, true);
+    let load = Running::start(&device, &["--name=load", "--rw=randread", "--iodepth=1"]);
+    load.run_for(100);
+    let tracer = Tracer::start(&[]);
+    load.run_for(500);
+    load.stop();
+    let document = tracer.stop();
+    let counts = device.counts();
+    let (before, ios) = (before_attach(&document, NAME), document.count(NAME, "ios"));
+    println!("{before:?} and {ios} of {counts:?}");
+    assert!(before.reads >= 100 && ios >= 100);
+    let in_both = match LabKernel::running() {
+        Inert => 1,
+        Bh | Inline => 0,
+    };
+    assert!(before.reads + ios <= counts.reads + in_both);
 }
 
 /// More than a thousand at once.

@@ -15,6 +15,7 @@ mod hash_cache;
 mod knobs;
 mod lifetime;
 mod load;
+mod loss;
 mod oracle;
 mod placement;
 mod plan;
@@ -24,6 +25,7 @@ mod self_cost;
 mod shell;
 mod stages;
 mod storm;
+mod submitters;
 mod tracer;
 
 /// The lab kernel that the suite runs on.

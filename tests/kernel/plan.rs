@@ -111,16 +111,20 @@ fn the_memory_that_is_planned_is_what_the_maps_take() {
         return;
     }
     let _device = Backing::virtio().open(NAME, true);
-    for (rung, max_devices) in [("fentry", "64"), ("fentry", "1"), ("tracepoint", "64")] {
-        let arguments = ["--attach", rung, "--max-devices", max_devices];
-        let planned = diagnosis(&arguments)["memory_bytes"]
+    for arguments in [
+        &["--attach", "fentry"][..],
+        &["--max-devices", "1"],
+        &["--max-devices", "1", "--submitters", "--queues"],
+        &["--attach", "tracepoint", "--submitters"],
+    ] {
+        let planned = diagnosis(arguments)["memory_bytes"]
             .as_u64()
             .expect("memory");
         let before = map_bytes();
-        let tracer = Tracer::start(&arguments);
+        let tracer = Tracer::start(arguments);
         let taken = map_bytes() - before;
         drop(tracer.stop());
-        eprintln!("{rung}, {max_devices} devices: planned {planned}, taken {taken}");
+        eprintln!("{arguments:?}: planned {planned}, taken {taken}");
         assert!(planned.abs_diff(taken) < planned / 20, "{planned} {taken}");
     }
 }
@@ -136,7 +140,7 @@ fn the_last_rung_counts_every_verification_that_is_queued() {
         let device = backing.open(NAME, option);
         device.warm_up();
         let bpftrace = Bpftrace::start(CALLS);
-        let tracer = Tracer::start(&["--attach", "tracepoint"]);
+        let tracer = Tracer::start(&["--attach", "tracepoint", "--submitters"]);
         let load = RandomReads {
             depth: 64,
             ..RandomReads::small(3_000)
@@ -172,8 +176,17 @@ fn the_last_rung_counts_every_verification_that_is_queued() {
         };
         assert_eq!(by_cpu("kverityd_verifications"), kverityd);
         assert_eq!(by_cpu("bh_verifications"), bh);
+        let gaps = document.0["tracing"]["gaps"].to_string();
+        assert!(gaps.contains("--submitters"), "{gaps}");
         let device = document.device(NAME);
-        for absent in ["ios", "placements", "in_flight", "effective"] {
+        for absent in [
+            "ios",
+            "placements",
+            "in_flight",
+            "effective",
+            "before_attach",
+            "submitters",
+        ] {
             assert!(device.get(absent).is_none(), "{absent} is not seen");
         }
         assert!(document.0["cpus"][0].get("inline_verifications").is_none());

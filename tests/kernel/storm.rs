@@ -192,6 +192,10 @@ pub fn kprobes_account_for_all(count: u64) {
     println!("{complete} complete, {incomplete} incomplete, {unseen} unseen of {ios}");
     assert_eq!(complete + incomplete + unseen, ios);
     document.assert_conserved();
+    assert_eq!(
+        document.loss_of(NAME, "start-without-finish"),
+        loss("start-without-finish")
+    );
 
     assert_eq!(probes.len(), 5, "{probes:?}");
     let is_hidden = LabKernel::running() == Inert;

@@ -150,6 +150,11 @@ impl Document {
         self.0["loss"][kind].as_u64().unwrap_or(0)
     }
 
+    /// The same of what can be told to be a device's.
+    pub fn loss_of(&self, name: &str, kind: &str) -> u64 {
+        self.device(name)["loss"][kind].as_u64().unwrap_or(0)
+    }
+
     /// The same of a load with more tasks than CPUs. A kernel that preempts tasks anywhere, as 7.3 does,
     /// can do so before a program has forbidden that; where both copies of a program are caught like
     /// this, an event goes unseen. It is counted, and so is what it is missing from. Records may find no
@@ -171,6 +176,11 @@ impl Document {
             "recursion",
             "ring-full",
         ];
+        assert_eq!(
+            self.loss_of(name, "start-without-finish"),
+            self.loss("start-without-finish")
+        );
+        assert_eq!(self.loss_of(name, "ring-full"), self.loss("ring-full"));
         let known: u64 = kinds.map(|kind| self.loss(kind)).into_iter().sum();
         assert_eq!(self.0["lost"], known, "{loss}");
         self.assert_conserved();

@@ -16,16 +16,26 @@ use verity_trace_ebpf::record::{
 use verity_trace_ebpf::slot::{SLOTS, slot};
 
 use crate::cpu::{self, ThisCpu};
-use crate::maps::{COUNTERS, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
+use crate::maps::{COUNTERS, DEVICE_LOSSES, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
 use crate::memory::opaque;
 use crate::places::compare_and_set;
-use crate::{queues, sampling};
+use crate::{queues, sampling, submissions};
 
 /// Counts something that was not seen.
 #[inline(always)]
 pub fn lose(loss: Loss) {
     if let Some(count) = LOSSES.get_ptr_mut(loss as u32) {
         add(count, 1);
+    }
+}
+
+/// Counts something that was not seen of a device.
+#[inline(always)]
+pub fn lose_of(device_slot: u32, loss: Loss) {
+    lose(loss);
+    if let Some(counts) = DEVICE_LOSSES.get_ptr_mut(device_slot) {
+        // SAFETY: a pointer to a field of a valid value; the number is below their count.
+        add(unsafe { counts.cast::<u64>().add(loss.number()) }, 1);
     }
 }
 
@@ -65,7 +75,7 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
                 remember_failure(device_slot, state.sector(), finish.status);
             }
             if finish.flags != 0 {
-                count_flags(counters, placement, finish);
+                count_flags(device_slot, counters, placement, finish);
             }
         }
         let stages = Stages {
@@ -119,6 +129,9 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
         }
     }
     count_softirq(this, placement, finish);
+    if setting!(counts_submitters) != 0 {
+        submissions::finished(state);
+    }
     if setting!(records) != 0 && sampling::is_sent(state.seq()) {
         // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this
         // program.
@@ -126,7 +139,7 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
             entry.write(state.record(finish));
             entry.submit(BPF_RB_NO_WAKEUP.into());
         } else {
-            lose(Loss::RingFull);
+            lose_of(device_slot, Loss::RingFull);
         }
     }
 }
@@ -137,7 +150,12 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
 ///
 /// `counters` points to a valid value.
 #[inline(always)]
-unsafe fn count_flags(counters: *mut DeviceCounters, placement: Placement, finish: &Finish) {
+unsafe fn count_flags(
+    device_slot: u32,
+    counters: *mut DeviceCounters,
+    placement: Placement,
+    finish: &Finish,
+) {
     // SAFETY: pointers to fields of a valid value.
     unsafe {
         if finish.has(RECHECKED) {
@@ -156,7 +174,7 @@ unsafe fn count_flags(counters: *mut DeviceCounters, placement: Placement, finis
         }
     }
     if finish.has(CLOCK) {
-        lose(Loss::Clock);
+        lose_of(device_slot, Loss::Clock);
     }
 }
 

@@ -110,17 +110,18 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
                 if COPY != FIRST && unsafe { (*place.state).is_fresh() } {
                     return;
                 }
-                account::lose(Loss::StartWithoutFinish);
+                // SAFETY: as above; it still is the state of the one before.
+                let device_slot = unsafe { (*place.state).device_slot() };
+                account::lose_of(device_slot, Loss::StartWithoutFinish);
                 place
             }
             Claim::Full => {
-                account::lose(Loss::TableFull);
+                account::lose_of(slot_of(this, device_of::<M>(bio)), Loss::TableFull);
                 return;
             }
         };
         this.took_over::<COPY>(Hook::Map);
-        let bdev: u64 = M::read(bio, setting!(bio_bdev));
-        let device: u32 = M::read(bdev, setting!(bdev_dev));
+        let device = device_of::<M>(bio);
         let opf: u32 = M::read(bio, setting!(bio_opf));
         let begin = Begin {
             seq: this.next_seq::<COPY>(),
@@ -135,7 +136,7 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
         // SAFETY: the place belongs to this I/O.
         let state = unsafe { &mut *place.state };
         state.begin(cpu::now(), &begin);
-        if setting!(records) != 0 {
+        if setting!(keeps_submitters) != 0 {
             let submitter = (bpf_get_current_pid_tgid() >> 32) as u32;
             // SAFETY: the helper has no preconditions.
             let cgroup = unsafe { bpf_get_current_cgroup_id() };
@@ -144,6 +145,13 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
             unsafe { bpf_get_current_comm(command.as_mut_ptr().cast(), COMMAND_BYTES as u32) };
         }
     });
+}
+
+/// The device-mapper device of a bio that enters `verity_map`, as the kernel's `dev_t`.
+#[inline(always)]
+fn device_of<M: Memory>(bio: u64) -> u32 {
+    let bdev: u64 = M::read(bio, setting!(bio_bdev));
+    M::read(bdev, setting!(bdev_dev))
 }
 
 /// The target refused the map: it is not an I/O.
@@ -229,7 +237,7 @@ fn look_up_slot_of(device: u32) -> u32 {
     // SAFETY: as above.
     let slot = unsafe { DEVICES.get(&device) }.copied();
     slot.unwrap_or_else(|| {
-        account::lose(Loss::MapBusy);
+        account::lose_of(OTHER_SLOT, Loss::MapBusy);
         OTHER_SLOT
     })
 }

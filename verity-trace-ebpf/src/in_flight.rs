@@ -61,6 +61,17 @@ pub struct Begin {
     pub cpu: u16,
 }
 
+/// Who submitted an I/O.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// See [`Record::submitter`].
+    pub task: u32,
+    /// See [`Record::cgroup`].
+    pub cgroup: u64,
+    /// See [`Record::command`].
+    pub command: &'a [u8; COMMAND_BYTES],
+}
+
 /// How a call of `verity_verify_io` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verification {
@@ -148,13 +159,24 @@ impl InFlight {
         self.mapped_at = now;
     }
 
-    /// Who submitted it, which only records tell: thread group and cgroup. Returns where the name of
+    /// Who submitted it, which is kept only for who asks for it: thread group and cgroup. Returns where the name of
     /// the thread belongs.
     #[inline(always)]
     pub fn submitted_by(&mut self, submitter: u32, cgroup: u64) -> &mut [u8; COMMAND_BYTES] {
         self.submitter = submitter;
         self.cgroup = cgroup;
         &mut self.command
+    }
+
+    /// Who submitted it.
+    #[must_use]
+    #[inline(always)]
+    pub fn submitter(&self) -> Origin<'_> {
+        Origin {
+            task: self.submitter,
+            cgroup: self.cgroup,
+            command: &self.command,
+        }
     }
 
     /// Nothing is in flight here any more.

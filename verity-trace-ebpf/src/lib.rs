@@ -20,4 +20,5 @@ pub mod reason;
 pub mod record;
 pub mod settings;
 pub mod slot;
+pub mod submitters;
 pub mod table;

@@ -26,6 +26,9 @@ pub enum Loss {
     Clock = 8,
 }
 
+/// What was not seen of the I/Os of one device, by kind.
+pub type DeviceLosses = [u64; Loss::COUNT];
+
 impl Loss {
     /// How many kinds there are.
     pub const COUNT: usize = 9;

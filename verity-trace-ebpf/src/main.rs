@@ -52,6 +52,8 @@ mod sampling;
 #[cfg(target_arch = "bpf")]
 mod softirq;
 #[cfg(target_arch = "bpf")]
+mod submissions;
+#[cfg(target_arch = "bpf")]
 mod task;
 #[cfg(target_arch = "bpf")]
 mod tracepoints;

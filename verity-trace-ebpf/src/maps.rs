@@ -8,7 +8,7 @@ use verity_trace_ebpf::counters::{
     CpuCounters, DeviceCounters, FirstFailure, Histograms, QueueDelays,
 };
 use verity_trace_ebpf::in_flight::InFlight;
-use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::settings::{RING_BYTES, Settings};
 use verity_trace_ebpf::table::{MAX_IN_FLIGHT, SETS, Set};
 
@@ -51,6 +51,10 @@ pub static CPUS: PerCpuArray<CpuCounters> = PerCpuArray::with_max_entries(1, 0);
 /// What was not seen, by kind.
 #[map]
 pub static LOSSES: Array<u64> = Array::with_max_entries(Loss::COUNT as u32, 0);
+
+/// Those of them that can be told by device, by device slot and kind.
+#[map]
+pub static DEVICE_LOSSES: Array<DeviceLosses> = Array::with_max_entries(1, 0);
 
 /// Records of finished I/Os, written only when somebody asked for them. A record that finds it full
 /// is counted as `ring-full`.

@@ -118,4 +118,8 @@ pub struct Settings {
     pub sees_queues: u64,
     /// 1 when there is a budget, so that only some records may be sent, else 0.
     pub samples: u64,
+    /// 1 when it is kept with each I/O who submitted it, else 0.
+    pub keeps_submitters: u64,
+    /// 1 when I/Os are counted by who submitted them, else 0.
+    pub counts_submitters: u64,
 }

@@ -1,7 +1,11 @@
 //! Counters become totals, totals become a snapshot: pure, from plain data.
 
+mod submitters;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use submitters::Submitters;
 
 use bytemuck::Zeroable as _;
 use verity_trace_ebpf::counters::{
@@ -9,7 +13,7 @@ use verity_trace_ebpf::counters::{
     outcome_index,
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
-use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::placement::{PAIRS, Placement as KernelPlacement, Stage, pair};
 use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::reason::ALL_OUTCOMES;
@@ -20,7 +24,7 @@ use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
     self, Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, HashCache,
-    InFlight, IoClass, Kernel, Kind, Placement, PlacementTotals, Probe, Sampling, Snapshot,
+    InFlight, IoClass, Kernel, Kind, Placement, PlacementTotals, Probe, Reads, Sampling, Snapshot,
     Softirq, Totals, Tracing,
 };
 
@@ -35,10 +39,14 @@ pub struct DeviceReading {
     pub in_flight: InFlight,
     /// The first that failed.
     pub first_failure: Option<Failure>,
+    /// What was not seen of them, as far as that can be told by device.
+    pub losses: DeviceLosses,
     /// What verifications found in the cache of hash blocks.
     pub hash_cache: HashCacheCounters,
     /// How its I/Os waited for kverityd.
     pub queue_wait: QueueWait,
+    /// Who submitted them; absent unless that is counted.
+    pub submitters: Option<Submitters>,
 }
 
 impl Default for DeviceReading {
@@ -48,8 +56,10 @@ impl Default for DeviceReading {
             histograms: Default::default(),
             in_flight: InFlight::default(),
             first_failure: None,
+            losses: DeviceLosses::default(),
             hash_cache: HashCacheCounters::default(),
             queue_wait: QueueWait::default(),
+            submitters: None,
         }
     }
 }
@@ -97,9 +107,30 @@ impl DeviceReading {
             mine.merge(theirs);
         }
         self.in_flight.merge(&other.in_flight);
+        for (mine, theirs) in self.losses.iter_mut().zip(other.losses) {
+            *mine += theirs;
+        }
         self.first_failure = other.first_failure.or(self.first_failure);
         self.hash_cache.add(&other.hash_cache);
         self.queue_wait.add(&other.queue_wait);
+        self.add_submitters(other.submitters.as_ref());
+    }
+
+    /// Adds others' submitters, if they were counted.
+    pub fn add_submitters(&mut self, others: Option<&Submitters>) {
+        if let Some(others) = others {
+            self.submitters.get_or_insert_default().add(others);
+        }
+    }
+
+    /// What has finished.
+    #[must_use]
+    pub fn finished(&self) -> Reads {
+        let ios = KernelPlacement::ALL.map(|placement| self.counters.finished(placement));
+        Reads {
+            ios: ios.into_iter().sum(),
+            bytes: self.counters.bytes.iter().sum(),
+        }
     }
 
     fn totals(&self, era: Era, reading: &Reading) -> Totals {
@@ -108,6 +139,7 @@ impl DeviceReading {
         let mut totals = Totals {
             rejected: counters.rejected,
             incomplete: counters.incomplete,
+            loss: counted(Loss::ALL, &self.losses),
             rechecked: sees_mismatch.then_some(counters.rechecked),
             fec: sees_mismatch.then_some(counters.fec),
             attempt_contexts: counted(Context::ALL, &counters.attempt_contexts),
@@ -116,6 +148,7 @@ impl DeviceReading {
                 .hash_cache_unseen
                 .map(|_| hash_cache(&self.hash_cache)),
             queue_wait: (!reading.queues.is_empty()).then_some(self.queue_wait),
+            submitters: self.submitters.as_ref().map(Submitters::shown),
             ..Totals::default()
         };
         for kernel in KernelPlacement::ALL {
@@ -234,22 +267,17 @@ impl Reading {
         let lost = self.in_flight();
         *self.losses.entry(Loss::StartWithoutFinish).or_default() += lost;
         for reading in self.all_mut() {
-            reading.in_flight = InFlight::default();
+            let lost = std::mem::take(&mut reading.in_flight).ios();
+            reading.losses[Loss::StartWithoutFinish.number()] += lost;
         }
         self
     }
 
     /// What became of what was mapped; absent when nothing was watched.
     fn account(&self) -> Option<Account> {
-        let finished = |reading: &DeviceReading| -> u64 {
-            KernelPlacement::ALL
-                .into_iter()
-                .map(|placement| reading.counters.finished(placement))
-                .sum()
-        };
         (!self.cpus.is_empty()).then(|| Account {
             mapped: self.cpus.iter().flat_map(|cpu| cpu.mapped).sum(),
-            finished: self.all().map(finished).sum(),
+            finished: self.all().map(|reading| reading.finished().ios).sum(),
             rejected: self.all().map(|reading| reading.counters.rejected).sum(),
             in_flight: self.in_flight(),
             lost: self
@@ -292,6 +320,8 @@ pub struct Moment {
     pub gaps: Vec<Gap>,
     /// The verity devices that exist.
     pub devices: Vec<VerityDevice>,
+    /// What each had read before its I/Os were seen, as far as that is known.
+    pub before_attach: BTreeMap<DeviceNumber, Reads>,
 }
 
 /// The picture of this moment; `previous` is what rates are computed against.
@@ -333,6 +363,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                         .unwrap_or_default()
                 }),
                 first_failure: found.and_then(|reading| reading.first_failure),
+                before_attach: moment.before_attach.get(&device.number).copied(),
             }
         })
         .collect();
@@ -352,7 +383,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .filter(|(_, histogram)| histogram.count() > 0)
             .map(|(kernel, histogram)| (placement(kernel, era), histogram.clone()))
             .collect(),
-        other: (other.ios() + other.rejected > 0).then_some(other),
+        other: (other.ios() + other.rejected > 0 || !other.loss.is_empty()).then_some(other),
         cpus: (0..)
             .zip(&reading.cpus)
             .map(|(number, counters)| cpu(number, counters, reading.queues.get(number), sees_ios))
@@ -417,6 +448,7 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
         placements,
         rejected: now.rejected.saturating_sub(earlier.rejected),
         incomplete: now.incomplete.saturating_sub(earlier.incomplete),
+        loss: less_each(&now.loss, Some(&earlier.loss)),
         attempts: less_each(&now.attempts, Some(&earlier.attempts)),
         attempt_contexts: less_each(&now.attempt_contexts, Some(&earlier.attempt_contexts)),
         rechecked: less_known(now.rechecked, earlier.rechecked),
@@ -442,6 +474,8 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
                 unsplit: now.unsplit.saturating_sub(earlier.unsplit),
             }
         }),
+        // Those with most of them then may be others.
+        submitters: None,
     }
 }
 
@@ -621,6 +655,7 @@ mod tests {
                 .expect("a verity table"),
                 status: None,
             }],
+            before_attach: BTreeMap::new(),
         }
     }
 
@@ -693,6 +728,49 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_that_can_be_told_by_device_is_that_devices_and_goes_with_it() {
+        let mut counted = reading(10, 4);
+        counted.losses = BTreeMap::from([(Loss::RingFull, 7), (Loss::Recursion, 2)]);
+        for device in counted.devices.values_mut() {
+            device.losses[Loss::RingFull.number()] = 4;
+        }
+        counted.other.losses[Loss::RingFull.number()] = 3;
+        let first = snapshot(moment(1), &counted, None);
+        let loss_of = |totals: Option<&Totals>| totals.map(|totals| totals.loss.clone());
+        let ring_full = |count| Some(BTreeMap::from([(Loss::RingFull, count)]));
+        assert_eq!(loss_of(first.devices[0].totals.as_ref()), ring_full(4));
+        assert_eq!(loss_of(first.other.as_ref()), ring_full(3));
+        assert_eq!(first.lost(), 9);
+        counted.retire(encode(NUMBER));
+        let second = snapshot(moment(2), &counted, Some(&first));
+        assert_eq!(
+            loss_of(second.devices[0].totals.as_ref()),
+            Some(BTreeMap::new())
+        );
+        assert_eq!(loss_of(second.other.as_ref()), ring_full(7));
+        assert_eq!(second.lost(), 9);
+    }
+
+    #[test]
+    fn what_was_read_before_is_that_devices_and_in_no_total() {
+        let mut moment = moment(1);
+        let reads = Reads {
+            ios: 300,
+            bytes: 1_228_800,
+        };
+        assert_eq!(
+            snapshot(moment.clone(), &reading(10, 4), None).devices[0].before_attach,
+            None
+        );
+        moment.before_attach.insert(NUMBER, reads);
+        let snapshot = snapshot(moment, &reading(10, 4), None);
+        assert_eq!(snapshot.devices[0].before_attach, Some(reads));
+        let totals = snapshot.devices[0].totals.as_ref();
+        assert_eq!(totals.map(Totals::ios), Some(14));
+        assert_eq!(snapshot.before_attach, 0);
+    }
+
+    #[test]
     fn a_device_that_is_new_counts_from_nothing() {
         let mut first = snapshot(moment(1), &reading(10, 4), None);
         first.devices.clear();
@@ -714,6 +792,7 @@ mod tests {
         assert_eq!(device.in_flight.ios(), 0);
         assert_eq!(now.losses[&Loss::Clock], 4);
         assert_eq!(now.losses[&Loss::StartWithoutFinish], 1);
+        assert_eq!(device.losses[Loss::StartWithoutFinish.number()], 1);
     }
 
     #[test]

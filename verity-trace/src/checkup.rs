@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernel::{self, Symbols, Types};
+use crate::live::Options;
 use crate::plan::facts::Facts;
 use crate::plan::memory::MapSize;
 use crate::plan::{self, Plan, Refusals};
@@ -29,11 +30,11 @@ pub struct Checkup {
 
 impl Checkup {
     /// Asks the running kernel.
-    pub fn read(wish: Option<Rung>, max_devices: u32) -> Result<Self> {
+    pub fn read(options: Options) -> Result<Self> {
         let facts = facts()?;
-        let plan = plan::plan(&facts, wish, &Refusals::default());
+        let plan = plan::plan(&facts, options.rung, &Refusals::default());
         let maps = match plan.rung {
-            Some(rung) if live::built().is_ok() => Some(live::maps::planned(max_devices, rung)?),
+            Some(rung) if live::built().is_ok() => Some(live::maps::planned(options, rung)?),
             _ => None,
         };
         Ok(Self {
@@ -44,8 +45,8 @@ impl Checkup {
             possible_cpus: kernel::possible_cpus()?,
             facts,
             plan,
-            wish,
-            max_devices,
+            wish: options.rung,
+            max_devices: options.max_devices,
             maps,
         })
     }

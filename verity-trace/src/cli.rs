@@ -194,6 +194,10 @@ pub struct Source {
     /// machine: hand-offs to ksoftirqd, the BH workqueue's limits, and what kverityd's wait consists of
     #[arg(long)]
     pub queues: bool,
+    /// Count I/Os by who submitted them too, which costs for every I/O: the processes that submit most to
+    /// each device
+    #[arg(long)]
+    pub submitters: bool,
 }
 
 /// A rung of the attach ladder that can be asked for.

@@ -1,20 +1,21 @@
 //! The one owner of the source: keeps the probes attached while a verity device exists, and makes
 //! snapshots. The clock is read here and nowhere further in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 
 use crate::aggregate::{self, Moment, Reading};
 use crate::decode::{self, Io};
+use crate::disks;
 use crate::dm::{self, VerityDevice};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::live::{self, Options, Session};
 use crate::plan::{NEEDS_BTF, NO_BTF};
 use crate::selection::Selection;
-use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Snapshot, Tracing};
+use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Reads, Rung, Snapshot, Tracing};
 
 /// How often it is looked whether devices came or went.
 pub const TICK: Duration = Duration::from_millis(200);
@@ -42,6 +43,8 @@ pub struct Collector {
     /// Devices whose records are wanted, those included that went away in the last tick.
     recorded: BTreeSet<DeviceNumber>,
     device_seen: Instant,
+    /// What each device whose I/Os are seen had read before, as far as that is known.
+    before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
     previous: Option<Snapshot>,
 }
 
@@ -83,6 +86,7 @@ impl Collector {
             devices,
             recorded: BTreeSet::new(),
             device_seen: now,
+            before_attach: BTreeMap::new(),
             previous: None,
         };
         collector.recorded = collector.wanted(&collector.devices)?;
@@ -97,11 +101,7 @@ impl Collector {
 
     /// Attaches when there is a verity device, detaches when there has been none for a while.
     pub fn tick(&mut self) -> Result<()> {
-        let devices = dm::verity_devices()?;
-        let before = std::mem::replace(&mut self.devices, devices);
-        self.retire(&before)?;
-        self.recorded = self.wanted(&before)?;
-        self.recorded.extend(self.wanted(&self.devices)?);
+        self.look()?;
         let now = Instant::now();
         if let Some(session) = &mut self.session {
             session
@@ -129,6 +129,8 @@ impl Collector {
 
     /// The picture now.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
+        // One that came since the last tick has counted already.
+        self.look()?;
         let mut reading = match &self.session {
             Some(session) => session.read().context("read the counters")?,
             None => Reading::default(),
@@ -148,6 +150,11 @@ impl Collector {
                 .map(|session| session.plan.gaps.clone())
                 .unwrap_or_default(),
             devices: self.devices.clone(),
+            before_attach: self
+                .before_attach
+                .iter()
+                .filter_map(|(&device, &reads)| Some((device, reads?)))
+                .collect(),
         };
         let mut snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
         // With every device in it, so that one that is wanted from now on has a past.
@@ -189,6 +196,23 @@ impl Collector {
         Ok(wanted.into_iter().map(|device| device.number).collect())
     }
 
+    /// Finds out which devices there are now.
+    fn look(&mut self) -> Result<()> {
+        let devices = dm::verity_devices()?;
+        let before = std::mem::replace(&mut self.devices, devices);
+        self.retire(&before)?;
+        self.recorded = self.wanted(&before)?;
+        self.recorded.extend(self.wanted(&self.devices)?);
+        if self.sees_ios() {
+            // Whoever came since the probes were attached has done nothing unseen.
+            for device in &self.devices {
+                let came = self.before_attach.entry(device.number);
+                came.or_insert(Some(Reads::default()));
+            }
+        }
+        Ok(())
+    }
+
     /// What devices that are gone have counted goes to the others, so that another device with the
     /// same number starts from nothing.
     fn retire(&mut self, before: &[VerityDevice]) -> Result<()> {
@@ -197,6 +221,7 @@ impl Collector {
                 device.number == gone.number && device.disk_sequence == gone.disk_sequence
             });
             if !is_there {
+                self.before_attach.remove(&gone.number);
                 let device = aggregate::encode(gone.number);
                 self.earlier.retire(device);
                 if let Some(session) = &mut self.session {
@@ -216,13 +241,42 @@ impl Collector {
         self.kernel.era = session.era();
         self.session = Some(session);
         self.failed = None;
+        self.remember_before()
+    }
+
+    /// What the devices have read until now, less what was seen of it. In this order no I/O that has finished
+    /// is in both; of a device that is busy, what finishes between the two looks is in neither.
+    fn remember_before(&mut self) -> Result<()> {
+        // One that came while the probes were being attached was not seen from its beginning either.
+        self.look()?;
+        let Some(session) = self.session.as_ref().filter(|_| self.sees_ios()) else {
+            return Ok(());
+        };
+        for device in &self.devices {
+            let reads = disks::reads(device.number).ok();
+            let seen = session
+                .finished(aggregate::encode(device.number))
+                .context("read the counters")?;
+            let before = reads.map(|reads| Reads {
+                ios: reads.ios.saturating_sub(seen.ios),
+                bytes: reads.bytes.saturating_sub(seen.bytes),
+            });
+            self.before_attach.insert(device.number, before);
+        }
         Ok(())
+    }
+
+    /// Whether the probes see I/Os.
+    fn sees_ios(&self) -> bool {
+        let rung = self.session.as_ref().map(Session::rung);
+        rung.is_some_and(|rung| rung != Rung::Tracepoint)
     }
 
     fn detach(&mut self) -> Result<()> {
         if let Some(session) = self.session.take() {
             let reading = session.detach().context("read the counters")?;
             self.earlier.add(&reading);
+            self.before_attach.clear();
         }
         Ok(())
     }

@@ -113,7 +113,8 @@ pub const fn device_number(dev: u32) -> DeviceNumber {
 }
 
 /// The text up to the first 0; what is no UTF-8 is replaced.
-fn command(bytes: [u8; COMMAND_BYTES]) -> String {
+#[must_use]
+pub fn command(bytes: [u8; COMMAND_BYTES]) -> String {
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).into_owned()
 }

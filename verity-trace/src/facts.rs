@@ -168,6 +168,7 @@ mod tests {
             recent: None,
             in_flight: None,
             first_failure: None,
+            before_attach: None,
         }
     }
 

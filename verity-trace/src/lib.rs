@@ -14,6 +14,7 @@ pub mod dm;
 pub mod mounts;
 pub mod selection;
 pub mod kernel;
+pub mod disks;
 pub mod inventory;
 pub mod aggregate;
 pub mod live;

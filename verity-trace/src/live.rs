@@ -24,13 +24,14 @@ use verity_trace_ebpf::counters::{
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight;
-use verity_trace_ebpf::loss::Loss;
+use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
 use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
 use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
 use verity_trace_ebpf::slot::SLOTS;
+use verity_trace_ebpf::submitters::{self, Submitted, Submitter};
 
-use crate::aggregate::{DeviceReading, Reading, add_device_counters};
+use crate::aggregate::{DeviceReading, Reading, Submitters, add_device_counters};
 use crate::budget::Budget;
 use crate::cost::Calibration;
 use crate::dm::VerityDevice;
@@ -43,7 +44,7 @@ use crate::live::programs::{Programs, Stop};
 use crate::live::statistics::{Program, Statistics};
 use crate::plan::facts::{Facts, LIMITS, Part};
 use crate::plan::{self, Plan, Refusals};
-use crate::snapshot::{Era, Failure, InFlight, Probe, Rung, Sampling};
+use crate::snapshot::{Era, Failure, InFlight, Probe, Reads, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
@@ -61,10 +62,13 @@ type InFlightBytes = [u64; size_of::<in_flight::InFlight>() / 8];
 type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
 type CpuQueuesWords = [u64; size_of::<CpuQueues>() / 8];
+type SubmitterWords = [u64; size_of::<Submitter>() / 8];
+type SubmittedWords = [u64; size_of::<Submitted>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 type DelayBytes = [u64; size_of::<QueueDelays>() / 8];
 
 /// What the user may choose.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How many devices have counters of their own.
@@ -79,13 +83,24 @@ pub struct Options {
     pub hash_cache: bool,
     /// Whether softirqs and workqueues are watched in detail.
     pub queues: bool,
+    /// Whether I/Os are counted by who submitted them.
+    pub submitters: bool,
 }
 
 impl Options {
-    fn views(&self) -> Vec<View> {
+    /// The optional views that are asked for.
+    fn wishes(&self) -> impl Iterator<Item = View> {
         let hash_cache = self.hash_cache.then_some(View::HashCache);
         let queues = self.queues.then_some(View::Queues);
-        hash_cache.into_iter().chain(queues).collect()
+        let submitters = self.submitters.then_some(View::Submitters);
+        [hash_cache, queues, submitters].into_iter().flatten()
+    }
+
+    /// Those of them that can be had on a rung.
+    fn views(&self, rung: Rung) -> Vec<View> {
+        self.wishes()
+            .filter(|view| view.gap(rung).is_none())
+            .collect()
     }
 }
 
@@ -204,10 +219,10 @@ impl Session {
         devices: &[VerityDevice],
     ) -> Result<Self, Stop> {
         let types = kernel.types;
-        let mut views = options.views();
+        let views = options.views(rung);
         plan.gaps
-            .extend(views.iter().filter_map(|view| view.gap(rung)));
-        views.retain(|view| view.gap(rung).is_none());
+            .extend(options.wishes().filter_map(|view| view.gap(rung)));
+        let counts_submitters = views.contains(&View::Submitters);
         let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
         let address = |name| kernel.symbols.address(name).unwrap_or(0);
@@ -216,6 +231,8 @@ impl Session {
             shards: u64::from(shards),
             records: u64::from(options.records),
             samples: u64::from(options.budget.is_some()),
+            keeps_submitters: u64::from(options.records || counts_submitters),
+            counts_submitters: u64::from(counts_submitters),
             sees_cache_misses: u64::from(views.contains(&View::HashCache)),
             sees_queues: u64::from(views.contains(&View::Queues)),
             verity_bufio: types
@@ -353,18 +370,19 @@ impl Session {
             other.add(&self.device(slot)?);
         }
         let mut losses = self.losses()?;
+        let mut submitters = self.submitters()?;
         let mut in_flight = self.in_flight()?;
         for (device, slot) in slots {
-            if let (Some(reading), Some(these)) =
-                (devices.get_mut(&device), in_flight.remove(&slot))
-            {
-                reading.in_flight = these;
+            if let Some(reading) = devices.get_mut(&device) {
+                reading.in_flight = in_flight.remove(&slot).unwrap_or_default();
+                reading.submitters = submitters.remove(&slot);
             }
         }
         for slot in self.retiring.iter().chain([&OTHER_SLOT]) {
             if let Some(these) = in_flight.remove(slot) {
                 other.in_flight.merge(&these);
             }
+            other.add_submitters(submitters.remove(slot).as_ref());
         }
         // An I/O that found no room is one loss, though its end is seen without its beginning.
         let untraced = losses.get(&Loss::TableFull).copied().unwrap_or(0);
@@ -406,6 +424,14 @@ impl Session {
         })
     }
 
+    /// What was counted of the I/Os of a device that have finished.
+    pub fn finished(&self, device: u32) -> anyhow::Result<Reads> {
+        let Ok(slot) = self.slots()?.get(&device, 0) else {
+            return Ok(Reads::default());
+        };
+        Ok(self.device(slot)?.finished())
+    }
+
     /// A device is gone: its slot is given back once the last of its I/Os has finished, and
     /// [`Session::retired`] then returns what it counted.
     pub fn retire(&mut self, device: u32) -> anyhow::Result<()> {
@@ -433,8 +459,10 @@ impl Session {
             .into_iter()
             .partition(|slot| in_flight.contains_key(slot));
         self.retiring = busy;
+        let submitters = self.submitters()?;
         for slot in idle {
             counted.add(&self.device(slot)?);
+            counted.add_submitters(submitters.get(&slot));
             self.clear(slot)?;
         }
         Ok(counted)
@@ -456,9 +484,15 @@ impl Session {
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
         failures.set(slot, FailureBytes::default(), 0)?;
+        let mut losses: Array<_, DeviceLosses> =
+            Array::try_from(map_mut(&mut self.ebpf, "DEVICE_LOSSES")?)?;
+        losses.set(slot, DeviceLosses::default(), 0)?;
         if self.sees(View::HashCache) {
             self.forget_clients(slot)?;
             self.clear_per_cpu::<HashCacheWords>("HASH_CACHE", slot)?;
+        }
+        if self.sees(View::Submitters) {
+            self.forget_submitters(slot)?;
         }
         if self.sees(View::Queues) {
             self.clear_per_cpu::<QueueWaitWords>("QUEUE_WAITS", slot)?;
@@ -484,6 +518,7 @@ impl Session {
         let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
         let mut reading = DeviceReading {
             first_failure: self.first_failure(slot)?,
+            losses: self.device_losses(slot)?,
             hash_cache: self.hash_cache(slot)?,
             queue_wait: self.queue_wait(slot)?,
             ..DeviceReading::default()
@@ -521,6 +556,12 @@ impl Session {
             sector: first.sector,
             status: u8::try_from(first.status).unwrap_or(u8::MAX),
         }))
+    }
+
+    /// What was not seen of a device, as far as that can be told.
+    fn device_losses(&self, slot: u32) -> anyhow::Result<DeviceLosses> {
+        let losses: Array<_, DeviceLosses> = Array::try_from(self.map("DEVICE_LOSSES")?)?;
+        Ok(losses.get(&slot, 0)?)
     }
 
     /// I/Os in flight by device slot, counted by walking the table.
@@ -578,6 +619,46 @@ impl Session {
             }
         }
         Ok(all)
+    }
+
+    /// Who submitted I/Os, by device slot; nobody unless that is counted.
+    fn submitters(&self) -> anyhow::Result<BTreeMap<u32, Submitters>> {
+        let mut by_slot: BTreeMap<u32, Submitters> = BTreeMap::new();
+        if !self.sees(View::Submitters) {
+            return Ok(by_slot);
+        }
+        let counted: BpfHashMap<_, u64, SubmitterWords> =
+            BpfHashMap::try_from(self.map("SUBMITTERS")?)?;
+        for entry in &counted {
+            let (key, words) = entry?;
+            let (slot, task) = submitters::parts(key);
+            let these = by_slot.entry(slot).or_default();
+            these.tasks.insert(task, bytemuck::cast(words));
+        }
+        let unlisted: Array<_, SubmittedWords> = Array::try_from(self.map("UNLISTED")?)?;
+        for (slot, words) in (0..).zip(unlisted.iter()) {
+            let unlisted: Submitted = bytemuck::cast(words?);
+            if unlisted.ios > 0 {
+                by_slot.entry(slot).or_default().unlisted = unlisted;
+            }
+        }
+        Ok(by_slot)
+    }
+
+    /// Who submitted I/Os of a device that is gone.
+    fn forget_submitters(&mut self, slot: u32) -> anyhow::Result<()> {
+        let mut counted: BpfHashMap<_, u64, SubmitterWords> =
+            BpfHashMap::try_from(map_mut(&mut self.ebpf, "SUBMITTERS")?)?;
+        let keys: Result<Vec<_>, _> = counted.keys().collect();
+        for key in keys? {
+            if submitters::parts(key).0 == slot {
+                counted.remove(&key)?;
+            }
+        }
+        let mut unlisted: Array<_, SubmittedWords> =
+            Array::try_from(map_mut(&mut self.ebpf, "UNLISTED")?)?;
+        unlisted.set(slot, SubmittedWords::default(), 0)?;
+        Ok(())
     }
 
     /// Softirqs and workqueues by CPU; none unless they are watched.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use verity_trace::checkup::{self, Checkup};
-use verity_trace::cli::{self, Attach, Cli, Command};
+use verity_trace::cli::{self, Cli, Command};
 use verity_trace::error::Error;
 use verity_trace::inventory::Inventory;
 use verity_trace::selection::Selection;
@@ -47,8 +47,7 @@ fn doctor(it: cli::Doctor) -> Result<ExitCode, Error> {
         let facts = checkup::facts()?;
         return print(|out| export::facts(&facts, out));
     }
-    let rung = it.source.attach.map(Attach::rung);
-    let checkup = Checkup::read(rung, it.source.max_devices)?;
+    let checkup = Checkup::read(watch::options(it.source, false, None))?;
     if it.json {
         print(|out| export::doctor(&checkup, out))?;
     } else {

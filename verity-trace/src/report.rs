@@ -11,7 +11,7 @@ use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::{
     Cpu, Device, Era, HashCache, InFlight, Placement, PlacementTotals, QueueWait, Snapshot, Stage,
-    Totals, stage_name,
+    Submitters, Totals, stage_name,
 };
 
 /// Writes what is known about every device, placement by placement, and about every CPU.
@@ -131,6 +131,14 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
             failure.sector, failure.status
         )?;
     }
+    if let Some(before) = device.before_attach.filter(|before| before.ios > 0) {
+        writeln!(
+            out,
+            "  before attach {} I/Os, {}, in no other number",
+            before.ios,
+            format::mebibytes(before.bytes),
+        )?;
+    }
     match &device.totals {
         Some(totals) => totals_section(totals, snapshot, out),
         None => writeln!(out, "  its I/Os are not seen"),
@@ -174,6 +182,13 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
         known(totals.rechecked),
         known(totals.fec),
     )?;
+    if !totals.loss.is_empty() {
+        writeln!(
+            out,
+            "  loss {}",
+            counts(&totals.loss, |it| it.name().to_owned())
+        )?;
+    }
     if let Some(cache) = &totals.hash_cache {
         hash_cache(cache, out)?;
     }
@@ -182,6 +197,9 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
     }
     if totals.ios() == 0 {
         return Ok(());
+    }
+    if let Some(these) = &totals.submitters {
+        submitters(these, out)?;
     }
     writeln!(
         out,
@@ -252,6 +270,46 @@ fn hash_cache(cache: &HashCache, out: &mut impl Write) -> io::Result<()> {
     }
     let wait = format::duration(format::nanos(cache.wait));
     writeln!(out, "\n  waited for hash blocks {wait} in all")
+}
+
+fn submitters(submitters: &Submitters, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "  {:<9} {:>12} {:>10} {:>10}   command",
+        "submitter", "I/Os", "bytes", "cgroup"
+    )?;
+    for it in &submitters.top {
+        writeln!(
+            out,
+            "  {:<9} {:>12} {:>10} {:>10}   {}",
+            it.task,
+            it.ios,
+            format::mebibytes(it.bytes),
+            it.cgroup,
+            escape::terminal(&it.command),
+        )?;
+    }
+    let others = submitters.others;
+    if others.ios == 0 {
+        return Ok(());
+    }
+    write!(
+        out,
+        "  {:<9} {:>12} {:>10} {:>10}   {}",
+        "others",
+        others.ios,
+        format::mebibytes(others.bytes),
+        "",
+        format::counted(others.tasks, "submitter"),
+    )?;
+    if others.unlisted > 0 {
+        write!(
+            out,
+            ", and {} I/Os that found no room in the table",
+            others.unlisted
+        )?;
+    }
+    writeln!(out)
 }
 
 /// A line for each placement that has something to say, the title on the first.

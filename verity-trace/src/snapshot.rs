@@ -217,6 +217,9 @@ pub struct Totals {
     pub rejected: u64,
     /// Finished I/Os of which some event was not seen.
     pub incomplete: u64,
+    /// What was not seen of this device, as far as that can be told by device; kinds that did not
+    /// happen are absent.
+    pub loss: BTreeMap<Loss, u64>,
     /// Fallbacks by the placement of their attempt.
     pub attempts: BTreeMap<Placement, u64>,
     /// Fallbacks by the context of their attempt.
@@ -232,6 +235,46 @@ pub struct Totals {
     pub hash_cache: Option<HashCache>,
     /// How I/Os waited for kverityd; absent unless it was asked for.
     pub queue_wait: Option<QueueWait>,
+    /// Who submitted them; absent unless it was asked for, and in [`Device::recent`].
+    pub submitters: Option<Submitters>,
+}
+
+/// Who submitted the finished I/Os of a device: all of them, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Submitters {
+    /// The processes with most I/Os, most first.
+    pub top: Vec<Submitter>,
+    /// Everybody else.
+    pub others: OtherSubmitters,
+}
+
+/// A process, by what it submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitter {
+    /// Its thread group.
+    pub task: u32,
+    /// The name of the thread that submitted the first I/O. It comes from outside: escape it before
+    /// printing.
+    pub command: String,
+    /// The cgroup of the same in the unified hierarchy, as the inode number of its folder.
+    pub cgroup: u64,
+    /// I/Os finished.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Processes that are not shown one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtherSubmitters {
+    /// How many were told apart.
+    pub tasks: usize,
+    /// I/Os finished.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them whose process found no room in the table.
+    pub unlisted: u64,
 }
 
 /// What verifications found in the cache of hash blocks: look-ups of one block each.
@@ -352,6 +395,15 @@ impl InFlight {
     }
 }
 
+/// What a disk has read, as the block layer counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// I/Os.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// An I/O that finished with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -430,6 +482,9 @@ pub struct Device {
     pub in_flight: Option<InFlight>,
     /// The first I/O that finished with an error since tracing began.
     pub first_failure: Option<Failure>,
+    /// What it had read before its I/Os were seen, which is in no other count; absent where it is not
+    /// known, and where I/Os are not seen.
+    pub before_attach: Option<Reads>,
 }
 
 impl Device {

@@ -169,13 +169,15 @@ fn exit_code(signal: Option<i32>) -> ExitCode {
     code.map_or(ExitCode::SUCCESS, ExitCode::from)
 }
 
-fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options {
+/// What is traced, and how.
+pub fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options {
     Options {
         max_devices: source.max_devices,
         rung: source.attach.map(Attach::rung),
         records,
         hash_cache: source.hash_cache,
         queues: source.queues,
+        submitters: source.submitters,
         budget: max_overhead.map(Budget::percent),
     }
 }

@@ -118,6 +118,8 @@ struct Device {
     oldest_in_flight_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_failure: Option<Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before_attach: Option<Reads>,
     #[serde(flatten)]
     totals: Option<Totals>,
 }
@@ -126,6 +128,12 @@ struct Device {
 struct InStage {
     ios: u64,
     oldest_ns: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Reads {
+    ios: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -141,6 +149,7 @@ struct Totals {
     failed: u64,
     rejected: u64,
     incomplete: u64,
+    loss: Named<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rechecked: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +162,32 @@ struct Totals {
     hash_cache: Option<HashCache>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kverityd_queue: Option<KveritydQueue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitters: Option<Submitters>,
+}
+
+#[derive(Debug, Serialize)]
+struct Submitters {
+    top: Vec<TopSubmitter>,
+    others: OtherSubmitters,
+}
+
+/// `cgroup` is a string, as in a [`Record`].
+#[derive(Debug, Serialize)]
+struct TopSubmitter {
+    submitter: u32,
+    command: String,
+    cgroup: String,
+    ios: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OtherSubmitters {
+    submitters: usize,
+    ios: u64,
+    bytes: u64,
+    unlisted: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -411,7 +446,17 @@ impl From<&snapshot::Device> for Device {
                 sector: failure.sector,
                 status: failure.status,
             }),
+            before_attach: device.before_attach.map(Reads::from),
             totals: device.totals.as_ref().map(Totals::from),
+        }
+    }
+}
+
+impl From<snapshot::Reads> for Reads {
+    fn from(reads: snapshot::Reads) -> Self {
+        Self {
+            ios: reads.ios,
+            bytes: reads.bytes,
         }
     }
 }
@@ -438,6 +483,7 @@ impl From<&snapshot::Totals> for Totals {
             failed: totals.failed(),
             rejected: totals.rejected,
             incomplete: totals.incomplete,
+            loss: named(&totals.loss, Loss::name),
             rechecked: totals.rechecked,
             fec: totals.fec,
             placements: totals
@@ -472,6 +518,31 @@ impl From<&snapshot::Totals> for Totals {
                 wake_up_ns: wait.wake_up_ns,
                 unsplit: wait.unsplit,
             }),
+            submitters: totals.submitters.as_ref().map(Submitters::from),
+        }
+    }
+}
+
+impl From<&snapshot::Submitters> for Submitters {
+    fn from(submitters: &snapshot::Submitters) -> Self {
+        Self {
+            top: submitters
+                .top
+                .iter()
+                .map(|it| TopSubmitter {
+                    submitter: it.task,
+                    command: it.command.clone(),
+                    cgroup: it.cgroup.to_string(),
+                    ios: it.ios,
+                    bytes: it.bytes,
+                })
+                .collect(),
+            others: OtherSubmitters {
+                submitters: submitters.others.tasks,
+                ios: submitters.others.ios,
+                bytes: submitters.others.bytes,
+                unlisted: submitters.others.unlisted,
+            },
         }
     }
 }

@@ -7,10 +7,11 @@ use verity_trace_ebpf::counters::counters_index;
 use verity_trace_ebpf::hash_cache::{MAX_CLIENTS, MAX_READS};
 use verity_trace_ebpf::queue_counters::MAX_WORKERS;
 use verity_trace_ebpf::settings::MAX_SHARDS;
+use verity_trace_ebpf::submitters::MAX_SUBMITTERS;
 use verity_trace_ebpf::table::MAX_IN_FLIGHT;
 
 use super::optional::View;
-use super::{OBJECT, built};
+use super::{OBJECT, Options, built};
 use crate::error::Result;
 use crate::kernel;
 use crate::plan::memory::{MapKind, MapSize};
@@ -32,7 +33,7 @@ pub fn entries(
     shards: u32,
     rung: Rung,
     views: &[View],
-) -> [(&'static str, u32); 11] {
+) -> [(&'static str, u32); 14] {
     let devices = devices(max_devices, rung);
     let slots = devices + 1;
     let queued = match rung {
@@ -46,6 +47,7 @@ pub fn entries(
         ("FREE_SLOTS", devices),
         ("COUNTERS", counters_index(slots, 0, shards)),
         ("FIRST_FAILURES", slots),
+        ("DEVICE_LOSSES", slots),
         ("HISTOGRAMS", counters_index(slots, 0, shards)),
         ("QUEUED", queued),
         ("HASH_CACHE", asked(View::HashCache, slots)),
@@ -53,16 +55,18 @@ pub fn entries(
         ("READS", asked(View::HashCache, MAX_READS)),
         ("QUEUE_WAITS", asked(View::Queues, slots)),
         ("WORKERS", asked(View::Queues, MAX_WORKERS)),
+        ("SUBMITTERS", asked(View::Submitters, MAX_SUBMITTERS)),
+        ("UNLISTED", asked(View::Submitters, slots)),
     ]
 }
 
-/// Every map as it is created on this machine where no optional view is asked for.
-pub fn planned(max_devices: u32, rung: Rung) -> Result<Vec<MapSize>> {
+/// Every map as it is created on this machine.
+pub fn planned(options: Options, rung: Rung) -> Result<Vec<MapSize>> {
     built()?;
     let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
     let shards = cpus.next_power_of_two().min(MAX_SHARDS);
     let object = Object::parse(OBJECT).context("parse the kernel programs")?;
-    let entries = entries(max_devices, shards, rung, &[]);
+    let entries = entries(options.max_devices, shards, rung, &options.views(rung));
     let mut maps = Vec::new();
     for (name, map) in &object.maps {
         let mut size =

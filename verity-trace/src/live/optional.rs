@@ -56,6 +56,8 @@ pub enum View {
     HashCache,
     /// Softirqs and workqueues in detail.
     Queues,
+    /// Who submits I/Os, which other programs count.
+    Submitters,
 }
 
 impl View {
@@ -64,6 +66,7 @@ impl View {
         match self {
             Self::HashCache => "--hash-cache",
             Self::Queues => "--queues",
+            Self::Submitters => "--submitters",
         }
     }
 
@@ -74,6 +77,7 @@ impl View {
                 "hits and misses of hash blocks, and the time that verifications wait for them"
             }
             Self::Queues => "softirqs and workqueues in detail",
+            Self::Submitters => "the processes that submit I/Os",
         }
     }
 
@@ -81,7 +85,7 @@ impl View {
     pub fn gap(self, rung: Rung) -> Option<Gap> {
         let (is_seen, needed) = match self {
             Self::HashCache => (rung == Rung::Fentry, "fentry"),
-            Self::Queues => (rung != Rung::Tracepoint, "fentry or kprobe"),
+            Self::Queues | Self::Submitters => (rung != Rung::Tracepoint, "fentry or kprobe"),
         };
         (!is_seen).then(|| Gap {
             missing: self.flag(),
@@ -127,6 +131,8 @@ impl View {
             ]
             .map(|(name, tracepoint)| hook(name, TpBtf, Home::Kernel, tracepoint))
             .into(),
+            // The programs that are there anyway count them.
+            Self::Submitters => Vec::new(),
         }
     }
 }

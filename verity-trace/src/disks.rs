@@ -1,0 +1,43 @@
+//! What the block layer counts for a disk.
+
+use std::io;
+
+use crate::snapshot::{DeviceNumber, Reads};
+
+/// What a disk has read since it was created. Of device-mapper's disks the kernel counts an I/O when it has
+/// finished, as of others, and each bio that was mapped, without those that the target refused
+/// (`__map_bio` and `dm_io_acct`, drivers/md/dm.c; before Linux 6.3 when it begins,
+/// `bdev_start_io_acct`, block/blk-core.c).
+pub fn reads(number: DeviceNumber) -> io::Result<Reads> {
+    let text = std::fs::read_to_string(format!("/sys/dev/block/{number}/stat"))?;
+    parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Reads, merged reads, sectors of 512 bytes, and more that is not about reads or not a count
+/// (Documentation/block/stat.rst).
+fn parse(text: &str) -> Option<Reads> {
+    let mut words = text.split_ascii_whitespace();
+    let ios = words.next()?.parse().ok()?;
+    let sectors: u64 = words.nth(1)?.parse().ok()?;
+    Some(Reads {
+        ios,
+        bytes: sectors * 512,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_their_sectors_are_taken() {
+        let line = "     300        7     2400       41        1        2        3        4        5 6 7\n";
+        let reads = Reads {
+            ios: 300,
+            bytes: 1_228_800,
+        };
+        assert_eq!(parse(line), Some(reads));
+        assert_eq!(parse(""), None);
+        assert_eq!(parse("300 7 many"), None);
+    }
+}
