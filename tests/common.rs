@@ -14,6 +14,7 @@ use verity_trace::snapshot::{
     Reason, Rung, Sampling, Snapshot, Softirq, Stage, Submitter, Submitters, Totals, Tracing,
     stage_name,
 };
+use verity_trace::target::{Status, Table};
 
 /// A scenario file.
 #[derive(Clone, Debug, Deserialize)]
@@ -117,6 +118,8 @@ pub struct Case {
     option: bool,
     #[serde(default = "sha256")]
     algorithm: String,
+    /// As device-mapper prints it.
+    status: Option<String>,
     /// By stage, how many and the age of the oldest in milliseconds.
     #[serde(default)]
     in_flight: BTreeMap<String, (u64, u64)>,
@@ -138,6 +141,21 @@ pub struct Case {
     /// The I/Os.
     #[serde(default)]
     pub ios: Vec<Group>,
+}
+
+impl Case {
+    fn table(&self) -> Table {
+        let (algorithm, root) = (&self.algorithm, "4fa5d3b7c8e1a296".repeat(4));
+        let option = if self.option {
+            " 1 try_verify_in_tasklet"
+        } else {
+            ""
+        };
+        Table::parse(&format!(
+            "1 254:0 254:16 4096 4096 16384 1 {algorithm} {root} -{option}"
+        ))
+        .expect("a verity table")
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -321,6 +339,9 @@ impl Scenario {
                 State::WaitingForDevice => Tracing::WaitingForDevice,
                 State::Failed { failure } => Tracing::Failed(failure.clone()),
             },
+            kernel_names: [("254:0", "vda"), ("254:16", "vdb")]
+                .map(|(number, name)| (number.to_owned(), name.to_owned()))
+                .into(),
             devices: self
                 .devices
                 .iter()
@@ -382,9 +403,8 @@ impl Scenario {
                 minor: case.minor + copy,
             },
             disk_sequence: None,
-            option: case.option,
-            algorithm: case.algorithm.clone(),
-            data_block_bytes: 4096,
+            table: case.table(),
+            status: case.status.as_deref().and_then(Status::parse),
             totals: sees_ios.then_some(all),
             recent: self
                 .interval_ms

@@ -8,11 +8,12 @@ use std::time::Duration;
 use ratatui::text::Span;
 use serde_json::Value;
 use verity_trace::decode::Io;
-use verity_trace::dm::{Status, Table, VerityDevice};
+use verity_trace::dm::VerityDevice;
 use verity_trace::export::{self, Records};
 use verity_trace::histogram::Nanos;
 use verity_trace::inventory::Inventory;
 use verity_trace::snapshot::{DeviceNumber, Era, Kernel, Snapshot};
+use verity_trace::target::{Status, Table};
 use verity_trace::{devices, escape, report};
 
 use common::Scenario;

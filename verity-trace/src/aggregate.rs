@@ -320,6 +320,8 @@ pub struct Moment {
     pub gaps: Vec<Gap>,
     /// The verity devices that exist.
     pub devices: Vec<VerityDevice>,
+    /// The kernel's names of these and of those that they lie on.
+    pub kernel_names: BTreeMap<String, String>,
     /// What each had read before its I/Os were seen, as far as that is known.
     pub before_attach: BTreeMap<DeviceNumber, Reads>,
 }
@@ -352,9 +354,8 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 uuid: device.uuid,
                 number: device.number,
                 disk_sequence: device.disk_sequence,
-                option: device.table.options.try_verify_in_tasklet,
-                algorithm: device.table.algorithm,
-                data_block_bytes: device.table.data_block_bytes,
+                table: device.table,
+                status: device.status,
                 recent: before.map(|before| since(&totals, &before)),
                 totals: sees_ios.then_some(totals),
                 in_flight: sees_ios.then(|| {
@@ -377,6 +378,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         probes: moment.probes,
         gaps: moment.gaps,
         devices,
+        kernel_names: moment.kernel_names,
         queued: [KernelPlacement::Kverityd, KernelPlacement::Bh]
             .into_iter()
             .zip(&reading.queued)
@@ -620,9 +622,9 @@ fn add_words(to: &mut [u8], from: &[u8]) {
 mod tests {
     use super::*;
     use crate::decode;
-    use crate::dm::Table;
     use crate::histogram::Nanos;
     use crate::snapshot::Reason;
+    use crate::target::Table;
     use verity_trace_ebpf::reason::outcome;
 
     const NUMBER: DeviceNumber = DeviceNumber {
@@ -655,6 +657,7 @@ mod tests {
                 .expect("a verity table"),
                 status: None,
             }],
+            kernel_names: BTreeMap::new(),
             before_attach: BTreeMap::new(),
         }
     }

@@ -11,6 +11,7 @@ use crate::decode::{self, Io};
 use crate::disks;
 use crate::dm::{self, VerityDevice};
 use crate::error::{Error, Result};
+use crate::inventory;
 use crate::kernel;
 use crate::live::{self, Options, Session};
 use crate::plan::{NEEDS_BTF, NO_BTF};
@@ -150,6 +151,7 @@ impl Collector {
                 .map(|session| session.plan.gaps.clone())
                 .unwrap_or_default(),
             devices: self.devices.clone(),
+            kernel_names: inventory::kernel_names(&self.devices),
             before_attach: self
                 .before_attach
                 .iter()

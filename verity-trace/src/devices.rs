@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
-use crate::dm::{Fec, Table, VerityDevice};
+use crate::dm::VerityDevice;
 use crate::facts::{self, OptionEffect};
 use crate::inventory::Inventory;
 use crate::snapshot::Era;
+use crate::target::{Fec, Table};
 use crate::{escape, format};
 
 /// Cells of a label, and of what stands beside it: a hash of 256 bits fits on a line.
@@ -36,7 +37,7 @@ fn device_fields(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut field = |label: &str, text: &str| field("  ", label, text, out);
-    let named = |number: &str| named(number, inventory);
+    let named = |number: &str| format::device(number, &inventory.kernel_names);
     let table = &device.table;
     let options = &table.options;
     field("number", &named(&device.number.to_string()))?;
@@ -102,14 +103,6 @@ fn fec(fec: &Fec, place: Option<&str>, corrected: Option<u64>) -> String {
         or_absent(fec.start_block),
         or_absent(corrected),
     )
-}
-
-/// A device's number, and its kernel name where that is known.
-fn named(number: &str, inventory: &Inventory) -> String {
-    match inventory.kernel_names.get(number) {
-        Some(name) => format!("{number} ({name})"),
-        None => number.to_owned(),
-    }
 }
 
 /// A label and the text beside it, on as many lines as that takes.

@@ -4,8 +4,6 @@
 //! that wraps it generates bindings with libclang whenever it is built, which is more than this
 //! project asks of a machine; these three read-only calls are all that is needed of it.
 
-mod table;
-
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -13,10 +11,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use rustix::thread::CapabilitySet;
 
-pub use table::{Fec, Mode, Options, Status, Table, Verdict};
-
 use crate::error::{Error, Result};
 use crate::snapshot::DeviceNumber;
+use crate::target::{Status, Table};
 
 const CONTROL: &str = "/dev/mapper/control";
 const DRIVER: &str = "/sys/class/misc/device-mapper";

@@ -90,7 +90,11 @@ impl OptionEffect {
     /// The effect that a device's option has on a kernel of this era.
     #[must_use]
     pub fn of(device: &Device, era: Option<Era>) -> Self {
-        Self::known(device.option, device.effective(), era)
+        Self::known(
+            device.table.options.try_verify_in_tasklet,
+            device.effective(),
+            era,
+        )
     }
 
     /// The effect as far as it is known; `effective` is absent while nothing was verified, or seen.
@@ -144,6 +148,7 @@ impl OptionEffect {
 mod tests {
     use super::*;
     use crate::snapshot::{DeviceNumber, PlacementTotals, Totals};
+    use crate::target::Table;
 
     fn device(option: bool, placements: &[Placement]) -> Device {
         let one = PlacementTotals {
@@ -158,9 +163,16 @@ mod tests {
                 minor: 0,
             },
             disk_sequence: None,
-            option,
-            algorithm: "sha256".to_owned(),
-            data_block_bytes: 4096,
+            table: Table::parse(&format!(
+                "1 8:1 8:2 4096 4096 16384 1 sha256 6d6f -{}",
+                if option {
+                    " 1 try_verify_in_tasklet"
+                } else {
+                    ""
+                }
+            ))
+            .expect("a verity table"),
+            status: None,
             totals: Some(Totals {
                 placements: placements.iter().map(|&it| (it, one.clone())).collect(),
                 ..Totals::default()

@@ -1,5 +1,6 @@
 //! Numbers for people, three digits each, narrow enough for a table. What is absent is `-`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use unicode_width::UnicodeWidthChar as _;
@@ -9,6 +10,15 @@ use crate::histogram::Nanos;
 
 /// What stands where there is no value.
 pub const ABSENT: &str = "-";
+
+/// A device's number, and its kernel name where that is known.
+#[must_use]
+pub fn device(number: &str, kernel_names: &BTreeMap<String, String>) -> String {
+    match kernel_names.get(number) {
+        Some(name) => format!("{number} ({name})"),
+        None => number.to_owned(),
+    }
+}
 
 /// A duration of at most 7 characters below 1000 s: `850 ns`, `12.3 us`, `4.56 ms`, `1.20 s`.
 #[must_use]

@@ -30,11 +30,6 @@ impl Inventory {
         let devices = dm::verity_devices()?;
         let selected = selection.all_of(&devices, &selection.mounts()?)?;
         let devices: Vec<VerityDevice> = selected.into_iter().cloned().collect();
-        let kernel_names = devices
-            .iter()
-            .flat_map(numbers)
-            .filter_map(|number| Some((number.clone(), dm::kernel_name(&number)?)))
-            .collect();
         Ok(Self {
             taken_at: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
@@ -43,8 +38,8 @@ impl Inventory {
                 era: kernel::era()?,
                 ..kernel::machine()
             },
+            kernel_names: kernel_names(&devices),
             devices,
-            kernel_names,
         })
     }
 
@@ -56,6 +51,16 @@ impl Inventory {
             _ => None,
         }
     }
+}
+
+/// The kernel's names of devices and of those that they lie on, as [`Inventory::kernel_names`].
+#[must_use]
+pub fn kernel_names(devices: &[VerityDevice]) -> BTreeMap<String, String> {
+    devices
+        .iter()
+        .flat_map(numbers)
+        .filter_map(|number| Some((number.clone(), dm::kernel_name(&number)?)))
+        .collect()
 }
 
 /// The numbers of a device and of those that it lies on.

@@ -7,6 +7,7 @@ pub mod error;
 pub mod histogram;
 pub mod cost;
 pub mod budget;
+pub mod target;
 pub mod snapshot;
 pub mod plan;
 pub mod decode;

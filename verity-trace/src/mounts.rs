@@ -152,7 +152,7 @@ fn below(number: DeviceNumber) -> Vec<DeviceNumber> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dm::Table;
+    use crate::target::Table;
     use proptest::prelude::*;
 
     const MOUNTINFO: &str = "\

@@ -115,12 +115,13 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
         escape::terminal(&device.name),
         device.number,
         effect.name(),
-        escape::terminal(&device.algorithm),
-        device.data_block_bytes,
+        escape::terminal(&device.table.algorithm),
+        device.table.data_block_bytes,
     )?;
     if let Some(sentence) = effect.sentence() {
         writeln!(out, "  {sentence}")?;
     }
+    target(device, snapshot, out)?;
     if let Some(these) = &device.in_flight {
         in_flight(these, out)?;
     }
@@ -143,6 +144,25 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
         Some(totals) => totals_section(totals, snapshot, out),
         None => writeln!(out, "  its I/Os are not seen"),
     }
+}
+
+/// Where the device lies, and what its target says of it.
+fn target(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let table = &device.table;
+    let named = |number: &str| format::device(number, &snapshot.kernel_names);
+    let verdict = device.status.as_ref().map(|status| status.verdict.name());
+    let corrected = device.status.as_ref().and_then(|it| it.fec_corrected);
+    let text = format!(
+        "status {}   data {}   hashes {}{}",
+        verdict.unwrap_or(format::ABSENT),
+        named(&table.data_device),
+        named(&table.hash_device),
+        corrected.map_or_else(String::new, |blocks| format!("   FEC corrected {blocks}")),
+    );
+    for line in format::wrap(&escape::terminal(&text), 78) {
+        writeln!(out, "  {}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {

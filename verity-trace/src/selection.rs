@@ -178,7 +178,7 @@ fn listed(devices: &[VerityDevice]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dm::Table;
+    use crate::target::Table;
     use proptest::prelude::*;
 
     fn device(name: &str, minor: u32) -> VerityDevice {

@@ -17,6 +17,7 @@ pub use probe::{Gap, Probe, ProbeKind};
 
 use crate::cost::Cost;
 use crate::histogram::Histogram;
+use crate::target::{Status, Table};
 
 /// Where I/Os were verified; the kernel side's `bh` is told apart by era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -468,12 +469,10 @@ pub struct Device {
     /// The kernel's sequence number of the disk, which no other device ever has; absent before
     /// Linux 5.15.
     pub disk_sequence: Option<u64>,
-    /// Whether the table carries `try_verify_in_tasklet`.
-    pub option: bool,
-    /// Hash algorithm.
-    pub algorithm: String,
-    /// Bytes of a data block.
-    pub data_block_bytes: u32,
+    /// What its table says.
+    pub table: Table,
+    /// What its target found since the table was loaded; absent when it does not say.
+    pub status: Option<Status>,
     /// Since tracing began; absent where I/Os are not seen.
     pub totals: Option<Totals>,
     /// During the last interval; absent in the first snapshot, and where I/Os are not seen.
@@ -618,6 +617,9 @@ pub struct Snapshot {
     pub gaps: Vec<Gap>,
     /// The verity devices, by number.
     pub devices: Vec<Device>,
+    /// The kernel's names of the devices and of those they lie on, such as `vda` for `254:0`; one
+    /// that could not be found out is absent.
+    pub kernel_names: BTreeMap<String, String>,
     /// By placement, how long each verification that began had been queued, on all devices together:
     /// what the rung [`Rung::Tracepoint`] sees. Absent where none began.
     pub queued: BTreeMap<Placement, Histogram>,

@@ -1,11 +1,14 @@
 //! The types of the JSON document about devices alone, made from an inventory.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::document::Kernel;
-use crate::dm::{self, VerityDevice};
+use crate::dm::VerityDevice;
 use crate::inventory::Inventory;
+use crate::target::{self, Status, Table};
 
 /// What is known of the verity devices at one moment.
 #[derive(Debug, Serialize)]
@@ -27,6 +30,13 @@ struct Entry<'a> {
     option: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<bool>,
+    #[serde(flatten)]
+    target: Target<'a>,
+}
+
+/// What a verity target says of itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Target<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,10 +57,19 @@ struct Entry<'a> {
 
 /// A block device.
 #[derive(Debug, Serialize)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kernel_name: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(number: String, kernel_names: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            kernel_name: kernel_names.get(&number).map(String::as_str),
+            number,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -94,18 +113,26 @@ impl<'a> From<&'a Inventory> for Listing<'a> {
 
 impl<'a> Entry<'a> {
     fn new(device: &'a VerityDevice, inventory: &'a Inventory) -> Self {
-        let place = |number: String| Place {
-            kernel_name: inventory.kernel_names.get(&number).map(String::as_str),
-            number,
-        };
-        let table = &device.table;
-        let status = device.status.as_ref();
+        let names = &inventory.kernel_names;
         Self {
             name: &device.name,
             uuid: &device.uuid,
-            place: place(device.number.to_string()),
-            option: table.options.try_verify_in_tasklet,
+            place: Place::new(device.number.to_string(), names),
+            option: device.table.options.try_verify_in_tasklet,
             effective: inventory.effective(),
+            target: Target::new(&device.table, device.status.as_ref(), names),
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(
+        table: &'a Table,
+        status: Option<&'a Status>,
+        kernel_names: &'a BTreeMap<String, String>,
+    ) -> Self {
+        let place = |number| Place::new(number, kernel_names);
+        Self {
             status: status.map(|status| status.verdict.name()),
             fec_corrected: status.and_then(|status| status.fec_corrected),
             hash_type: table.hash_type,
@@ -124,7 +151,7 @@ impl<'a> Entry<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn new(options: &'a dm::Options, place: impl Fn(String) -> Place<'a>) -> Self {
+    fn new(options: &'a target::Options, place: impl Fn(String) -> Place<'a>) -> Self {
         Self {
             try_verify_in_tasklet: options.try_verify_in_tasklet,
             check_at_most_once: options.check_at_most_once,

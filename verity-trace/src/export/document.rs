@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::cost::SelfCost;
+use super::devices::{Place, Target};
 use super::{Records, SCHEMA_VERSION};
 use crate::decode::Io;
 use crate::format::nanos;
@@ -15,7 +16,7 @@ use crate::snapshot::{
 
 /// Everything that is known at one moment.
 #[derive(Debug, Serialize)]
-pub struct Document {
+pub struct Document<'a> {
     schema_version: u32,
     version: &'static str,
     taken_at_unix_ms: u64,
@@ -33,7 +34,7 @@ pub struct Document {
     hash_cache_unseen: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queues_unseen: Option<u64>,
-    devices: Vec<Device>,
+    devices: Vec<Device<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queued: Option<Named<Histogram>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,16 +101,17 @@ struct Account {
 }
 
 #[derive(Debug, Serialize)]
-struct Device {
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    uuid: String,
-    number: String,
+struct Device<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    uuid: &'a str,
+    #[serde(flatten)]
+    place: Place<'a>,
     option: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<bool>,
-    algorithm: String,
-    data_block_bytes: u32,
+    #[serde(flatten)]
+    target: Target<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,10 +321,10 @@ struct Record {
     clock: bool,
 }
 
-impl Document {
+impl<'a> Document<'a> {
     /// The document of a snapshot, with the I/Os one by one when they were asked for.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, records: Option<Records<'_>>) -> Self {
+    pub fn new(snapshot: &'a Snapshot, records: Option<Records<'_>>) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION"),
@@ -343,7 +345,11 @@ impl Document {
                 .collect(),
             hash_cache_unseen: snapshot.hash_cache_unseen,
             queues_unseen: snapshot.queues_unseen,
-            devices: snapshot.devices.iter().map(Device::from).collect(),
+            devices: snapshot
+                .devices
+                .iter()
+                .map(|device| Device::new(device, &snapshot.kernel_names))
+                .collect(),
             queued: (!snapshot.queued.is_empty()).then(|| {
                 snapshot
                     .queued
@@ -425,16 +431,15 @@ impl From<snapshot::Account> for Account {
     }
 }
 
-impl From<&snapshot::Device> for Device {
-    fn from(device: &snapshot::Device) -> Self {
+impl<'a> Device<'a> {
+    fn new(device: &'a snapshot::Device, kernel_names: &'a BTreeMap<String, String>) -> Self {
         Self {
-            name: device.name.clone(),
-            uuid: device.uuid.clone(),
-            number: device.number.to_string(),
-            option: device.option,
+            name: &device.name,
+            uuid: &device.uuid,
+            place: Place::new(device.number.to_string(), kernel_names),
+            option: device.table.options.try_verify_in_tasklet,
             effective: device.effective(),
-            algorithm: device.algorithm.clone(),
-            data_block_bytes: device.data_block_bytes,
+            target: Target::new(&device.table, device.status.as_ref(), kernel_names),
             in_flight: device.in_flight.as_ref().map(snapshot::InFlight::ios),
             in_flight_stages: device.in_flight.as_ref().map(in_stages),
             oldest_in_flight_ns: device
