@@ -30,7 +30,7 @@ const BY_VALUE: &str = "takes a struct bvec_iter by value";
 const NO_DESCRIPTION: &str = "CONFIG_DEBUG_INFO_BTF_MODULES";
 
 /// As the kernels' sources have it (KERNEL.md, and the comments in the files).
-const EXPECTED: [Expected; 19] = [
+const EXPECTED: [Expected; 22] = [
     // Nothing is attempted in softirq, so nothing gives up.
     Expected {
         facts: "6.1",
@@ -48,6 +48,27 @@ const EXPECTED: [Expected; 19] = [
     },
     Expected {
         facts: "7.3",
+        era: Some(Era::Inline),
+        rung: Some(Rung::Fentry),
+        without: &[QUEUE],
+        gaps: &[],
+    },
+    Expected {
+        facts: "6.18",
+        era: Some(Era::Inline),
+        rung: Some(Rung::Fentry),
+        without: &[QUEUE],
+        gaps: &[],
+    },
+    Expected {
+        facts: "6.12-rt",
+        era: Some(Era::Bh),
+        rung: Some(Rung::Fentry),
+        without: &[QUEUE],
+        gaps: &[("bpf_preempt_disable", "without PREEMPT_RT")],
+    },
+    Expected {
+        facts: "7.3-rt",
         era: Some(Era::Inline),
         rung: Some(Rung::Fentry),
         without: &[QUEUE],
@@ -246,7 +267,7 @@ fn every_file_of_facts_has_its_expected_plan() {
 
 #[test]
 fn a_rung_that_is_asked_for_is_the_only_one_tried() {
-    for kernel in ["6.1", "6.12", "7.3"] {
+    for kernel in ["6.1", "6.12", "7.3", "6.18", "6.12-rt", "7.3-rt"] {
         for rung in Rung::ALL {
             let plan = plan(&facts(kernel), Some(rung), &Refusals::default());
             assert_eq!(plan.rung, Some(rung), "{kernel}");
@@ -370,8 +391,10 @@ fn settings_follow_from_the_facts() {
     for (kernel, in_bh, work, bh_work, option) in [
         ("6.1", 52, 56, 56, 117),
         ("6.12", 52, 56, 88, 141),
+        ("6.18", 52, 56, 88, 125),
         ("7.3", 52, 64, 64, 125),
     ] {
+        let is_inline = matches!(kernel, "6.18" | "7.3");
         let settings = settings(&facts(kernel), &plan_of(kernel));
         assert_eq!(settings.io_verity, 0, "{kernel}");
         assert_eq!(settings.io_in_bh, in_bh, "{kernel}");
@@ -380,14 +403,25 @@ fn settings_follow_from_the_facts() {
         assert_eq!(settings.verity_option, option, "{kernel}");
         assert_eq!(settings.verity_option_mask.count_ones(), 1, "{kernel}");
         assert_eq!(settings.is_inert, u64::from(kernel == "6.1"));
-        assert_eq!(settings.can_be_inline, u64::from(kernel == "7.3"));
-        assert_eq!(settings.gives_way, u64::from(kernel == "7.3"));
+        assert_eq!(settings.can_be_inline, u64::from(is_inline));
+        assert_eq!(settings.gives_way, u64::from(is_inline));
         assert_eq!(settings.sees_mismatch, u64::from(kernel != "6.1"));
         assert_eq!(settings.has_irq_regs, 1);
     }
     assert!(reads_limits(&facts("7.3")));
     assert!(!reads_limits(&facts("lockdown_confidentiality")));
     assert!(!reads_limits(&facts("without_kallsyms_all")));
+}
+
+/// Each task counts what it serves of softirqs where those can be preempted (`softirq_disable_cnt`,
+/// include/linux/sched.h), and nowhere else.
+#[test]
+fn with_preempt_rt_a_task_tells_whether_it_serves_softirqs() {
+    for (name, (_, facts)) in files() {
+        let settings = settings(&facts, &plan_of(&name));
+        let is_known = settings.task_softirq_count != 0;
+        assert_eq!(is_known, facts.is_real_time(), "{name}");
+    }
 }
 
 #[test]

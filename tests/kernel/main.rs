@@ -28,24 +28,24 @@ mod storm;
 mod submitters;
 mod tracer;
 
-/// The lab kernel that the suite runs on.
+/// The lab kernel that the suite runs on, by its era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LabKernel {
     /// 6.1: the option is accepted and ignored.
     Inert,
     /// 6.12: BH workqueue, every size.
     Bh,
-    /// 7.3: inline or BH workqueue, up to `use_bh_bytes`.
+    /// 6.18 and 7.3: inline or BH workqueue, up to `use_bh_bytes`.
     Inline,
 }
 
 impl LabKernel {
     fn running() -> Self {
-        match std::env::var("LAB_KERNEL").as_deref() {
-            Ok("6.1") => Self::Inert,
-            Ok("6.12") => Self::Bh,
-            Ok("7.3") => Self::Inline,
-            other => panic!("LAB_KERNEL is {other:?}; this suite runs in the lab alone"),
+        match name().as_str() {
+            "6.1" => Self::Inert,
+            "6.12" | "6.12-rt" => Self::Bh,
+            "6.18" | "7.3" | "7.3-rt" => Self::Inline,
+            other => panic!("no lab kernel is called {other}"),
         }
     }
 
@@ -56,4 +56,20 @@ impl LabKernel {
             Self::Inline => "inline",
         }
     }
+}
+
+/// The lab's name for the kernel.
+fn name() -> String {
+    std::env::var("LAB_KERNEL").expect("this suite runs in the lab alone")
+}
+
+/// Whether it handles interrupts and softirqs in threads, so that nearly everything can be preempted
+/// (`PREEMPT_RT`).
+fn is_real_time() -> bool {
+    name().ends_with("-rt")
+}
+
+/// Whether it preempts tasks anywhere: since 6.18 Debian builds with `PREEMPT_LAZY`.
+fn preempts_anywhere() -> bool {
+    LabKernel::running() == LabKernel::Inline || is_real_time()
 }

@@ -10,6 +10,7 @@ use crate::LabKernel;
 use crate::behaviour::assert_refuses;
 use crate::bpf::{Bpftrace, CALLS, map_bytes, program_names};
 use crate::device::Backing;
+use crate::is_real_time;
 use crate::load::RandomReads;
 use crate::placement::NAME;
 use crate::shell::run;
@@ -159,8 +160,8 @@ fn the_last_rung_counts_every_verification_that_is_queued() {
             // Every size goes to the BH workqueue first; what is beyond are fallbacks.
             (LabKernel::Bh, true) => assert_eq!([kverityd, bh], [all - ios, ios], "{said}"),
             // The completion verifies by itself where it can, which nothing here shows: in a task always,
-            // unless the CPU has to reschedule.
-            (LabKernel::Inline, true) if in_task => {
+            // unless the CPU has to reschedule. An interrupt's thread is a task, too.
+            (LabKernel::Inline, true) if in_task || is_real_time() => {
                 assert_eq!(bh, 0, "{said}");
                 assert!(kverityd < all / 2, "{said}");
             }

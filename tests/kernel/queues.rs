@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
 use crate::device::Backing;
+use crate::is_real_time;
 use crate::load::RandomReads;
 use crate::tracer::{Document, Tracer};
 
@@ -74,6 +75,8 @@ fn works_of_the_bh_workqueue_and_the_longest_verification_are_seen() {
     let limits = over_cpus(&document, |it| number(&it["bh_limits_inferred"]));
     match LabKernel::running() {
         Inert => assert_eq!((works, limits), (0, 0), "there is no BH workqueue"),
+        // The thread of an interrupt needs no workqueue.
+        Inline if is_real_time() => assert_eq!(document.ios(NAME, "bh"), 0),
         Bh | Inline => {
             let bh = document.ios(NAME, "bh");
             // The program does not run where it interrupts itself: that is counted, not lost.

@@ -14,7 +14,7 @@ use verity_trace_ebpf::settings::{
 };
 
 use crate::account::add;
-use crate::maps::CPUS;
+use crate::maps::{CPUS, setting};
 use crate::memory::Memory;
 use crate::task;
 
@@ -222,7 +222,8 @@ impl ThisCpu {
 
     #[inline(always)]
     pub fn enter_softirq(self) {
-        // SAFETY: as in `is_turn_of`; softirqs do not nest on a CPU.
+        // SAFETY: as in `is_turn_of`; softirqs do not nest on a CPU, and where one can preempt another
+        // (see `is_in_softirq`), only the time of the first goes uncounted.
         unsafe {
             (*self.0).now.softirq_entered_at = now();
             (*self.0).now.softirq_task = task::current();
@@ -242,10 +243,13 @@ impl ThisCpu {
         }
     }
 
-    /// Whether it is in a softirq. Where softirqs can be preempted (`PREEMPT_RT`), another task that
-    /// runs meanwhile is not in one.
+    /// Whether a softirq runs here. On `PREEMPT_RT` one can be preempted, since Linux 6.18 also by another
+    /// softirq: then what is known of the CPU may be the other's, and the task is asked.
     #[inline(always)]
     pub fn is_in_softirq(self) -> bool {
+        if setting!(task_softirq_count) != 0 {
+            return task::serves_softirqs();
+        }
         // SAFETY: as in `is_turn_of`.
         unsafe { (*self.0).now.softirq_task == task::current() }
     }

@@ -71,6 +71,8 @@ pub struct Settings {
     pub task_flags: u64,
     /// `task_struct.comm`.
     pub task_comm: u64,
+    /// `task_struct.softirq_disable_cnt`, where softirqs can be preempted (`PREEMPT_RT`); else 0.
+    pub task_softirq_count: u64,
     /// `dm_verity_io.in_bh`, on older kernels `in_tasklet`.
     pub io_in_bh: u64,
     /// `dm_verity_io.work`.

@@ -10,6 +10,9 @@ use crate::cpu::ThisCpu;
 use crate::maps::setting;
 use crate::memory::{Memory as _, Typed};
 
+/// What the handling of softirqs adds to a task's count (include/linux/preempt.h).
+const SOFTIRQ_OFFSET: u32 = 0x100;
+
 /// The address of the task that runs, which the verifier knows the type of.
 #[inline(always)]
 pub fn current() -> u64 {
@@ -21,6 +24,13 @@ pub fn current() -> u64 {
 #[inline(always)]
 pub fn context(this: ThisCpu) -> Context {
     Context::of(this.is_in_softirq(), flags(), name())
+}
+
+/// Whether the task that runs is serving softirqs, on kernels where each task counts that
+/// (`in_serving_softirq`, include/linux/preempt.h).
+#[inline(always)]
+pub fn serves_softirqs() -> bool {
+    Typed::read::<u32>(current(), setting!(task_softirq_count)) & SOFTIRQ_OFFSET != 0
 }
 
 /// The flags of the task that runs.

@@ -337,13 +337,19 @@ impl Kernel<'_> {
             ));
         }
         if facts.can_be_preempted() && !facts.can_hold_preemption() {
+            // With PREEMPT_RT `preempt=` offers nothing less (kernel/sched/core.c).
+            let remedy = if facts.is_real_time() {
+                "Linux 6.14 or later, or a kernel without PREEMPT_RT"
+            } else {
+                "Linux 6.14 or later, or boot with preempt=voluntary"
+            };
             gaps.push(gap(
                 "bpf_preempt_disable",
                 "a few I/Os in a thousand, if the kernel runs fully preemptible: they are counted as \
                  the losses recursion and start-without-finish",
                 lack(
                     "programs cannot keep their task from being preempted".to_owned(),
-                    Some("Linux 6.14 or later, or boot with preempt=voluntary"),
+                    Some(remedy),
                 ),
             ));
         }

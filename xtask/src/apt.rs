@@ -2,6 +2,8 @@
 
 mod mirror;
 
+pub use mirror::VARIABLE as MIRROR;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -40,7 +40,7 @@ pub struct Args {
 /// Measures on one kernel after the other, and stops at the first failure. A goal that is missed is
 /// no failure.
 pub fn main(args: &Args) -> Result<()> {
-    let kernels = args.kernel.as_ref().map_or(Kernel::ALL, slice::from_ref);
+    let kernels = args.kernel.as_ref().map_or(Kernel::ERAS, slice::from_ref);
     if args.iops {
         let mut rows = Vec::new();
         for &kernel in kernels {

@@ -37,7 +37,7 @@ enum Task {
     Build,
     /// Watch a real dm-verity device: on this machine if it has one, else in the lab
     Run(run::Args),
-    /// Check, build and test everything, on this machine and on every lab kernel
+    /// Check, build and test everything, on this machine and on a lab kernel of each era
     Test(test::Args),
     /// Boot a lab kernel for a shell, or run one command in it
     Lab(lab::Args),
@@ -45,7 +45,7 @@ enum Task {
     Lint,
     /// Ask every lab kernel for what decides how it is watched, into tests/facts
     Facts(facts::Args),
-    /// Count the instructions that tracing adds, beside those of others, on every lab kernel
+    /// Count the instructions that tracing adds, beside those of others, on a lab kernel of each era
     Bench(bench::Args),
 }
 

@@ -35,7 +35,7 @@ pub fn main(args: &Args) -> Result<()> {
         let parts = lab_parts().map(drop);
         if parts.is_ok() {
             results.extend(
-                Kernel::ALL
+                Kernel::ERAS
                     .iter()
                     .map(|&kernel| kernel_files(kernel).map(drop)),
             );

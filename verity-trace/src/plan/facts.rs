@@ -170,7 +170,7 @@ pub const BH_WORKER_POOLS: &str = "bh_worker_pools";
 pub const VARIABLES: [&str; 2] = [IRQ_REGS, BH_WORKER_POOLS];
 
 /// Members of structures that matter.
-pub const MEMBERS: [(Part, &str, &str); 25] = [
+pub const MEMBERS: [(Part, &str, &str); 26] = [
     (Part::Kernel, "bio", "bi_bdev"),
     (Part::Kernel, "bio", "bi_private"),
     (Part::Kernel, "bio", "bi_status"),
@@ -182,6 +182,7 @@ pub const MEMBERS: [(Part, &str, &str); 25] = [
     (Part::Kernel, "block_device", "bd_dev"),
     (Part::Kernel, "task_struct", "flags"),
     (Part::Kernel, "task_struct", "comm"),
+    (Part::Kernel, "task_struct", "softirq_disable_cnt"),
     (Part::Kernel, "work_struct", "func"),
     (Part::Kernel, "worker_pool", "workers"),
     (Part::Kernel, "worker", "node"),
@@ -266,6 +267,12 @@ impl Facts {
     #[must_use]
     pub fn can_be_preempted(&self) -> bool {
         !matches!(self.preemption.as_deref(), Some("none" | "voluntary"))
+    }
+
+    /// Whether it handles interrupts and softirqs in threads (`PREEMPT_RT`).
+    #[must_use]
+    pub fn is_real_time(&self) -> bool {
+        self.preemption.as_deref() == Some("rt")
     }
 
     /// Whether it leaves an I/O to kverityd when the CPU has another task to run: since Linux 6.16

@@ -110,6 +110,7 @@ pub fn settings(facts: &Facts, plan: &Plan) -> Settings {
         verity_option_mask: 1 << (option_bit % 8),
         task_flags: bytes(&["task_struct.flags"]),
         task_comm: bytes(&["task_struct.comm"]),
+        task_softirq_count: bytes(&["task_struct.softirq_disable_cnt"]),
         work_func: bytes(&[WORK_FUNCTION]),
         has_bh_worker_pools: u64::from(shows_bh_workers(facts)),
         pool_workers: bytes(&BH_WORKERS[..1]),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::command;
 
 /// Names the archive's address when the machine's apt does not know one.
-const VARIABLE: &str = "DEBIAN_MIRROR";
+pub const VARIABLE: &str = "DEBIAN_MIRROR";
 
 /// Releases that only Debian's main archive uses, beside the machine's own code name.
 const RELEASES: [&str; 4] = ["stable", "testing", "unstable", "sid"];

@@ -1,4 +1,4 @@
-//! The lab's kernels, one per era of dm-verity's option.
+//! The lab's kernels: one per era of dm-verity's option, and others that behave differently within one.
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::guest::make_image;
 use super::host::HostTools;
-use crate::apt::{BY_HAND, Reach, Suite};
+use crate::apt::{MIRROR, Reach, Suite};
 use crate::{install, progress, workspace};
 
 /// A kernel that the lab knows.
@@ -23,19 +23,59 @@ pub enum Kernel {
     V6_12,
     #[value(name = "7.3")]
     V7_3,
+    #[value(name = "6.18")]
+    V6_18,
+    #[value(name = "6.12-rt")]
+    V6_12Rt,
+    #[value(name = "7.3-rt")]
+    V7_3Rt,
 }
 
-/// The drivers without which a machine cannot see its disks and its ports.
-const BOOT_MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_console", "ext4"];
+/// What a machine needs to see its disks and its ports, and to mount the first of them; ext4 asks for its
+/// checksum by a name that depmod does not know (Linux before 6.14).
+const BOOT_MODULES: [&str; 5] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_console",
+    "crc32c_generic",
+    "ext4",
+];
 
 /// Packages that a kernel is spread over; which of them there are differs by version.
 const PARTS: [&str; 4] = ["image", "binary", "base", "modules"];
 
 /// The flavour without drivers for real hardware.
-const FLAVOUR: &str = "-cloud-amd64";
+const CLOUD: &str = "-cloud-amd64";
+
+/// The flavour that preempts nearly everything (`PREEMPT_RT`), with every driver there is.
+const REAL_TIME: &str = "-rt-amd64";
+
+/// Modules for hardware that no machine of the lab has: most of what the second flavour brings.
+const UNUSED: [&str; 8] = [
+    "drivers/gpu",
+    "drivers/infiniband",
+    "drivers/iio",
+    "drivers/media",
+    "drivers/net/ethernet",
+    "drivers/net/wireless",
+    "drivers/staging",
+    "sound",
+];
 
 impl Kernel {
-    pub const ALL: &[Self] = &[Self::V6_1, Self::V6_12, Self::V7_3];
+    /// One per era: what everything is tested on, and what is there after the setup.
+    pub const ERAS: &[Self] = &[Self::V6_1, Self::V6_12, Self::V7_3];
+
+    /// Those and the ones that only the full tier tests.
+    pub const ALL: &[Self] = &[
+        Self::V6_1,
+        Self::V6_12,
+        Self::V7_3,
+        Self::V6_18,
+        Self::V6_12Rt,
+        Self::V7_3Rt,
+    ];
+
     pub const NEWEST: Self = Self::V7_3;
 
     pub fn name(self) -> &'static str {
@@ -43,14 +83,26 @@ impl Kernel {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
             Self::V7_3 => "7.3",
+            Self::V6_18 => "6.18",
+            Self::V6_12Rt => "6.12-rt",
+            Self::V7_3Rt => "7.3-rt",
         }
     }
 
-    fn suite(self) -> &'static str {
+    /// Whether it handles interrupts and softirqs in threads.
+    pub fn is_real_time(self) -> bool {
+        self.source().2 == REAL_TIME
+    }
+
+    /// The Debian suite that carries it, its series, and how the names of its packages end.
+    fn source(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::V6_1 => "bookworm",
-            Self::V6_12 => "trixie",
-            Self::V7_3 => "trixie-backports",
+            Self::V6_1 => ("bookworm", "6.1", CLOUD),
+            Self::V6_12 => ("trixie", "6.12", CLOUD),
+            Self::V7_3 => ("trixie-backports", "7.3", CLOUD),
+            Self::V6_18 => ("trixie-backports", "6.18", CLOUD),
+            Self::V6_12Rt => ("trixie", "6.12", REAL_TIME),
+            Self::V7_3Rt => ("trixie-backports", "7.3", REAL_TIME),
         }
     }
 }
@@ -75,7 +127,10 @@ pub fn install(kernel: Kernel, host: &HostTools) -> Result<KernelFiles> {
     let dir = workspace::lab("kernels").join(kernel.name());
     let recipe = format!("{kernel} {}", BOOT_MODULES.join(" "));
     install::folder(&dir, &recipe, |part| make(kernel, host, part)).with_context(|| {
-        install::missing(&format!("kernel {kernel}"), "the lab boots it", BY_HAND)
+        let by_hand = format!(
+            "name an archive that has it, {MIRROR}=ADDRESS cargo xtask lab --kernel {kernel}"
+        );
+        install::missing(&format!("kernel {kernel}"), "the lab boots it", &by_hand)
     })?;
     let order = fs::read_to_string(dir.join("boot/order"))?;
     Ok(KernelFiles {
@@ -91,10 +146,11 @@ pub fn install(kernel: Kernel, host: &HostTools) -> Result<KernelFiles> {
 fn make(kernel: Kernel, host: &HostTools, dir: &Path) -> Result<()> {
     let tree = dir.join("tree");
     fs::create_dir(&tree)?;
-    let suite = Suite::open(kernel.suite())?;
+    let (suite_name, ..) = kernel.source();
+    let suite = Suite::open(suite_name)?;
     let packages = newest(&suite.names("linux-")?, kernel);
     if packages.is_empty() {
-        bail!("Debian {} no longer has a kernel {kernel}", kernel.suite());
+        bail!("Debian {suite_name} no longer has a kernel {kernel}");
     }
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
     suite.unpack(&format!("kernel {kernel}"), &names, Reach::Named, &tree)?;
@@ -121,6 +177,9 @@ fn make(kernel: Kernel, host: &HostTools, dir: &Path) -> Result<()> {
         root.join("usr/lib/modules"),
     )?;
     let modules = root.join("usr/lib/modules").join(&release);
+    for folder in UNUSED {
+        fs::remove_dir_all(modules.join("kernel").join(folder)).ok();
+    }
     decompress(host, &modules)?;
     host.output(
         "usr/sbin/depmod",
@@ -224,10 +283,11 @@ fn module_name(path: &str) -> String {
 
 /// The packages of the newest release of a kernel.
 fn newest(names: &[String], kernel: Kernel) -> Vec<String> {
-    let prefix = format!("{kernel}.");
+    let (_, series, flavour) = kernel.source();
+    let prefix = format!("{series}.");
     let release = |name: &str| {
         let (part, release) = name.strip_prefix("linux-")?.split_once('-')?;
-        let fits = release.starts_with(&prefix) && release.ends_with(FLAVOUR);
+        let fits = release.starts_with(&prefix) && release.ends_with(flavour);
         (fits && PARTS.contains(&part)).then(|| release.to_owned())
     };
     let newest = names
@@ -274,12 +334,21 @@ kernel/drivers/char/virtio-console.ko: kernel/drivers/virtio/virtio_ring.ko kern
             "linux-image-6.1.0-50-cloud-amd64-unsigned",
             "linux-image-6.1.0-50-amd64",
             "linux-image-6.12.9-cloud-amd64",
+            "linux-image-6.12.9-rt-amd64",
             "linux-headers-6.1.0-51-cloud-amd64",
         ]
         .map(str::to_owned);
         assert_eq!(
             newest(&names, Kernel::V6_1),
             ["linux-image-6.1.0-50-cloud-amd64"]
+        );
+        assert_eq!(
+            newest(&names, Kernel::V6_12),
+            ["linux-image-6.12.9-cloud-amd64"]
+        );
+        assert_eq!(
+            newest(&names, Kernel::V6_12Rt),
+            ["linux-image-6.12.9-rt-amd64"]
         );
         assert!(newest(&names, Kernel::V7_3).is_empty());
     }
