@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::build;
 use crate::lab::{Input, Job, Machine, Output};
+use crate::run::here;
 use crate::setup::Kernel;
 use crate::workspace;
 use goals::Goals;
@@ -39,11 +40,19 @@ pub struct Args {
     /// Compare fio's IOPS with and without tracing instead, by the clock: noisy
     #[arg(long)]
     iops: bool,
+    /// Measure what others pay on this machine's own kernel instead, by the clock; needs root
+    #[arg(long, conflicts_with_all = ["kernel", "iops"])]
+    native: bool,
 }
 
 /// Measures on one kernel after the other, and stops at the first failure. A goal that is missed is
 /// no failure.
 pub fn main(args: &Args) -> Result<()> {
+    if args.native {
+        let code = here(&build::suite("native")?.tests, &[])?;
+        ensure!(code == 0, "the measurement ended with exit code {code}");
+        return Ok(());
+    }
     let kernels = args.kernel.as_ref().map_or(Kernel::ALL, slice::from_ref);
     let binary = build::binary()?;
     if args.iops {
