@@ -13,14 +13,28 @@ impl Goals {
         Self(Table::new("goal"))
     }
 
-    /// What a goal is for on a kernel, and what it may be at most.
+    /// What was measured on a kernel, and what it may be at most.
     pub fn set(&mut self, goal: &str, kernel: Kernel, is: f64, most: f64) {
-        let digits = if most < 100.0 { 2 } else { 0 };
+        let digits = digits(most);
         let holds = if is <= most { "holds" } else { "missed" };
-        let label = format!("{goal}: at most {most:.digits$}");
-        self.0
-            .set(&label, kernel, format!("{is:.digits$} {holds:<6}"));
+        self.cell(goal, kernel, most, format!("{is:.digits$} {holds:<6}"));
     }
+
+    /// That there is nothing to measure, and why.
+    pub fn set_moot(&mut self, goal: &str, kernel: Kernel, most: f64, why: &str) {
+        self.cell(goal, kernel, most, why.to_owned());
+    }
+
+    fn cell(&mut self, goal: &str, kernel: Kernel, most: f64, cell: String) {
+        let digits = digits(most);
+        let label = format!("{goal}: at most {most:.digits$}");
+        self.0.set(&label, kernel, cell);
+    }
+}
+
+/// Decimal places: a ratio has them, a number of instructions has none.
+fn digits(most: f64) -> usize {
+    if most < 100.0 { 2 } else { 0 }
 }
 
 impl fmt::Display for Goals {

@@ -43,19 +43,21 @@ impl fmt::Display for Table {
         let label_width = label_width.unwrap_or(0);
         let cells = self.rows.iter().flat_map(|(_, cells)| cells);
         let width = cells.map(|(_, cell)| cell.len()).max().unwrap_or(0).max(4) + 3;
-        write!(f, "{:<label_width$}", self.title)?;
-        for kernel in &self.kernels {
-            write!(f, "{:>width$}", kernel.name())?;
-        }
-        writeln!(f)?;
+        let line = |label: &str, cells: &[&str]| {
+            let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:>width$}")).collect();
+            let line = format!("{label:<label_width$}{}", cells.concat());
+            line.trim_end().to_owned()
+        };
+        let kernels = || self.kernels.iter();
+        let names: Vec<_> = kernels().map(|kernel| kernel.name()).collect();
+        writeln!(f, "{}", line(&self.title, &names))?;
         for (label, cells) in &self.rows {
-            write!(f, "{label:<label_width$}")?;
-            for kernel in &self.kernels {
+            let cell = |kernel| {
                 let cell = cells.iter().find(|(of, _)| of == kernel);
-                let cell = cell.map_or("-", |(_, cell)| cell.as_str());
-                write!(f, "{cell:>width$}")?;
-            }
-            writeln!(f)?;
+                cell.map_or("-", |(_, cell)| cell.as_str())
+            };
+            let cells: Vec<_> = kernels().map(cell).collect();
+            writeln!(f, "{}", line(label, &cells))?;
         }
         Ok(())
     }
