@@ -1,7 +1,7 @@
 //! The live probes as a source of readings and records.
 
 pub mod bpf;
-mod calibrate;
+pub mod calibrate;
 mod keys;
 pub mod maps;
 mod optional;
@@ -47,7 +47,7 @@ use crate::plan::{self, Plan, Refusals};
 use crate::snapshot::{Era, Failure, InFlight, Probe, Reads, Rung, Sampling};
 
 /// The kernel programs; empty when the build had no tools for them.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
 
 /// What a slot has that nobody uses.
 static EMPTY: Histograms = [0; PAIRS * SLOTS];

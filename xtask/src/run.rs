@@ -45,7 +45,7 @@ pub fn main(args: &Args) -> Result<u8> {
         args.args.clone()
     };
     if args.kernel.is_none() && can_trace(Path::new("/sys")) {
-        return run_here(&binary, &words);
+        return here(&binary, &words);
     }
     let kernel = args.kernel.unwrap_or(Kernel::NEWEST);
     eprintln!("booting kernel {kernel} with a busy dm-verity device");
@@ -59,7 +59,8 @@ pub fn main(args: &Args) -> Result<u8> {
     Machine::new(kernel).run(&binary, &job)
 }
 
-fn run_here(binary: &Path, args: &[String]) -> Result<u8> {
+/// Runs a program on this machine, as root, and returns its exit code.
+pub fn here(binary: &Path, args: &[String]) -> Result<u8> {
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new(binary)
     } else {

@@ -51,6 +51,7 @@ const TYPES: [u32; 10] = [
 const NAMES: &[u8] = b"\0int\0empty\0";
 
 /// Measures; what this kernel refuses stays absent.
+#[must_use]
 pub fn calibrate(types: &Types) -> Calibration {
     let mut calibration = Calibration::default();
     let Ok(target) = target() else {
@@ -115,7 +116,8 @@ fn difference(with: Duration, without: Duration, runs: u32) -> Option<u64> {
     u64::try_from(each.as_nanos()).ok().filter(|&ns| ns > 0)
 }
 
-fn empty(
+/// Loads a program that only returns.
+pub fn empty(
     attach_type: bpf_attach_type,
     attach_btf_id: u32,
     of: Option<BorrowedFd<'_>>,

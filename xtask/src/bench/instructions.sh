@@ -36,8 +36,8 @@ while_traced() {
     measure "$1"
 }
 
-# Writes bpftrace scripts of programs that only return, two instructions each, on the hooks that the
-# tracer has attached to: all of them, and those of other subsystems too.
+# Writes a bpftrace script whose programs only return, two instructions each: one on every hook that the
+# tracer has attached to, those of softirqs among them.
 write_floor() {
     bpftool link | awk '
         function empty(hook) { print hook " { if (0) { exit(); } }" }
@@ -99,7 +99,9 @@ prepare
 measure off-untraced
 trace off-default
 trace off-records --records 1000000
-trace off-kprobes --attach kprobe
+trace off-queues --queues
+trace off-hash-cache --hash-cache
+trace off-kprobe --attach kprobe
 script off-floor /run/floor.bt
 script off-rival-fentry /lab/in/bench/rival_fentry.bt
 script off-rival-kprobe /lab/in/bench/rival_kprobe.bt
@@ -107,6 +109,8 @@ veritysetup close bench
 prepare --use-tasklets
 measure on-untraced
 trace on-default
+trace on-queues --queues
+trace on-hash-cache --hash-cache
 script on-floor /run/floor.bt
 script on-rival-fentry /lab/in/bench/rival_fentry.bt
 
@@ -119,5 +123,8 @@ dd if=/dev/loop0 of=/dev/null bs=1M 2>/dev/null
 read_from first /dev/loop0
 measure loop-untraced
 trace loop-default
+trace loop-queues --queues
+trace loop-kprobe --attach kprobe
+trace loop-tracepoint --attach tracepoint
 echo 'rawtracepoint:workqueue_queue_work { if (0) { exit(); } }' >/run/workqueue.bt
 script loop-floor /run/workqueue.bt

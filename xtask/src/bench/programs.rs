@@ -1,11 +1,10 @@
 //! Where the instructions go, program by program.
 
-use std::iter;
-
 use anyhow::{Context, Result};
 
 use super::READS;
 use super::results::{Program, Results};
+use super::table::by_option;
 use crate::setup::Kernel;
 
 /// What one run of a program that only returns costs under the kernel's statistics: most of it is
@@ -38,13 +37,13 @@ fn is_tracepoint(name: &str) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// One program's own instructions.
+/// One program's own instructions, and those of others that the kernel gives the same name: it cuts
+/// that off, so a program, its second copy and the one at the function's exit can be alike.
 pub struct Row {
     kernel: Kernel,
     option: &'static str,
     name: String,
-    runs_per_read: f64,
-    each: f64,
+    a_read: f64,
 }
 
 pub fn rows(kernel: Kernel, results: &Results) -> Result<Vec<Row>> {
@@ -52,40 +51,45 @@ pub fn rows(kernel: Kernel, results: &Results) -> Result<Vec<Row>> {
     for option in ["off", "on"] {
         let empty = Empty::of(&results.programs(&format!("{option}-floor"))?)?;
         let programs = results.programs(&format!("{option}-default"))?;
-        rows.extend(programs.into_iter().map(|program| {
-            let is_tracepoint = is_tracepoint(&program.name);
-            let empty = if is_tracepoint {
-                empty.tracepoint
-            } else {
-                empty.function
-            };
-            Row {
-                kernel,
-                option,
-                runs_per_read: program.runs as f64 / READS as f64,
-                each: program.each() - empty,
-                name: program.name,
-            }
-        }));
+        rows.extend(rows_of(kernel, option, empty, programs));
     }
     Ok(rows)
 }
 
-pub fn table(rows: &[Row]) -> String {
-    let header = "where they go: each program of verity-trace, without what one that only returns costs\n\
-                  kernel  option  program            runs a read  instructions a run      a read\n";
-    let lines = rows.iter().map(|row| {
-        format!(
-            "{:<8}{:<8}{:<16}{:>14.2}{:>20.0}{:>12.0}\n",
-            row.kernel.name(),
-            row.option,
-            row.name,
-            row.runs_per_read,
-            row.each,
-            row.each * row.runs_per_read,
-        )
+fn rows_of(kernel: Kernel, option: &'static str, empty: Empty, programs: Vec<Program>) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for program in programs {
+        let empty = if is_tracepoint(&program.name) {
+            empty.tracepoint
+        } else {
+            empty.function
+        };
+        let own = program.instructions as f64 - empty * program.runs as f64;
+        let a_read = own / READS as f64;
+        match rows.iter_mut().find(|row| row.name == program.name) {
+            Some(row) => row.a_read += a_read,
+            None => rows.push(Row {
+                kernel,
+                option,
+                name: program.name,
+                a_read,
+            }),
+        }
+    }
+    rows
+}
+
+/// What each program costs.
+pub fn tables(rows: &[Row]) -> String {
+    let cells = rows.iter().map(|row| {
+        let a_read = format!("{:.0}", row.a_read);
+        (row.option, row.name.as_str(), row.kernel, a_read)
     });
-    iter::once(header.to_owned()).chain(lines).collect()
+    format!(
+        "where they go: instructions of each program of verity-trace in a read, beyond those of one that only \
+         returns\n{}",
+        by_option(cells)
+    )
 }
 
 #[cfg(test)]
@@ -112,5 +116,25 @@ mod tests {
         assert!((empty.tracepoint - 46.0).abs() < 1e-9);
         assert!((empty.function - 68.1).abs() < 1e-9);
         Empty::of(&programs[1..]).unwrap_err();
+    }
+
+    #[test]
+    fn programs_of_one_name_are_one_row() {
+        let empty = Empty {
+            function: 60.0,
+            tracepoint: 40.0,
+        };
+        let reads = READS as u64;
+        let programs = vec![
+            program("verity_finish_i", reads, 760 * reads),
+            program("softirq_exit", reads / 2, 100 * reads),
+            program("verity_finish_i", reads, 160 * reads),
+        ];
+        let rows = rows_of(Kernel::V7_3, "off", empty, programs);
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row.name.as_str(), row.a_read))
+            .collect();
+        assert_eq!(found, [("verity_finish_i", 800.0), ("softirq_exit", 80.0)]);
     }
 }

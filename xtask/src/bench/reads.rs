@@ -1,11 +1,11 @@
 //! What each side adds to a read, and how it stands to the goals.
 
-use std::iter;
-
 use anyhow::Result;
 
 use super::READS;
+use super::goals::Goals;
 use super::results::Results;
+use super::table::by_option;
 use crate::setup::Kernel;
 
 /// At most this share of what the rival by fentry adds.
@@ -25,17 +25,21 @@ enum Side {
     RivalKprobe,
     Default,
     Records,
-    Kprobes,
+    Queues,
+    HashCache,
+    Kprobe,
 }
 
 impl Side {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Floor,
         Self::RivalFentry,
         Self::RivalKprobe,
         Self::Default,
         Self::Records,
-        Self::Kprobes,
+        Self::Queues,
+        Self::HashCache,
+        Self::Kprobe,
     ];
 
     /// Its word in the names of files.
@@ -46,7 +50,9 @@ impl Side {
             Self::RivalKprobe => "rival-kprobe",
             Self::Default => "default",
             Self::Records => "records",
-            Self::Kprobes => "kprobes",
+            Self::Queues => "queues",
+            Self::HashCache => "hash-cache",
+            Self::Kprobe => "kprobe",
         }
     }
 
@@ -54,10 +60,12 @@ impl Side {
         match self {
             Self::Floor => "programs that only return",
             Self::RivalFentry => "bpftrace, fentry",
-            Self::RivalKprobe => "bpftrace, kprobe",
+            Self::RivalKprobe => "bpftrace, kprobes",
             Self::Default => "verity-trace",
-            Self::Records => "verity-trace, records",
-            Self::Kprobes => "verity-trace, kprobes",
+            Self::Records => "verity-trace --records",
+            Self::Queues => "verity-trace --queues",
+            Self::HashCache => "verity-trace --hash-cache",
+            Self::Kprobe => "verity-trace --attach kprobe",
         }
     }
 
@@ -65,8 +73,10 @@ impl Side {
         match self {
             Self::Floor => results.check_floor(case),
             Self::RivalFentry | Self::RivalKprobe => results.check_rival(case),
-            Self::Default | Self::Records => results.check_trace(case, "fentry"),
-            Self::Kprobes => results.check_trace(case, "kprobe"),
+            Self::Default | Self::Records | Self::Queues | Self::HashCache => {
+                results.check_trace(case, "fentry")
+            }
+            Self::Kprobe => results.check_trace(case, "kprobe"),
         }
     }
 }
@@ -103,68 +113,50 @@ pub fn rows(kernel: Kernel, results: &Results) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-pub fn table(rows: &[Row]) -> String {
-    let header = format!(
-        "guest instructions per read: medians of {READS} direct 4 KiB random reads on RAM disks\n\
-         kernel  option  side                       untraced     added   percent\n"
-    );
-    let lines = rows.iter().map(|row| {
+/// What every side adds.
+pub fn tables(rows: &[Row]) -> String {
+    let cells = rows.iter().flat_map(|row| {
         let percent = 100.0 * row.added as f64 / row.untraced as f64;
-        format!(
-            "{:<8}{:<8}{:<25}{:>10}{:>+10}{percent:>+9.2}%\n",
-            row.kernel.name(),
-            row.option,
-            row.side.name(),
-            row.untraced,
-            row.added,
-        )
+        let added = format!("{:+}{percent:>6.1}%", row.added);
+        [
+            (row.option, "untraced", row.kernel, row.untraced.to_string()),
+            (row.option, row.side.name(), row.kernel, added),
+        ]
     });
-    iter::once(header).chain(lines).collect()
+    format!(
+        "guest instructions of a direct 4 KiB read, and what tracing adds: medians of {READS} random ones\n{}",
+        by_option(cells)
+    )
 }
 
 /// How every kernel stands to the goals.
-pub fn goals(rows: &[Row]) -> String {
-    let header =
-        "goal                                         kernel  option        is   at most\n";
-    let lines = rows.iter().flat_map(|row| {
+pub fn goals(rows: &[Row], goals: &mut Goals) {
+    for row in rows {
         let beside = |side| {
             let same = |other: &&Row| other.kernel == row.kernel && other.option == row.option;
             rows.iter().filter(same).find(|other| other.side == side)
         };
         let own = row.added as f64;
-        let against = |side| beside(side).map(|other| own / other.added as f64);
-        let goals = match row.side {
-            Side::Default => vec![
-                (
-                    "verity-trace by bpftrace, fentry",
-                    against(Side::RivalFentry),
-                    RIVAL_SHARE,
-                ),
-                ("verity-trace, in instructions", Some(own), INSTRUCTIONS),
-            ],
-            Side::Records => vec![(
-                "with records for every I/O by without",
-                against(Side::Default),
-                RECORDS,
-            )],
-            _ => Vec::new(),
+        let by = |side| beside(side).map(|other| own / other.added as f64);
+        let mut set = |goal: &str, is: Option<f64>, most: f64| {
+            if let Some(is) = is {
+                let goal = format!("{goal}, option {}", row.option);
+                goals.set(&goal, row.kernel, is, most);
+            }
         };
-        goals
-            .into_iter()
-            .filter_map(|(goal, is, most)| Some(line(goal, row, is?, most)))
-            .collect::<Vec<_>>()
-    });
-    iter::once(header.to_owned()).chain(lines).collect()
-}
-
-fn line(goal: &str, row: &Row, is: f64, most: f64) -> String {
-    let digits = if most < 100.0 { 2 } else { 0 };
-    let holds = if is <= most { "holds" } else { "missed" };
-    format!(
-        "{goal:<45}{:<8}{:<8}{is:>8.digits$}{most:>10.digits$}  {holds}\n",
-        row.kernel.name(),
-        row.option,
-    )
+        match row.side {
+            Side::Default => {
+                set(
+                    "verity-trace by bpftrace",
+                    by(Side::RivalFentry),
+                    RIVAL_SHARE,
+                );
+                set("verity-trace in instructions", Some(own), INSTRUCTIONS);
+            }
+            Side::Records => set("--records by without", by(Side::Default), RECORDS),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,11 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_what_a_side_adds() {
-        let table = table(&[row(Side::Default, 1465)]);
-        let last = table.lines().last().unwrap();
-        let wanted = "6.12    off     verity-trace                  46364     +1465    +3.16%";
-        assert_eq!(last, wanted);
+    fn the_tables_show_what_a_side_adds() {
+        let tables = tables(&[row(Side::Default, 1465)]);
+        let lines: Vec<_> = tables.lines().map(str::split_whitespace).collect();
+        let words = |n: usize| lines[n].clone().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(2), "untraced 46364");
+        assert_eq!(words(3), "verity-trace +1465 3.2%");
     }
 
     #[test]
@@ -196,16 +189,21 @@ mod tests {
             row(Side::Default, 1600),
             row(Side::Records, 2401),
         ];
-        let all = goals(&rows);
-        let last_words = |line: &str| {
-            let words: Vec<_> = line.split_whitespace().rev().take(3).collect();
-            words.join(" ")
+        let lines = |rows: &[Row]| -> Vec<String> {
+            let mut table = Goals::new();
+            goals(rows, &mut table);
+            let drawn = table.to_string();
+            let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            drawn.lines().skip(1).map(squeezed).collect()
         };
-        let words: Vec<_> = all.lines().skip(1).map(last_words).collect();
         assert_eq!(
-            words,
-            ["holds 0.40 0.32", "missed 1500 1600", "missed 1.50 1.50"]
+            lines(&rows),
+            [
+                "verity-trace by bpftrace, option off: at most 0.40 0.32 holds",
+                "verity-trace in instructions, option off: at most 1500 1600 missed",
+                "--records by without, option off: at most 1.50 1.50 missed",
+            ]
         );
-        assert_eq!(goals(&rows[2..]).lines().count(), 1);
+        assert!(lines(&rows[2..]).is_empty());
     }
 }
