@@ -184,11 +184,16 @@ fn finish<M: Memory, const COPY: usize>(io: u64, status: u8) {
         };
         // SAFETY: as in `verify`.
         let state = unsafe { &*place.state };
-        let finish = this.put::<COPY>(&state.finish(cpu::now(), status, rules));
-        // SAFETY: it was put into a valid value.
-        let finish = unsafe { &*finish };
-        if let Some(placement) = Placement::from_number(finish.placement) {
-            account::finished(this, state, placement, finish);
+        let now = cpu::now();
+        if let Some(plain) = state.finish_plainly(now, status, rules) {
+            account::finished_plainly(this, state, &plain);
+        } else {
+            let finish = this.put::<COPY>(&state.finish(now, status, rules()));
+            // SAFETY: it was put into a valid value.
+            let finish = unsafe { &*finish };
+            if let Some(placement) = Placement::from_number(finish.placement) {
+                account::finished(this, state, placement, finish);
+            }
         }
         place.release();
         this.took_over::<COPY>(Hook::FinishIo);
