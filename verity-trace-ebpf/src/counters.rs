@@ -45,6 +45,7 @@ pub const CLASS_SHIFT: u16 = 13;
 /// The number of a size in [`DeviceCounters::outcomes`]; always below [`SIZES`].
 #[must_use]
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a bit of 64")]
 pub const fn size_number(bytes: u32) -> usize {
     let number = highest_bit((bytes >> SMALLEST_SIZE_BIT) as u64) as usize;
     if number < SIZES { number } else { SIZES - 1 }

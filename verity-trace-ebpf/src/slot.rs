@@ -25,6 +25,7 @@ const SUB_BITS: u64 = 4;
 /// The slot of a duration in nanoseconds; always below [`SLOTS`].
 #[must_use]
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "below 482")]
 pub const fn slot(ns: u64) -> usize {
     if ns < LOWEST_NS {
         return BELOW;
