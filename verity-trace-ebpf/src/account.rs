@@ -5,9 +5,10 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use verity_trace_ebpf::context::Context;
 use verity_trace_ebpf::counters::{
-    DeviceCounters, class_number, context_index, counters_index, outcome_index, size_number,
+    DeviceCounters, Histograms, class_number, context_index, counters_index, outcome_index,
+    size_number,
 };
-use verity_trace_ebpf::in_flight::InFlight;
+use verity_trace_ebpf::in_flight::{InFlight, Plain};
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::placement::{Placement, Stage, VERIFIED_STAGES, pair};
 use verity_trace_ebpf::record::{
@@ -42,93 +43,98 @@ pub fn lose_of(device_slot: u32, loss: Loss) {
 /// A map that the target refused.
 #[inline(always)]
 pub fn rejected(device_slot: u32) {
-    if let Some(counters) = device(device_slot) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(index_of(device_slot)) {
         // SAFETY: a pointer to a field of a valid value.
         add(unsafe { &raw mut (*counters).rejected }, 1);
     }
 }
 
-/// A finished I/O. Nothing knows it any more when this returns.
+/// An I/O that finished as nearly all do: as [`finished`], in fewer steps.
+#[inline(always)]
+pub fn finished_plainly(this: ThisCpu, state: &InFlight, plain: &Plain) {
+    if let Some(device) = Device::of(state) {
+        device.count(
+            state,
+            plain.placement,
+            plain.outcome,
+            plain.completion,
+            plain.context,
+        );
+        let stages = device.stages_of_verified(plain.placement);
+        stages.count::<0>(plain.device_ns);
+        stages.count::<1>(plain.wait_ns);
+        stages.count::<2>(plain.verify_ns);
+        stages.count::<3>(plain.total_ns);
+    }
+    count_softirq(this, plain.context, || Some(plain.verify_ns));
+    hand_on(state, || plain.finish());
+}
+
+/// Counts stages of one placement. Written out, so that each pair is a constant to the compiler: the
+/// verifier accepts no index that it cannot bound.
+macro_rules! count_stages {
+    ($stages:ident, $finish:ident, $placement:ident: $($stage:ident),+) => {$(
+        $stages.count_if::<{ number(Placement::$placement, Stage::$stage) }>(
+            $finish.stage_ns(Stage::$stage),
+        );
+    )+};
+}
+
+/// A finished I/O, which the table still knows.
 #[inline(always)]
 pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &Finish) {
-    let device_slot = state.device_slot();
-    let index = counters_index(device_slot, shard(), setting!(shards) as u32);
-    if let (Some(counters), Some(histograms)) =
-        (COUNTERS.get_ptr_mut(index), HISTOGRAMS.get_ptr_mut(index))
-    {
-        // SAFETY: pointers to fields of a valid value, with indices of the arrays' own enums.
+    if let Some(device) = Device::of(state) {
+        device.count(
+            state,
+            placement,
+            finish.outcome,
+            finish.completion,
+            finish.context,
+        );
+        let counters = device.counters;
+        // SAFETY: a pointer to a field of a valid value.
         unsafe {
-            let number = placement.number();
-            let size = size_number(state.bytes());
-            let class = class_number(state.ioprio());
-            add_at(
-                &raw mut (*counters).outcomes,
-                outcome_index(size, class, finish.outcome),
-                1,
-            );
-            add_at(&raw mut (*counters).bytes, number, u64::from(state.bytes()));
-            let (completion, context) = (finish.completion.into(), finish.context.into());
-            let context = context_index(number, completion, context);
-            add_at(&raw mut (*counters).contexts, context, 1);
             if finish.status != 0 {
-                add_at(&raw mut (*counters).failed, number, 1);
-                remember_failure(device_slot, state.sector(), finish.status);
+                add_at(&raw mut (*counters).failed, placement.number(), 1);
+                remember_failure(state.device_slot(), state.sector(), finish.status);
             }
             if finish.flags != 0 {
-                count_flags(device_slot, counters, placement, finish);
+                count_flags(state.device_slot(), counters, placement, finish);
             }
         }
-        let stages = Stages {
-            // SAFETY: a pointer to a field of a valid value.
-            sums: unsafe { &raw mut (*counters).sum_ns }.cast(),
-            slots: histograms.cast(),
-        };
-        // Written out, so that every stage and pair is a constant to the compiler: the verifier accepts
-        // no index that it cannot bound.
         match placement {
             Placement::Kverityd | Placement::Bh | Placement::Inline => {
-                // What `pair` gives for these, without a branch for each.
-                let first = placement.number() * VERIFIED_STAGES.len();
-                let stages = stages.from(first);
-                stages.count::<0>(finish.stage_ns(VERIFIED_STAGES[0]));
-                stages.count::<1>(finish.stage_ns(VERIFIED_STAGES[1]));
-                stages.count::<2>(finish.stage_ns(VERIFIED_STAGES[2]));
-                stages.count::<3>(finish.stage_ns(VERIFIED_STAGES[3]));
+                let stages = device.stages_of_verified(placement);
+                stages.count_if::<0>(finish.stage_ns(VERIFIED_STAGES[0]));
+                stages.count_if::<1>(finish.stage_ns(VERIFIED_STAGES[1]));
+                stages.count_if::<2>(finish.stage_ns(VERIFIED_STAGES[2]));
+                stages.count_if::<3>(finish.stage_ns(VERIFIED_STAGES[3]));
             }
             Placement::Fallback => {
                 let context = usize::from(finish.attempt_context);
                 // SAFETY: as above.
                 unsafe { add_at(&raw mut (*counters).attempt_contexts, context, 1) };
-                stages.count::<{ number(Placement::Fallback, Stage::Device) }>(
-                    finish.stage_ns(Stage::Device),
-                );
-                stages.count::<{ number(Placement::Fallback, Stage::Wait) }>(
-                    finish.stage_ns(Stage::Wait),
-                );
-                stages.count::<{ number(Placement::Fallback, Stage::Attempt) }>(
-                    finish.stage_ns(Stage::Attempt),
-                );
-                stages.count::<{ number(Placement::Fallback, Stage::RetryWait) }>(
-                    finish.stage_ns(Stage::RetryWait),
-                );
-                stages.count::<{ number(Placement::Fallback, Stage::Verify) }>(
-                    finish.stage_ns(Stage::Verify),
-                );
-                stages.count::<{ number(Placement::Fallback, Stage::Total) }>(
-                    finish.stage_ns(Stage::Total),
-                );
+                let stages = device.stages();
+                count_stages!(stages, finish, Fallback: Device, Wait, Attempt, RetryWait, Verify, Total);
             }
             Placement::None => {
-                stages.count::<{ number(Placement::None, Stage::Device) }>(
-                    finish.stage_ns(Stage::Device),
-                );
-                stages.count::<{ number(Placement::None, Stage::Total) }>(
-                    finish.stage_ns(Stage::Total),
-                );
+                let stages = device.stages();
+                count_stages!(stages, finish, None: Device, Total);
             }
         }
     }
-    count_softirq(this, placement, finish);
+    match placement {
+        Placement::Fallback => count_softirq(this, finish.attempt_context, || {
+            finish.stage_ns(Stage::Attempt)
+        }),
+        _ => count_softirq(this, finish.context, || finish.stage_ns(Stage::Verify)),
+    }
+    hand_on(state, || *finish);
+}
+
+/// Counts an I/O for who submitted it, and sends its record, where these are wanted.
+#[inline(always)]
+fn hand_on(state: &InFlight, finish: impl FnOnce() -> Finish) {
     if setting!(counts_submitters) != 0 {
         submissions::finished(state);
     }
@@ -136,10 +142,78 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
         // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this
         // program.
         if let Some(mut entry) = RECORDS.reserve::<Record>(0) {
-            entry.write(state.record(finish));
+            entry.write(state.record(&finish()));
             entry.submit(BPF_RB_NO_WAKEUP.into());
         } else {
-            lose_of(device_slot, Loss::RingFull);
+            lose_of(state.device_slot(), Loss::RingFull);
+        }
+    }
+}
+
+/// Where the I/Os of one device that finish on this CPU are counted.
+struct Device {
+    counters: *mut DeviceCounters,
+    histograms: *mut Histograms,
+}
+
+impl Device {
+    #[inline(always)]
+    fn of(state: &InFlight) -> Option<Self> {
+        let index = index_of(state.device_slot());
+        Some(Self {
+            counters: COUNTERS.get_ptr_mut(index)?,
+            histograms: HISTOGRAMS.get_ptr_mut(index)?,
+        })
+    }
+
+    /// What is counted of every I/O.
+    #[inline(always)]
+    fn count(
+        &self,
+        state: &InFlight,
+        placement: Placement,
+        outcome: u8,
+        completion: u8,
+        context: u8,
+    ) {
+        let counters = self.counters;
+        let number = placement.number();
+        let size = size_number(state.bytes());
+        let class = class_number(state.ioprio());
+        let outcome = outcome_index(size, class, outcome);
+        let context = context_index(number, completion.into(), context.into());
+        // SAFETY: pointers to fields of a valid value, with indices of the arrays' own enums.
+        unsafe {
+            add_at(&raw mut (*counters).outcomes, outcome, 1);
+            add_at(&raw mut (*counters).bytes, number, state.bytes().into());
+            add_at(&raw mut (*counters).contexts, context, 1);
+        }
+    }
+
+    /// The stages of all placements, by [`pair`].
+    #[inline(always)]
+    fn stages(&self) -> Stages {
+        Stages {
+            // SAFETY: a pointer to a field of a valid value.
+            sums: unsafe { &raw mut (*self.counters).sum_ns }.cast(),
+            slots: self.histograms.cast(),
+        }
+    }
+
+    /// Those of one of the placements that are verified once, in the order of [`VERIFIED_STAGES`]: what
+    /// `pair` gives for these, without a branch for each.
+    #[inline(always)]
+    fn stages_of_verified(&self, placement: Placement) -> Stages {
+        let Stages { sums, slots } = self.stages();
+        let first = placement.number() * VERIFIED_STAGES.len();
+        // The mask is for the verifier.
+        let first = opaque(first as u64) as usize & 0xf;
+        // SAFETY: pointers to elements of valid values, which have 4 pairs more.
+        unsafe {
+            Stages {
+                sums: sums.add(first),
+                slots: slots.add(first * SLOTS),
+            }
         }
     }
 }
@@ -190,25 +264,15 @@ struct Stages {
 }
 
 impl Stages {
-    /// The same with another pair as number 0, one of those that are verified once.
     #[inline(always)]
-    fn from(self, first: usize) -> Self {
-        // The mask is for the verifier.
-        let first = opaque(first as u64) as usize & 0xf;
-        // SAFETY: pointers to elements of valid values, which have 4 pairs more.
-        unsafe {
-            Self {
-                sums: self.sums.add(first),
-                slots: self.slots.add(first * SLOTS),
-            }
+    fn count_if<const PAIR: usize>(&self, ns: Option<u64>) {
+        if let Some(ns) = ns {
+            self.count::<PAIR>(ns);
         }
     }
 
     #[inline(always)]
-    fn count<const PAIR: usize>(&self, ns: Option<u64>) {
-        let Some(ns) = ns else {
-            return;
-        };
+    fn count<const PAIR: usize>(&self, ns: u64) {
         let slot = opaque(slot(ns) as u64) as usize;
         if slot < SLOTS {
             // SAFETY: pointers to elements of valid values; the index was checked.
@@ -235,24 +299,21 @@ fn remember_failure(device_slot: u32, sector: u64, status: u8) {
     }
 }
 
+/// Counts the time of a verification that ran in softirq.
 #[inline(always)]
-fn count_softirq(this: ThisCpu, placement: Placement, finish: &Finish) {
-    let (context, stage) = match placement {
-        Placement::Fallback => (finish.attempt_context, Stage::Attempt),
-        _ => (finish.context, Stage::Verify),
-    };
+fn count_softirq(this: ThisCpu, context: u8, ns: impl FnOnce() -> Option<u64>) {
     if [Context::Softirq as u8, Context::Ksoftirqd as u8].contains(&context)
-        && let Some(ns) = finish.stage_ns(stage)
+        && let Some(ns) = ns()
     {
         this.add_softirq_verification(ns);
         queues::verified_in_softirq(ns);
     }
 }
 
+/// Where a device is in the maps of counters and of histograms.
 #[inline(always)]
-fn device(device_slot: u32) -> Option<*mut DeviceCounters> {
-    let index = counters_index(device_slot, shard(), setting!(shards) as u32);
-    COUNTERS.get_ptr_mut(index)
+fn index_of(device_slot: u32) -> u32 {
+    counters_index(device_slot, shard(), setting!(shards) as u32)
 }
 
 /// The shard of this CPU: a few CPUs share each copy of the counters, with atomic additions.

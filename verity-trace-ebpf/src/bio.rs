@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_co
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use aya_log_ebpf::warn;
-use verity_trace_ebpf::counters::{Hook, Scratch};
+use verity_trace_ebpf::counters::Hook;
 use verity_trace_ebpf::in_flight::Begin;
 use verity_trace_ebpf::loss::Loss;
 use verity_trace_ebpf::record::COMMAND_BYTES;
@@ -27,13 +27,13 @@ const DM_MAPIO_KILL: i32 = 4;
 
 #[fentry(function = "verity_map")]
 fn verity_map(ctx: FEntryContext) -> i32 {
-    begin::<Typed, FIRST>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1));
+    begin::<Typed, FIRST>(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[fentry(function = "verity_map")]
 fn verity_map_second(ctx: FEntryContext) -> i32 {
-    begin::<Typed, SECOND>(ctx.arg(0), ctx.arg(1), scalar_arg(&ctx, 1));
+    begin::<Typed, SECOND>(ctx.arg(0), ctx.arg(1));
     0
 }
 
@@ -55,7 +55,7 @@ fn verity_map_exit(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn verity_map_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(target), Some(bio)) = (ctx.arg(0), ctx.arg(1)) {
-        begin::<Untyped, FIRST>(target, bio, bio);
+        begin::<Untyped, FIRST>(target, bio);
         let io = io_of_bio::<Untyped>(target, bio);
         // A full table leaves a refused map in flight until its memory is used again; that is then
         // counted as a start without finish.
@@ -98,11 +98,11 @@ fn verity_end_io_kprobe(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// An I/O begins. `address` is the same as `bio`, as a number that may be calculated with.
+/// An I/O begins.
 #[inline(always)]
-fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64, address: u64) {
-    let io = io_of_bio::<M>(target, address);
-    cpu::take_turn::<M, COPY>(Hook::Map, io, move |this| {
+fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64) {
+    cpu::take_turn::<M, COPY>(Hook::Map, bio, move |this, address| {
+        let io = io_of_bio::<M>(target, address);
         let place = match places::claim(io) {
             Claim::New(place) => place,
             Claim::Again(place) => {
@@ -167,16 +167,8 @@ fn reject(io: u64) {
 /// The data device completed an I/O.
 #[inline(always)]
 fn complete<M: Memory, const COPY: usize>(bio: u64) {
-    let Some(this) = ThisCpu::get() else {
-        return;
-    };
-    let program = if COPY == FIRST {
-        Scratch::EndIo
-    } else {
-        Scratch::EndIoSecond
-    };
-    let io = this.address(M::read(bio, setting!(bio_private)), program);
-    cpu::take_turn::<M, COPY>(Hook::EndIo, io, move |this| {
+    let io = M::read(bio, setting!(bio_private));
+    cpu::take_turn::<M, COPY>(Hook::EndIo, io, move |this, io| {
         let is_news = places::find(io).is_none_or(|place| {
             let completion = task::completion(this, M::IS_TYPED);
             let status = M::read(bio, setting!(bio_status));

@@ -45,6 +45,7 @@ pub const CLASS_SHIFT: u16 = 13;
 /// The number of a size in [`DeviceCounters::outcomes`]; always below [`SIZES`].
 #[must_use]
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a bit of 64")]
 pub const fn size_number(bytes: u32) -> usize {
     let number = highest_bit((bytes >> SMALLEST_SIZE_BIT) as u64) as usize;
     if number < SIZES { number } else { SIZES - 1 }
@@ -161,23 +162,6 @@ impl Hook {
     pub const COUNT: usize = 4;
 }
 
-/// A program that needs a place in [`CpuState::scratch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Scratch {
-    /// The first copy for `verity_end_io`.
-    EndIo = 0,
-    /// The second.
-    EndIoSecond = 1,
-    /// The one for `workqueue_queue_work`.
-    QueueWork = 2,
-}
-
-impl Scratch {
-    /// How many there are.
-    pub const COUNT: usize = 3;
-}
-
 /// What one CPU did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -217,8 +201,10 @@ pub struct CpuState {
     pub device: u64,
     /// What user space had called the slots' current generation then, plus 1.
     pub generation: u64,
-    /// Where a pointer becomes a number.
-    pub scratch: [u64; Scratch::COUNT],
+    /// By [`Hook`] and copy: where the pointer that a program is called for becomes a number.
+    pub events: [[u64; 2]; Hook::COUNT],
+    /// The same for the program of `workqueue_queue_work`.
+    pub work: u64,
     /// By [`Hook`]: what the first copy of a program has handled and the second not yet seen.
     pub handled: [u64; Hook::COUNT],
 }

@@ -6,7 +6,7 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
-use verity_trace_ebpf::counters::{CpuCounters, Hook, Scratch};
+use verity_trace_ebpf::counters::{CpuCounters, Hook};
 use verity_trace_ebpf::in_flight::Verification;
 use verity_trace_ebpf::record::Finish;
 use verity_trace_ebpf::settings::{
@@ -78,16 +78,23 @@ pub fn without_preemption(run: impl FnOnce()) {
     }
 }
 
-/// Runs a copy of a program for the event of `key`: the first always, the second when the first was
-/// not run for it.
+/// Runs a copy of a program for the event of `pointer`: the first always, the second when the first
+/// was not run for it. What runs gets the pointer as a plain number too.
 #[inline(always)]
-pub fn take_turn<M: Memory, const COPY: usize>(hook: Hook, key: u64, run: impl FnOnce(ThisCpu)) {
-    let turn = || ThisCpu::get().filter(|this| this.is_turn_of::<COPY>(hook, key));
+pub fn take_turn<M: Memory, const COPY: usize>(
+    hook: Hook,
+    pointer: u64,
+    run: impl FnOnce(ThisCpu, u64),
+) {
+    let turn = || ThisCpu::get().filter(|this| this.is_turn_of::<COPY>(hook, pointer));
     if !M::IS_TYPED {
         if let Some(this) = turn() {
-            run(this);
+            run(this, pointer);
         }
-    } else if COPY == FIRST {
+        return;
+    }
+    let run = |this: ThisCpu| run(this, this.address_of_event::<COPY>(hook, pointer));
+    if COPY == FIRST {
         // All of it: a task that is preempted inside the program makes it miss others.
         without_preemption(|| {
             if let Some(this) = turn() {
@@ -99,35 +106,52 @@ pub fn take_turn<M: Memory, const COPY: usize>(hook: Hook, key: u64, run: impl F
     }
 }
 
+/// A typed pointer as a plain number, which may be calculated with: what went through a map has no
+/// type.
+///
+/// # Safety
+///
+/// `place` is one in a map that nothing else uses.
+#[inline(always)]
+unsafe fn address(place: *mut u64, pointer: u64) -> u64 {
+    // SAFETY: as the caller says.
+    unsafe {
+        place.write_volatile(pointer);
+        place.read_volatile()
+    }
+}
+
 impl ThisCpu {
     #[inline(always)]
     pub fn get() -> Option<Self> {
         CPUS.get_ptr_mut(0).map(Self)
     }
 
-    /// Whether this copy has to handle the event of `key`.
+    /// Whether this copy has to handle the event of `pointer`.
     #[inline(always)]
-    fn is_turn_of<const COPY: usize>(self, hook: Hook, key: u64) -> bool {
+    fn is_turn_of<const COPY: usize>(self, hook: Hook, pointer: u64) -> bool {
         // SAFETY: a field of this CPU's value in the map, which is never freed.
         let handled = unsafe { &raw mut (*self.0).now.handled[hook as usize] };
         // SAFETY: as above.
         unsafe {
-            let is_handled = COPY != FIRST && *handled == key;
-            *handled = if COPY == FIRST { key } else { 0 };
+            let is_handled = COPY != FIRST && *handled == pointer;
+            *handled = if COPY == FIRST { pointer } else { 0 };
             !is_handled
         }
     }
 
-    /// A typed pointer as a plain number, which may be calculated with: what went through a map has no
-    /// type. Each program has a place of its own for it, since a program never interrupts itself.
+    /// A pointer to the work that is queued, as a plain number.
     #[inline(always)]
-    pub fn address(self, pointer: u64, program: Scratch) -> u64 {
-        // SAFETY: as in `is_turn_of`.
-        unsafe {
-            let scratch = &raw mut (*self.0).now.scratch[program as usize];
-            scratch.write_volatile(pointer);
-            scratch.read_volatile()
-        }
+    pub fn address_of_work(self, pointer: u64) -> u64 {
+        // SAFETY: as in `is_turn_of`; a program never interrupts itself.
+        unsafe { address(&raw mut (*self.0).now.work, pointer) }
+    }
+
+    /// The pointer that a copy of a program was called for, as a plain number.
+    #[inline(always)]
+    fn address_of_event<const COPY: usize>(self, hook: Hook, pointer: u64) -> u64 {
+        // SAFETY: as in `is_turn_of`; a program never interrupts itself.
+        unsafe { address(&raw mut (*self.0).now.events[hook as usize][COPY], pointer) }
     }
 
     /// Puts what became of an I/O where the verifier knows nothing of what it holds: otherwise it would walk through

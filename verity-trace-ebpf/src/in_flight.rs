@@ -325,14 +325,59 @@ impl InFlight {
         }
     }
 
+    /// The same as [`InFlight::finish`] in fewer steps, of an I/O that is as nearly all are; absent for any
+    /// other. The rules are looked up only where they matter.
+    #[must_use]
+    #[inline(always)]
+    pub fn finish_plainly(
+        &self,
+        now: u64,
+        status: u8,
+        rules: impl FnOnce() -> Rules,
+    ) -> Option<Plain> {
+        if status != 0 || self.flags & (RECHECKED | FEC) != 0 {
+            return None;
+        }
+        let placement = self.placement();
+        let (verified_at, context) = match placement {
+            Placement::Kverityd if self.flags & QUEUED_ON_BH == 0 => {
+                (self.verified_at, self.context)
+            }
+            Placement::Bh | Placement::Inline => (self.attempted_at, self.attempt_context),
+            _ => return None,
+        };
+        let is_in_order = self.mapped_at <= self.completed_at
+            && self.completed_at <= verified_at
+            && verified_at <= now;
+        if !is_in_order {
+            return None;
+        }
+        let reason = match placement {
+            Placement::Kverityd if self.flags & OPTION != 0 => {
+                Some(self.reason_for_kverityd(rules()))
+            }
+            Placement::Kverityd => Some(Reason::OptionOff),
+            _ => None,
+        };
+        Some(Plain {
+            placement,
+            outcome: outcome(placement, reason),
+            completion: self.completion,
+            context,
+            flags: self.flags & RECORDED,
+            device_ns: self.completed_at - self.mapped_at,
+            wait_ns: verified_at - self.completed_at,
+            verify_ns: now - verified_at,
+            total_ns: now - self.mapped_at,
+        })
+    }
+
     /// `verity_finish_io` begins: what became of the I/O. `status` is a `blk_status_t`.
     #[must_use]
     #[inline(always)]
     pub fn finish(&self, now: u64, status: u8, rules: Rules) -> Finish {
         let placement = self.placement();
-        let timeline = self
-            .plain_timeline(placement, now)
-            .unwrap_or_else(|| self.timeline(placement, now, status));
+        let timeline = self.timeline(placement, now, status);
         let (context, attempt_context) = match placement {
             Placement::Bh | Placement::Inline => (self.attempt_context, Context::Unknown as u8),
             _ => (self.context, self.attempt_context),
@@ -348,32 +393,6 @@ impl InFlight {
             context,
             attempt_context,
         }
-    }
-
-    /// The stages of an I/O of which one verification and everything before it was seen in order, as
-    /// nearly always; absent for any other.
-    #[inline(always)]
-    fn plain_timeline(&self, placement: Placement, now: u64) -> Option<Timeline> {
-        let verified_at = match placement {
-            Placement::Bh | Placement::Inline => self.attempted_at,
-            Placement::Kverityd if self.flags & QUEUED_ON_BH == 0 => self.verified_at,
-            _ => return None,
-        };
-        let is_in_order = self.mapped_at <= self.completed_at
-            && self.completed_at <= verified_at
-            && verified_at <= now;
-        if !is_in_order {
-            return None;
-        }
-        let mut stages_ns = [ABSENT; Stage::PARTS];
-        stages_ns[Stage::Device.number()] = self.completed_at - self.mapped_at;
-        stages_ns[Stage::Wait.number()] = verified_at - self.completed_at;
-        stages_ns[Stage::Verify.number()] = now - verified_at;
-        Some(Timeline {
-            stages_ns,
-            total_ns: now - self.mapped_at,
-            flags: 0,
-        })
     }
 
     /// The stages of any I/O.
@@ -598,6 +617,53 @@ impl InFlight {
             Reason::NeedResched
         } else {
             Reason::Unknown
+        }
+    }
+}
+
+/// What became of an I/O that was verified once, on kverityd, in BH or inline, and finished without an
+/// error, all of which was seen in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// Where it was verified.
+    pub placement: Placement,
+    /// See [`Record::outcome`].
+    pub outcome: u8,
+    /// See [`Record::completion`].
+    pub completion: u8,
+    /// See [`Record::context`].
+    pub context: u8,
+    /// See [`Record::flags`].
+    pub flags: u16,
+    /// The length of [`Stage::Device`] in nanoseconds.
+    pub device_ns: u64,
+    /// The same of [`Stage::Wait`].
+    pub wait_ns: u64,
+    /// The same of [`Stage::Verify`].
+    pub verify_ns: u64,
+    /// The same of [`Stage::Total`].
+    pub total_ns: u64,
+}
+
+impl Plain {
+    /// The same as any I/O's.
+    #[must_use]
+    #[inline(always)]
+    pub fn finish(&self) -> Finish {
+        let mut stages_ns = [ABSENT; Stage::PARTS];
+        stages_ns[Stage::Device.number()] = self.device_ns;
+        stages_ns[Stage::Wait.number()] = self.wait_ns;
+        stages_ns[Stage::Verify.number()] = self.verify_ns;
+        Finish {
+            total_ns: self.total_ns,
+            stages_ns,
+            flags: self.flags,
+            status: 0,
+            placement: self.placement as u8,
+            outcome: self.outcome,
+            completion: self.completion,
+            context: self.context,
+            attempt_context: Context::Unknown as u8,
         }
     }
 }
@@ -1159,27 +1225,57 @@ mod tests {
             prop_assert_eq!(placement == Placement::None, !verified);
         }
 
-        /// The short way over the stages leads where the long one does.
+        /// The short way leads where the long one does.
         #[test]
-        fn the_plain_timeline_is_the_timeline(
+        fn what_finishes_plainly_finishes_so(
             times in prop::array::uniform5(0u64..8),
-            queued_on_bh: bool,
+            flags: u16,
+            bytes in prop_oneof![Just(4_096), Just(8_192), Just(16_384)],
+            limit in prop_oneof![Just(8_192), Just(NO_LIMIT)],
+            status in 0u8..2,
+            is_inert: bool,
+            has_limits: bool,
+            gives_way: bool,
         ) {
             let [completed_at, attempted_at, gave_up_at, verified_at, now] = times;
-            let flags = if verified_at == 0 { 0 } else { KVERITYD };
+            let flags = if verified_at == 0 { flags & !KVERITYD } else { flags | KVERITYD };
             let io = InFlight {
                 mapped_at: 4,
                 completed_at,
                 attempted_at,
-                gave_up_at,
+                gave_up_at: if attempted_at == 0 { 0 } else { gave_up_at },
                 verified_at,
-                flags: if queued_on_bh { flags | QUEUED_ON_BH } else { flags },
+                bytes,
+                limit,
+                flags,
+                completion: Completion::Task as u8,
+                context: if verified_at == 0 { Context::Unknown } else { Context::Kworker } as u8,
+                attempt_context: if attempted_at == 0 { Context::Unknown } else { Context::Softirq } as u8,
                 ..InFlight::zeroed()
             };
-            let placement = io.placement();
-            if let Some(plain) = io.plain_timeline(placement, now) {
-                prop_assert_eq!(plain, io.timeline(placement, now, 0));
+            let rules = Rules { is_inert, has_limits, gives_way, ..RULES };
+            if let Some(plain) = io.finish_plainly(now, status, || rules) {
+                prop_assert_eq!(plain.finish(), io.finish(now, status, rules));
             }
+        }
+
+        /// What nearly every I/O does is plain.
+        #[test]
+        fn one_verification_in_order_is_plain(
+            gaps in prop::array::uniform3(0u64..1_000_000),
+            how in prop_oneof![
+                Just(Verification::Kverityd),
+                Just(Verification::Bh),
+                Just(Verification::Inline),
+            ],
+        ) {
+            let [device, wait, verify] = gaps;
+            let mut io = begun();
+            io.complete(1_000 + device, 0, Completion::Task, 0, None);
+            io.verify(1_000 + device + wait, 0, how, Context::Softirq, true, None);
+            let plain = io.finish_plainly(1_000 + device + wait + verify, 0, || RULES);
+            let plain = plain.expect("a plain end");
+            prop_assert_eq!([plain.device_ns, plain.wait_ns, plain.verify_ns], gaps);
         }
 
         /// The orders that the kernel can produce never make an incomplete record.

@@ -7,18 +7,13 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
 use verity_trace_ebpf::counters::{
     CpuCounters, DeviceCounters, FirstFailure, Histograms, QueueDelays,
 };
-use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::settings::{RING_BYTES, Settings};
-use verity_trace_ebpf::table::{MAX_IN_FLIGHT, SETS, Set};
+use verity_trace_ebpf::table::{SETS, Set};
 
-/// The keys of the I/Os in flight (see `table`). User space maps it into its memory to walk it.
+/// The I/Os in flight (see `table`). User space maps it into its memory to walk it.
 #[map]
-pub static KEYS: Array<Set> = Array::with_max_entries(SETS, BPF_F_MMAPABLE);
-
-/// The I/Os in flight, in the order of their keys.
-#[map]
-pub static IN_FLIGHT: Array<InFlight> = Array::with_max_entries(MAX_IN_FLIGHT, 0);
+pub static IN_FLIGHT: Array<Set> = Array::with_max_entries(SETS, BPF_F_MMAPABLE);
 
 /// The slot of each device, by `dev_t`. A device that finds no free slot shares the slot `other`.
 #[map]

@@ -3,9 +3,9 @@
 use core::arch::asm;
 
 use verity_trace_ebpf::in_flight::InFlight;
-use verity_trace_ebpf::table::{self, Claimed, Keys, place, set_of};
+use verity_trace_ebpf::table::{self, Claimed, Keys, Set, set_of};
 
-use crate::maps::{IN_FLIGHT, KEYS};
+use crate::maps::IN_FLIGHT;
 use crate::memory::opaque;
 
 /// A place in the table that belongs to an I/O.
@@ -53,27 +53,48 @@ impl Keys for InMap {
 /// The place of an I/O in flight.
 #[inline(always)]
 pub fn find(io: u64) -> Option<Place> {
-    let set = set_of(io);
-    let keys = InMap(KEYS.get_ptr_mut(set)?.cast());
-    place_of(io, set, keys, table::find(&keys, io)?)
+    let set = IN_FLIGHT.get_ptr_mut(set_of(io))?;
+    let way = table::find(&InMap::of(set), io)?;
+    Some(Place::of(io, set, way))
 }
 
 /// A place for an I/O that begins.
 #[inline(always)]
 pub fn claim(io: u64) -> Claim {
-    let set = set_of(io);
-    let Some(keys) = KEYS.get_ptr_mut(set) else {
+    let Some(set) = IN_FLIGHT.get_ptr_mut(set_of(io)) else {
         return Claim::Full;
     };
-    let keys = InMap(keys.cast());
-    match table::claim(&keys, io) {
-        Claimed::New(way) => place_of(io, set, keys, way).map_or(Claim::Full, Claim::New),
-        Claimed::Again(way) => place_of(io, set, keys, way).map_or(Claim::Full, Claim::Again),
+    match table::claim(&InMap::of(set), io) {
+        Claimed::New(way) => Claim::New(Place::of(io, set, way)),
+        Claimed::Again(way) => Claim::Again(Place::of(io, set, way)),
         Claimed::Full => Claim::Full,
     }
 }
 
+impl InMap {
+    #[inline(always)]
+    fn of(set: *mut Set) -> Self {
+        // SAFETY: a pointer to a field of a valid value.
+        Self(unsafe { &raw mut (*set).keys }.cast())
+    }
+}
+
 impl Place {
+    #[inline(always)]
+    fn of(io: u64, set: *mut Set, way: u32) -> Self {
+        // SAFETY: pointers to a field of a valid value and to one of its elements.
+        let state = unsafe {
+            let states = &raw mut (*set).states;
+            states.cast::<InFlight>().add(way as usize)
+        };
+        Self {
+            io,
+            keys: InMap::of(set),
+            way,
+            state,
+        }
+    }
+
     /// Gives it back: the I/O has finished.
     #[inline(always)]
     pub fn release(self) {
@@ -81,17 +102,6 @@ impl Place {
         unsafe { (*self.state).end() };
         table::release(&self.keys, self.way, self.io);
     }
-}
-
-#[inline(always)]
-fn place_of(io: u64, set: u32, keys: InMap, way: u32) -> Option<Place> {
-    let state = IN_FLIGHT.get_ptr_mut(place(set, way))?;
-    Some(Place {
-        io,
-        keys,
-        way,
-        state,
-    })
 }
 
 /// Sets a word that still is `from`; returns whether it was.

@@ -18,13 +18,14 @@ pub const LOWEST_NS: u64 = 1 << LOWEST_BIT;
 /// The first nanosecond past the last slot of its own.
 pub const LIMIT_NS: u64 = 1 << LIMIT_BIT;
 
-const LOWEST_BIT: u32 = 6;
-const LIMIT_BIT: u32 = 36;
-const SUB_BITS: u32 = 4;
+const LOWEST_BIT: u64 = 6;
+const LIMIT_BIT: u64 = 36;
+const SUB_BITS: u64 = 4;
 
 /// The slot of a duration in nanoseconds; always below [`SLOTS`].
 #[must_use]
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "below 482")]
 pub const fn slot(ns: u64) -> usize {
     if ns < LOWEST_NS {
         return BELOW;
@@ -33,19 +34,18 @@ pub const fn slot(ns: u64) -> usize {
         return ABOVE;
     }
     let bit = highest_bit(ns);
-    let sub = (ns >> (bit - SUB_BITS)) & ((1 << SUB_BITS) - 1);
-    1 + (((bit - LOWEST_BIT) << SUB_BITS) as usize) + sub as usize
+    // The bits below the highest one tell the sub-slot; that one makes it the next power's first.
+    let sub = ns >> (bit - SUB_BITS);
+    (((bit - LOWEST_BIT) << SUB_BITS) + sub - (1 << SUB_BITS) + 1) as usize
 }
 
 /// The highest bit of a number of at most 40 bits, 0 of none, by a table: calculating it takes four times as many instructions on a
 /// target that has none for it.
 #[must_use]
 #[inline(always)]
-pub const fn highest_bit(number: u64) -> u32 {
-    let below = if number < 1 << 8 {
-        0
-    } else if number < 1 << 16 {
-        8
+pub const fn highest_bit(number: u64) -> u64 {
+    let below = if number < 1 << 16 {
+        if number < 1 << 8 { 0 } else { 8 }
     } else if number < 1 << 24 {
         16
     } else if number < 1 << 32 {
@@ -54,7 +54,7 @@ pub const fn highest_bit(number: u64) -> u32 {
         32
     };
     // The mask is for the verifier.
-    below + HIGHEST_BIT[((number >> below) & 0xff) as usize] as u32
+    below + HIGHEST_BIT[((number >> below) & 0xff) as usize] as u64
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a bit of a byte")]
@@ -76,9 +76,9 @@ pub const fn lower_ns(slot: usize) -> u64 {
         ABOVE.. => LIMIT_NS,
         _ => {
             let number = (slot - 1) as u64;
-            let bit = LOWEST_BIT as u64 + (number >> SUB_BITS);
+            let bit = LOWEST_BIT + (number >> SUB_BITS);
             let sub = number & ((1 << SUB_BITS) - 1);
-            (1 << bit) + (sub << (bit - SUB_BITS as u64))
+            (1 << bit) + (sub << (bit - SUB_BITS))
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_highest_bit_is_found(number in 1_u64..1 << 40) {
-            prop_assert_eq!(highest_bit(number), number.ilog2());
+            prop_assert_eq!(highest_bit(number), u64::from(number.ilog2()));
         }
 
         #[test]

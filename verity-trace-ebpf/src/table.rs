@@ -1,5 +1,5 @@
-//! The table of I/Os in flight: sets of a few keys, each in a cache line of its own, and the states
-//! beside them in the same order. A lookup is a few loads, where the kernel's hash map costs locks.
+//! The table of I/Os in flight: sets of a few keys, each in a cache line of its own, with the states behind
+//! them in the same order. A lookup is a few loads, where the kernel's hash map costs locks.
 //!
 //! A key is the address of a `dm_verity_io`, whose lowest bit is free for telling whether an I/O is in
 //! flight there; 0 is no key. A key stays when its I/O has finished, until another one needs the place:
@@ -7,7 +7,11 @@
 //! program that sees an I/O begin claims a place for it, and only the one that sees it finish gives it
 //! back.
 
-/// Keys in a set.
+use bytemuck::{Pod, Zeroable};
+
+use crate::in_flight::InFlight;
+
+/// Places in a set.
 pub const WAYS: u32 = 8;
 
 /// Sets: a power of two.
@@ -17,8 +21,15 @@ pub const SETS: u32 = 2_048;
 /// traced.
 pub const MAX_IN_FLIGHT: u32 = SETS * WAYS;
 
-/// The keys of one set.
-pub type Set = [u64; WAYS as usize];
+/// A few places.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Set {
+    /// Whose they are.
+    pub keys: [u64; WAYS as usize],
+    /// The I/Os at them.
+    pub states: [InFlight; WAYS as usize],
+}
 
 /// The bit of a key while an I/O is in flight.
 const IN_FLIGHT: u64 = 1;
@@ -43,13 +54,6 @@ pub const fn is_in_flight(key: u64) -> bool {
 pub const fn set_of(io: u64) -> u32 {
     // Fibonacci hashing: allocations lie at multiples of their size, which the product spreads.
     (io.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SETS.ilog2())) as u32
-}
-
-/// Where the state of the key at this place of its set is.
-#[must_use]
-#[inline(always)]
-pub const fn place(set: u32, way: u32) -> u32 {
-    set * WAYS + way
 }
 
 /// The keys of one set, which several CPUs use at once.
@@ -167,8 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_is_in_the_table() {
-        assert_eq!(place(SETS - 1, WAYS - 1), MAX_IN_FLIGHT - 1);
+    fn every_io_has_a_set() {
         assert!(set_of(u64::MAX) < SETS);
     }
 }

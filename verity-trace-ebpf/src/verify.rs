@@ -28,13 +28,13 @@ const EOPNOTSUPP: i32 = 95;
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io(ctx: FEntryContext) -> i32 {
-    verify::<Typed, FIRST>(ctx.arg(0), scalar_arg(&ctx, 0));
+    verify::<Typed, FIRST>(ctx.arg(0));
     0
 }
 
 #[fentry(function = "verity_verify_io")]
 fn verity_verify_io_second(ctx: FEntryContext) -> i32 {
-    verify::<Typed, SECOND>(ctx.arg(0), scalar_arg(&ctx, 0));
+    verify::<Typed, SECOND>(ctx.arg(0));
     0
 }
 
@@ -53,7 +53,7 @@ fn verity_verify_io_exit(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn verity_verify_io_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(io) = ctx.arg(0) {
-        verify::<Untyped, FIRST>(io, io);
+        verify::<Untyped, FIRST>(io);
     }
     0
 }
@@ -81,13 +81,13 @@ fn verity_fec_decode_exit(ctx: FExitContext) -> i32 {
 
 #[fentry(function = "verity_finish_io")]
 fn verity_finish_io(ctx: FEntryContext) -> i32 {
-    finish::<Typed, FIRST>(scalar_arg(&ctx, 0), ctx.arg(1));
+    finish::<Typed, FIRST>(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[fentry(function = "verity_finish_io")]
 fn verity_finish_io_second(ctx: FEntryContext) -> i32 {
-    finish::<Typed, SECOND>(scalar_arg(&ctx, 0), ctx.arg(1));
+    finish::<Typed, SECOND>(ctx.arg(0), ctx.arg(1));
     0
 }
 
@@ -99,11 +99,10 @@ fn verity_finish_io_kprobe(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A verification begins: the one moment at which `in_bh` can be trusted. `address` is the same as
-/// `io`, as a number that may be calculated with.
+/// A verification begins: the one moment at which `in_bh` can be trusted.
 #[inline(always)]
-fn verify<M: Memory, const COPY: usize>(io: u64, address: u64) {
-    cpu::take_turn::<M, COPY>(Hook::VerifyIo, address, move |this| {
+fn verify<M: Memory, const COPY: usize>(io: u64) {
+    cpu::take_turn::<M, COPY>(Hook::VerifyIo, io, move |this, address| {
         let Some(place) = find(address) else {
             this.took_over::<COPY>(Hook::VerifyIo);
             return;
@@ -171,15 +170,15 @@ fn is_work_of_bh(io: u64) -> bool {
 /// An I/O finishes: its memory may belong to another one as soon as this returns.
 #[inline(always)]
 fn finish<M: Memory, const COPY: usize>(io: u64, status: u8) {
-    cpu::take_turn::<M, COPY>(Hook::FinishIo, io, move |this| {
-        let Some(place) = find(io) else {
+    cpu::take_turn::<M, COPY>(Hook::FinishIo, io, move |this, address| {
+        let Some(place) = find(address) else {
             // What the second copy does not find is, nearly always, what the first has finished.
             if COPY == FIRST {
                 account::lose(Loss::FinishWithoutStart);
             }
             return;
         };
-        let rules = Rules {
+        let rules = || Rules {
             is_inert: setting!(is_inert) != 0,
             has_limits: setting!(can_be_inline) != 0,
             gives_way: setting!(gives_way) != 0,
@@ -189,11 +188,16 @@ fn finish<M: Memory, const COPY: usize>(io: u64, status: u8) {
         };
         // SAFETY: as in `verify`.
         let state = unsafe { &*place.state };
-        let finish = this.put::<COPY>(&state.finish(cpu::now(), status, rules));
-        // SAFETY: it was put into a valid value.
-        let finish = unsafe { &*finish };
-        if let Some(placement) = Placement::from_number(finish.placement) {
-            account::finished(this, state, placement, finish);
+        let now = cpu::now();
+        if let Some(plain) = state.finish_plainly(now, status, rules) {
+            account::finished_plainly(this, state, &plain);
+        } else {
+            let finish = this.put::<COPY>(&state.finish(now, status, rules()));
+            // SAFETY: it was put into a valid value.
+            let finish = unsafe { &*finish };
+            if let Some(placement) = Placement::from_number(finish.placement) {
+                account::finished(this, state, placement, finish);
+            }
         }
         place.release();
         this.took_over::<COPY>(Hook::FinishIo);

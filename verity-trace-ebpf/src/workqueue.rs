@@ -7,7 +7,6 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use verity_trace_ebpf::counters::Scratch;
 
 use crate::cpu::{self, ThisCpu};
 use crate::limits::limit_of;
@@ -23,9 +22,7 @@ fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     if function == setting!(verity_work) {
-        let io = this
-            .address(work, Scratch::QueueWork)
-            .wrapping_sub(setting!(io_work));
+        let io = this.address_of_work(work).wrapping_sub(setting!(io_work));
         if let Some(place) = find(io) {
             // SAFETY: the events of one I/O come one after the other.
             let state = unsafe { &mut *place.state };
@@ -33,7 +30,7 @@ fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
         }
     } else if setting!(can_be_inline) != 0 && function == setting!(verity_bh_work) {
         let io = this
-            .address(work, Scratch::QueueWork)
+            .address_of_work(work)
             .wrapping_sub(setting!(io_bh_work));
         if let Some(place) = find(io) {
             // SAFETY: as above.

@@ -11,7 +11,7 @@ use verity_trace_ebpf::in_flight::{Begin, InFlight, Rules, Verification};
 use verity_trace_ebpf::placement::{Placement, Stage};
 use verity_trace_ebpf::reason::Reason;
 use verity_trace_ebpf::record::{INCOMPLETE, Record};
-use verity_trace_ebpf::table::{self, Claimed, Keys, WAYS, is_in_flight, place, set_of};
+use verity_trace_ebpf::table::{self, Claimed, Keys, WAYS, is_in_flight, set_of};
 
 const RULES: Rules = Rules {
     is_inert: false,
@@ -47,7 +47,7 @@ impl Keys for Set {
 #[derive(Default)]
 struct Tracer {
     sets: BTreeMap<u32, Set>,
-    states: BTreeMap<u32, InFlight>,
+    states: BTreeMap<(u32, u32), InFlight>,
     records: Vec<Record>,
     mapped: u64,
     rejected: u64,
@@ -69,13 +69,13 @@ impl Tracer {
 
     fn state(&mut self, io: u64) -> Option<&mut InFlight> {
         let way = self.find(io)?;
-        self.states.get_mut(&place(set_of(io), way))
+        self.states.get_mut(&(set_of(io), way))
     }
 
     fn release(&mut self, io: u64) {
         let way = self.find(io).expect("it is in flight");
         self.states
-            .get_mut(&place(set_of(io), way))
+            .get_mut(&(set_of(io), way))
             .expect("a state")
             .end();
         table::release(self.set(io), way, io);
@@ -105,7 +105,7 @@ impl Tracer {
             cpu: 0,
         };
         self.states
-            .entry(place(set_of(io), way))
+            .entry((set_of(io), way))
             .or_insert_with(InFlight::zeroed)
             .begin(now, &begin);
     }

@@ -2,11 +2,11 @@
 
 pub mod bpf;
 pub mod calibrate;
-mod keys;
 pub mod maps;
 mod optional;
 pub mod programs;
 mod statistics;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,6 @@ use verity_trace_ebpf::counters::{
     CpuCounters, DeviceCounters, FirstFailure, Histograms, Hook, QueueDelays, counters_index,
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
-use verity_trace_ebpf::in_flight;
 use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
 use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
@@ -38,10 +37,10 @@ use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
-use crate::live::keys::Keys;
 use crate::live::optional::{Optional, View};
 use crate::live::programs::{Programs, Stop};
 use crate::live::statistics::{Program, Statistics};
+use crate::live::table::Table;
 use crate::plan::facts::{Facts, LIMITS, Part};
 use crate::plan::{self, Plan, Refusals};
 use crate::snapshot::{Era, Failure, InFlight, Probe, Reads, Rung, Sampling};
@@ -58,7 +57,6 @@ const FAULTS_KEPT: usize = 8;
 // A map value travels as the bytes of the type that the programs know it by.
 type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
 type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
-type InFlightBytes = [u64; size_of::<in_flight::InFlight>() / 8];
 type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
 type CpuQueuesWords = [u64; size_of::<CpuQueues>() / 8];
@@ -113,7 +111,7 @@ pub struct Session {
     logger: EbpfLogger<Faults>,
     faults: Faults,
     ebpf: Ebpf,
-    keys: Keys,
+    table: Table,
     shards: u32,
     rung: Rung,
     statistics: Statistics,
@@ -266,7 +264,7 @@ impl Session {
         } else {
             None
         };
-        let keys = Keys::of(ebpf.map("KEYS").context("map KEYS")?)?;
+        let table = Table::of(ebpf.map("IN_FLIGHT").context("map IN_FLIGHT")?)?;
         let faults = Faults::default();
         let logger = EbpfLogger::init_with_logger(&mut ebpf, faults.clone())
             .context("open the log of the kernel programs")?;
@@ -277,7 +275,7 @@ impl Session {
             logger,
             faults,
             ebpf,
-            keys,
+            table,
             shards,
             rung,
             statistics: Statistics::new(kernel.calibration.clone()),
@@ -566,12 +564,10 @@ impl Session {
 
     /// I/Os in flight by device slot, counted by walking the table.
     fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, InFlight>> {
-        let states: Array<_, InFlightBytes> = Array::try_from(self.map("IN_FLIGHT")?)?;
         let mut by_slot: BTreeMap<u32, InFlight> = BTreeMap::new();
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let now = Duration::try_from(now).context("read the clock")?;
-        for place in self.keys.used() {
-            let state: in_flight::InFlight = bytemuck::cast(states.get(&place, 0)?);
+        for state in self.table.in_flight() {
             // One that has just begun or finished has no beginning.
             if let Some(mapped_at) = state.mapped_at() {
                 let age = now.saturating_sub(Duration::from_nanos(mapped_at));
