@@ -274,9 +274,11 @@ fn forward_error_correction() {
     assert!(verity.reads_block(7), "it is repaired");
     assert_is_what_dmsetup_says(PLAIN);
     let corrected = device(PLAIN)["fec_corrected"].as_u64();
-    match LabKernel::running() {
-        Inert | Bh => assert_eq!(corrected, None),
-        Inline => assert!(corrected > Some(0), "{corrected:?}"),
+    // Before 7.0 the status is one letter (`verity_status`, drivers/md/dm-verity-target.c).
+    if crate::name().starts_with('7') {
+        assert!(corrected > Some(0), "{corrected:?}");
+    } else {
+        assert_eq!(corrected, None);
     }
     verity.close();
 
