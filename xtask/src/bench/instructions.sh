@@ -101,6 +101,7 @@ trace off-default
 trace off-records --records 1000000
 trace off-queues --queues
 trace off-hash-cache --hash-cache
+trace off-submitters --submitters
 trace off-kprobe --attach kprobe
 script off-floor /run/floor.bt
 script off-rival-fentry /lab/in/bench/rival_fentry.bt
@@ -111,6 +112,7 @@ measure on-untraced
 trace on-default
 trace on-queues --queues
 trace on-hash-cache --hash-cache
+trace on-submitters --submitters
 script on-floor /run/floor.bt
 script on-rival-fentry /lab/in/bench/rival_fentry.bt
 

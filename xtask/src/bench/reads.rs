@@ -27,11 +27,12 @@ enum Side {
     Records,
     Queues,
     HashCache,
+    Submitters,
     Kprobe,
 }
 
 impl Side {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Floor,
         Self::RivalFentry,
         Self::RivalKprobe,
@@ -39,6 +40,7 @@ impl Side {
         Self::Records,
         Self::Queues,
         Self::HashCache,
+        Self::Submitters,
         Self::Kprobe,
     ];
 
@@ -52,6 +54,7 @@ impl Side {
             Self::Records => "records",
             Self::Queues => "queues",
             Self::HashCache => "hash-cache",
+            Self::Submitters => "submitters",
             Self::Kprobe => "kprobe",
         }
     }
@@ -65,6 +68,7 @@ impl Side {
             Self::Records => "verity-trace --records",
             Self::Queues => "verity-trace --queues",
             Self::HashCache => "verity-trace --hash-cache",
+            Self::Submitters => "verity-trace --submitters",
             Self::Kprobe => "verity-trace --attach kprobe",
         }
     }
@@ -73,7 +77,7 @@ impl Side {
         match self {
             Self::Floor => results.check_floor(case),
             Self::RivalFentry | Self::RivalKprobe => results.check_rival(case),
-            Self::Default | Self::Records | Self::Queues | Self::HashCache => {
+            Self::Default | Self::Records | Self::Queues | Self::HashCache | Self::Submitters => {
                 results.check_trace(case, "fentry")
             }
             Self::Kprobe => results.check_trace(case, "kprobe"),
