@@ -5,13 +5,13 @@ pub mod calibrate;
 pub mod maps;
 mod optional;
 pub mod programs;
+mod reading;
 mod statistics;
 mod table;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use aya::maps::{
@@ -19,23 +19,20 @@ use aya::maps::{
 };
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use verity_trace_ebpf::counters::{
-    CpuCounters, DeviceCounters, FirstFailure, Histograms, Hook, QueueDelays, counters_index,
-};
+use verity_trace_ebpf::counters::{DeviceCounters, FirstFailure, Histograms, Hook, counters_index};
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::loss::{DeviceLosses, Loss};
-use verity_trace_ebpf::placement::{PAIRS, Placement, Stage, pair};
-use verity_trace_ebpf::queue_counters::{CpuQueues, QueueWait};
-use verity_trace_ebpf::settings::{MAX_SHARDS, OTHER_SLOT, Settings};
+use verity_trace_ebpf::placement::PAIRS;
+use verity_trace_ebpf::queue_counters::QueueWait;
+use verity_trace_ebpf::settings::{MAX_SHARDS, Settings};
 use verity_trace_ebpf::slot::SLOTS;
 use verity_trace_ebpf::submitters::{self, Submitted, Submitter};
 
-use crate::aggregate::{DeviceReading, Reading, Submitters, add_device_counters};
+use crate::aggregate::{DeviceReading, Reading};
 use crate::budget::Budget;
 use crate::cost::Calibration;
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
-use crate::histogram::{Histogram, Nanos};
 use crate::kernel::{self, Symbols, Types};
 use crate::live::optional::{Optional, View};
 use crate::live::programs::{Programs, Stop};
@@ -43,7 +40,7 @@ use crate::live::statistics::{Program, Statistics};
 use crate::live::table::Table;
 use crate::plan::facts::{Facts, LIMITS, Part};
 use crate::plan::{self, Plan, Refusals};
-use crate::snapshot::{Era, Failure, InFlight, Probe, Reads, Rung, Sampling};
+use crate::snapshot::{Era, Probe, Rung};
 
 /// The kernel programs; empty when the build had no tools for them.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
@@ -56,14 +53,11 @@ const FAULTS_KEPT: usize = 8;
 
 // A map value travels as the bytes of the type that the programs know it by.
 type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
-type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
 type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
-type CpuQueuesWords = [u64; size_of::<CpuQueues>() / 8];
 type SubmitterWords = [u64; size_of::<Submitter>() / 8];
 type SubmittedWords = [u64; size_of::<Submitted>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
-type DelayBytes = [u64; size_of::<QueueDelays>() / 8];
 
 /// What the user may choose.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
@@ -352,84 +346,6 @@ impl Session {
             .clone()
     }
 
-    /// Everything counted so far.
-    pub fn read(&self) -> anyhow::Result<Reading> {
-        // What has finished is read first, then what is lost, then what is in flight, and last what was
-        // mapped: in this order no I/O is counted twice, and none that was not mapped.
-        let mut devices = BTreeMap::new();
-        let mut slots = Vec::new();
-        for entry in &self.slots()? {
-            let (device, slot) = entry?;
-            devices.insert(device, self.device(slot)?);
-            slots.push((device, slot));
-        }
-        let mut other = self.device(OTHER_SLOT)?;
-        for &slot in &self.retiring {
-            other.add(&self.device(slot)?);
-        }
-        let mut losses = self.losses()?;
-        let mut submitters = self.submitters()?;
-        let mut in_flight = self.in_flight()?;
-        for (device, slot) in slots {
-            if let Some(reading) = devices.get_mut(&device) {
-                reading.in_flight = in_flight.remove(&slot).unwrap_or_default();
-                reading.submitters = submitters.remove(&slot);
-            }
-        }
-        for slot in self.retiring.iter().chain([&OTHER_SLOT]) {
-            if let Some(these) = in_flight.remove(slot) {
-                other.in_flight.merge(&these);
-            }
-            other.add_submitters(submitters.remove(slot).as_ref());
-        }
-        // An I/O that found no room is one loss, though its end is seen without its beginning.
-        let untraced = losses.get(&Loss::TableFull).copied().unwrap_or(0);
-        let unstarted = losses.entry(Loss::FinishWithoutStart).or_default();
-        *unstarted = unstarted.saturating_sub(untraced);
-        let before_attach = (self.before.ended + self.before.in_flight).min(*unstarted);
-        *unstarted -= before_attach;
-        let probe_misses = self.programs.probe_misses()?;
-        if self.rung() == Rung::Kprobe {
-            let missed = match probe_misses {
-                Some(all) => all - self.before.probe_misses,
-                // Every incomplete I/O lacks one event at least.
-                None => devices
-                    .values()
-                    .chain([&other])
-                    .map(|device| device.counters.incomplete)
-                    .sum(),
-            };
-            losses.insert(Loss::ProbeMiss, missed);
-        }
-        Ok(Reading {
-            devices,
-            other,
-            cpus: self.cpus()?,
-            sees_ios: self.rung != Rung::Tracepoint,
-            sees_mismatch: self.plan.sees_mismatch(),
-            hash_cache_unseen: self
-                .sees(View::HashCache)
-                .then(|| self.optional.missed(View::HashCache))
-                .transpose()?,
-            queues: self.queues()?,
-            queues_unseen: self.optional.missed(View::Queues)?,
-            queued: self.queued()?,
-            losses,
-            hides_misses: probe_misses.is_none(),
-            before_attach,
-            cost: Some(self.statistics.cost(&self.attached()?)?),
-            sampling: self.sampling()?,
-        })
-    }
-
-    /// What was counted of the I/Os of a device that have finished.
-    pub fn finished(&self, device: u32) -> anyhow::Result<Reads> {
-        let Ok(slot) = self.slots()?.get(&device, 0) else {
-            return Ok(Reads::default());
-        };
-        Ok(self.device(slot)?.finished())
-    }
-
     /// A device is gone: its slot is given back once the last of its I/Os has finished, and
     /// [`Session::retired`] then returns what it counted.
     pub fn retire(&mut self, device: u32) -> anyhow::Result<()> {
@@ -510,76 +426,6 @@ impl Session {
         Ok(BpfHashMap::try_from(self.map("DEVICES")?)?)
     }
 
-    /// What a device's slot has counted.
-    fn device(&self, slot: u32) -> anyhow::Result<DeviceReading> {
-        let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
-        let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
-        let mut reading = DeviceReading {
-            first_failure: self.first_failure(slot)?,
-            losses: self.device_losses(slot)?,
-            hash_cache: self.hash_cache(slot)?,
-            queue_wait: self.queue_wait(slot)?,
-            ..DeviceReading::default()
-        };
-        let mut slots = Vec::new();
-        for shard in 0..self.shards {
-            let index = counters_index(slot, shard, self.shards);
-            let words = counters.get(&index, 0)?;
-            add_device_counters(&mut reading.counters, &bytemuck::cast(words));
-            slots.push(histograms.get(&index, 0)?);
-        }
-        for placement in Placement::ALL {
-            if reading.counters.finished(placement) == 0 {
-                continue;
-            }
-            for pair in Stage::ALL
-                .into_iter()
-                .filter_map(|stage| pair(placement, stage))
-            {
-                for slots in &slots {
-                    let counts = slots[pair * SLOTS..][..SLOTS].iter().copied().enumerate();
-                    reading.histograms[pair].merge(&Histogram::from_slots(counts, Nanos(0)));
-                }
-                reading.histograms[pair].add_sum(Nanos(reading.counters.sum_ns[pair]));
-            }
-        }
-        Ok(reading)
-    }
-
-    /// The first I/O of a device that failed.
-    fn first_failure(&self, slot: u32) -> anyhow::Result<Option<Failure>> {
-        let failures: Array<_, FailureBytes> = Array::try_from(self.map("FIRST_FAILURES")?)?;
-        let first: FirstFailure = bytemuck::cast(failures.get(&slot, 0)?);
-        Ok((first.is_written != 0).then(|| Failure {
-            sector: first.sector,
-            status: u8::try_from(first.status).unwrap_or(u8::MAX),
-        }))
-    }
-
-    /// What was not seen of a device, as far as that can be told.
-    fn device_losses(&self, slot: u32) -> anyhow::Result<DeviceLosses> {
-        let losses: Array<_, DeviceLosses> = Array::try_from(self.map("DEVICE_LOSSES")?)?;
-        Ok(losses.get(&slot, 0)?)
-    }
-
-    /// I/Os in flight by device slot, counted by walking the table.
-    fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, InFlight>> {
-        let mut by_slot: BTreeMap<u32, InFlight> = BTreeMap::new();
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = Duration::try_from(now).context("read the clock")?;
-        for state in self.table.in_flight() {
-            // One that has just begun or finished has no beginning.
-            if let Some(mapped_at) = state.mapped_at() {
-                let age = now.saturating_sub(Duration::from_nanos(mapped_at));
-                by_slot
-                    .entry(state.device_slot())
-                    .or_default()
-                    .add(state.stage(), age);
-            }
-        }
-        Ok(by_slot)
-    }
-
     fn sees(&self, view: View) -> bool {
         self.views.contains(&view)
     }
@@ -589,56 +435,6 @@ impl Session {
         let mut programs = self.programs.list(&self.ebpf)?;
         programs.extend(self.optional.list());
         Ok(programs)
-    }
-
-    /// What verifications of a device found in the cache of hash blocks.
-    fn hash_cache(&self, slot: u32) -> anyhow::Result<HashCacheCounters> {
-        let mut all = HashCacheCounters::default();
-        if self.sees(View::HashCache) {
-            let counters: PerCpuArray<_, HashCacheWords> =
-                PerCpuArray::try_from(self.map("HASH_CACHE")?)?;
-            for &words in counters.get(&slot, 0)?.iter() {
-                all.add(&bytemuck::cast(words));
-            }
-        }
-        Ok(all)
-    }
-
-    /// How a device's I/Os waited for kverityd.
-    fn queue_wait(&self, slot: u32) -> anyhow::Result<QueueWait> {
-        let mut all = QueueWait::default();
-        if self.sees(View::Queues) {
-            let waits: PerCpuArray<_, QueueWaitWords> =
-                PerCpuArray::try_from(self.map("QUEUE_WAITS")?)?;
-            for &words in waits.get(&slot, 0)?.iter() {
-                all.add(&bytemuck::cast(words));
-            }
-        }
-        Ok(all)
-    }
-
-    /// Who submitted I/Os, by device slot; nobody unless that is counted.
-    fn submitters(&self) -> anyhow::Result<BTreeMap<u32, Submitters>> {
-        let mut by_slot: BTreeMap<u32, Submitters> = BTreeMap::new();
-        if !self.sees(View::Submitters) {
-            return Ok(by_slot);
-        }
-        let counted: BpfHashMap<_, u64, SubmitterWords> =
-            BpfHashMap::try_from(self.map("SUBMITTERS")?)?;
-        for entry in &counted {
-            let (key, words) = entry?;
-            let (slot, task) = submitters::parts(key);
-            let these = by_slot.entry(slot).or_default();
-            these.tasks.insert(task, bytemuck::cast(words));
-        }
-        let unlisted: Array<_, SubmittedWords> = Array::try_from(self.map("UNLISTED")?)?;
-        for (slot, words) in (0..).zip(unlisted.iter()) {
-            let unlisted: Submitted = bytemuck::cast(words?);
-            if unlisted.ios > 0 {
-                by_slot.entry(slot).or_default().unlisted = unlisted;
-            }
-        }
-        Ok(by_slot)
     }
 
     /// Who submitted I/Os of a device that is gone.
@@ -655,16 +451,6 @@ impl Session {
             Array::try_from(map_mut(&mut self.ebpf, "UNLISTED")?)?;
         unlisted.set(slot, SubmittedWords::default(), 0)?;
         Ok(())
-    }
-
-    /// Softirqs and workqueues by CPU; none unless they are watched.
-    fn queues(&self) -> anyhow::Result<Vec<CpuQueues>> {
-        if !self.sees(View::Queues) {
-            return Ok(Vec::new());
-        }
-        let cpus: PerCpuArray<_, CpuQueuesWords> = PerCpuArray::try_from(self.map("CPU_QUEUES")?)?;
-        let values = cpus.get(&0, 0)?;
-        Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
     }
 
     /// The clients of dm-bufio of a device that is gone: their addresses may become somebody else's.
@@ -688,63 +474,6 @@ impl Session {
         let mut values: PerCpuArray<_, V> = PerCpuArray::try_from(map_mut(&mut self.ebpf, name)?)?;
         values.set(slot, PerCpuValues::try_from(vec![V::default(); cpus])?, 0)?;
         Ok(())
-    }
-
-    fn sampling(&self) -> anyhow::Result<Option<Sampling>> {
-        let Some(budget) = self.budget else {
-            return Ok(None);
-        };
-        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("SAMPLED_OUT")?)?;
-        Ok(Some(Sampling {
-            one_in: budget.one_in(),
-            sampled_out: counts.get(&0, 0)?.iter().sum(),
-        }))
-    }
-
-    /// How long verifications were queued, on kverityd and on the BH workqueue.
-    fn queued(&self) -> anyhow::Result<[Histogram; 2]> {
-        let delays: Array<_, DelayBytes> = Array::try_from(self.map("QUEUE_DELAYS")?)?;
-        let mut queued = [Histogram::default(), Histogram::default()];
-        for (index, histogram) in (0..).zip(&mut queued) {
-            let QueueDelays { sum_ns, slots } = bytemuck::cast(delays.get(&index, 0)?);
-            *histogram = Histogram::from_slots(slots.into_iter().enumerate(), Nanos(sum_ns));
-        }
-        Ok(queued)
-    }
-
-    fn cpus(&self) -> anyhow::Result<Vec<CpuCounters>> {
-        let cpus: PerCpuArray<_, CpuBytes> = PerCpuArray::try_from(self.map("CPUS")?)?;
-        let values = cpus.get(&0, 0)?;
-        Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
-    }
-
-    fn losses(&self) -> anyhow::Result<BTreeMap<Loss, u64>> {
-        let mut losses = BTreeMap::new();
-        for loss in Loss::ALL {
-            losses.insert(loss, self.count_of(loss)?);
-        }
-        let lost: i128 = std::iter::zip(self.missed()?, self.before.missed)
-            .map(|(now, before)| (now - before).max(0))
-            .sum();
-        let recursion = u64::try_from(lost)? + self.programs.missed_by_kprobes(&self.ebpf)?;
-        *losses.entry(Loss::Recursion).or_default() += recursion;
-        Ok(losses)
-    }
-
-    fn count_of(&self, loss: Loss) -> anyhow::Result<u64> {
-        let counts: Array<_, u64> = Array::try_from(self.map("LOSSES")?)?;
-        Ok(counts.get(&u32::try_from(loss.number())?, 0)?)
-    }
-
-    /// What first copies missed less what other copies took over, by hook.
-    fn missed(&self) -> anyhow::Result<[i128; Hook::COUNT]> {
-        // In this order an event between the two is no loss.
-        let missed = self.programs.missed()?;
-        let cpus = self.cpus()?;
-        Ok(std::array::from_fn(|hook| {
-            let taken_over: u64 = cpus.iter().map(|cpu| cpu.taken_over[hook]).sum();
-            i128::from(missed[hook]) - i128::from(taken_over)
-        }))
     }
 
     fn map(&self, name: &str) -> anyhow::Result<&Map> {
