@@ -18,6 +18,7 @@ use verity_trace_ebpf::queue_counters::{
 use crate::account::add;
 use crate::cpu::{self, ThisCpu};
 use crate::maps::setting;
+use crate::memory::{Memory as _, Typed};
 use crate::places::{compare_and_set, find};
 use crate::task;
 
@@ -87,6 +88,10 @@ fn queues_execute_start(ctx: BtfTracePointContext) -> i32 {
         unsafe { (*queues).now.works += 1 };
         return 0;
     }
+    let function: u64 = Typed::read(work, setting!(work_func));
+    if setting!(verity_work) != 0 && function != setting!(verity_work) {
+        return 0;
+    }
     // SAFETY: a pointer to a field of a valid value; a program never interrupts itself.
     let address = unsafe {
         let scratch = &raw mut (*queues).now.scratch;
@@ -109,7 +114,8 @@ fn queues_execute_end(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A worker begins with a work: kverityd with an I/O, if that is in flight.
+/// A worker begins with a work, which is kverityd's with an I/O if that is in flight: where the kernel
+/// hides the address of `verity_work`, nothing else tells.
 #[inline(always)]
 fn split_wait(io: u64) {
     let Some(place) = find(io) else {
