@@ -69,7 +69,7 @@ pub fn wait_until_only(before: &BTreeSet<(&'static str, u64)>) {
     });
 }
 
-/// How many hold the module: open devices, and each attached fentry program.
+/// How many hold the module: open devices, and each loaded fentry program, before it is attached.
 pub fn module_references() -> u64 {
     fs::read_to_string("/sys/module/dm_verity/refcnt")
         .expect("dm_verity is loaded")
@@ -153,17 +153,15 @@ impl Bpftrace {
     /// Returns once the script's programs are attached.
     pub fn start(script: &str) -> Self {
         let before = objects();
-        let references = module_references();
-        let programs = script.matches("fentry:").count() as u64;
+        let attached = links();
+        let programs = script.matches("fentry:").count();
         let mut child = Command::new("bpftrace")
             .args(["-f", "json", "-e", script])
             .stdout(Stdio::piped())
             .spawn()
             .expect("bpftrace");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        wait_until("bpftrace is attached", || {
-            module_references() == references + programs
-        });
+        wait_until("bpftrace is attached", || links() == attached + programs);
         let programs = objects().difference(&before).copied().collect();
         Self {
             child,
