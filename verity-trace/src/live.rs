@@ -165,6 +165,15 @@ pub fn built() -> Result<()> {
     has_programs(OBJECT)
 }
 
+/// Gives back what the kernel's types took, which the allocator would keep as long as the process lives.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only releases pages that nothing is in.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn has_programs(object: &[u8]) -> Result<()> {
     if object.is_empty() {
         return Err(Error::Kernel(
@@ -178,6 +187,12 @@ impl Session {
     /// Loads the programs and attaches them. `devices` are those that exist now.
     pub fn attach(options: Options, devices: &[VerityDevice]) -> Result<Self> {
         built()?;
+        let session = Self::find_rung(options, devices);
+        give_memory_back();
+        session
+    }
+
+    fn find_rung(options: Options, devices: &[VerityDevice]) -> Result<Self> {
         let types = Types::read()?;
         let symbols = Symbols::read()?;
         let facts = kernel::facts(&types, &symbols)?;
