@@ -173,8 +173,7 @@ impl Objects {
             // The first number in this member, whatever the kind.
             attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
             let object = match call_for_fd(self.open, &mut attr) {
-                // It went away between the two calls.
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+                Err(error) if cannot_be_opened(&error) => continue,
                 result => result?,
             };
             if is_wanted(&object)? {
@@ -182,6 +181,12 @@ impl Objects {
             }
         }
     }
+}
+
+/// Whether an object whose number was listed went away since, or is a link that somebody is creating: it
+/// has a number before it can be opened (`bpf_link_by_id`, kernel/bpf/syscall.c).
+fn cannot_be_opened(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EAGAIN))
 }
 
 /// How often a kprobe or kretprobe did not fire; absent where the kernel does not say, which is before
@@ -263,5 +268,13 @@ mod tests {
                    processed 1 insns (limit 1000000)\n\n";
         assert_eq!(verdict(log), "R1 invalid mem access 'scalar'");
         assert_eq!(verdict(""), "the verifier gave no reason");
+    }
+
+    #[test]
+    fn an_object_that_comes_or_goes_is_passed_over_and_a_refusal_is_not() {
+        let passed_over = |code| cannot_be_opened(&io::Error::from_raw_os_error(code));
+        assert!(passed_over(libc::ENOENT));
+        assert!(passed_over(libc::EAGAIN));
+        assert!(!passed_over(libc::EPERM));
     }
 }
