@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -16,10 +16,8 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         (&["--max-devices", "0"], "0 is not in 1..=1024"),
         (&["--max-devices", "1025"], "1025 is not in 1..=1024"),
         (&["export"], "--once"),
-        (&["devices", "app-["], "no pattern"),
         (&["devices", ""], "neither a name"),
         (&["report", "a/b"], "neither a name"),
-        (&["export", "--once", "a**"], "no pattern"),
         (&["top", "./usr"], "neither a name"),
         (&["devices", "--duration", "1s"], "'--duration'"),
         (&["doctor", "root"], "unexpected argument 'root'"),

@@ -38,13 +38,13 @@ impl Selector {
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_name = |name: &&str| !name.is_empty() && !name.contains('/');
         let forms = if let Some(name) = text.strip_prefix("/dev/mapper/").filter(is_name) {
-            names(name)?
+            names(name)
         } else if let Some(minor) = text.strip_prefix("/dev/").and_then(kernel_name) {
             vec![Form::KernelName(minor)]
         } else if text.starts_with('/') {
             vec![Form::MountPoint(text.into())]
         } else if is_name(&text) {
-            let mut forms = names(text)?;
+            let mut forms = names(text);
             forms.extend(kernel_name(text).map(Form::KernelName));
             forms.extend(text.parse().ok().map(Form::Number));
             forms
@@ -78,12 +78,22 @@ impl Selector {
         })
     }
 
+    /// Why its name is no pattern, if it has one that is none.
+    fn flaw(&self) -> Option<&'static str> {
+        self.forms.iter().find_map(|form| match form {
+            Form::Name(name) => Some(Pattern::new(name).err()?.msg),
+            _ => None,
+        })
+    }
+
     /// Why it selects none of the devices.
     fn missing(&self, devices: &[VerityDevice], mounts: &Mounts) -> Error {
         let text = &self.text;
         let reason = match self.mount_point() {
             Some(point) => mounts.verity_device(point, devices).err(),
-            None => None,
+            None => self
+                .flaw()
+                .map(|flaw| format!("is no dm-verity device, and no pattern: {flaw}")),
         };
         let reason = reason.unwrap_or_else(|| "fits no dm-verity device".to_owned());
         Error::NoDevice(format!("`{text}` {reason}; there is {}", listed(devices)))
@@ -151,9 +161,13 @@ impl Selection {
     }
 }
 
-fn names(name: &str) -> Result<Vec<Form>, String> {
-    let pattern = Pattern::new(name).map_err(|error| format!("no pattern: {}", error.msg))?;
-    Ok(vec![Form::Name(name.to_owned()), Form::Glob(pattern)])
+/// A device may have a name that is no pattern.
+fn names(name: &str) -> Vec<Form> {
+    let pattern = Pattern::new(name).ok().map(Form::Glob);
+    [Form::Name(name.to_owned())]
+        .into_iter()
+        .chain(pattern)
+        .collect()
 }
 
 /// The number of `dm-N`.
@@ -193,7 +207,15 @@ mod tests {
     }
 
     fn devices() -> Vec<VerityDevice> {
-        let names = ["usr", "app-one", "app-two", "dm-0", "a[1]", "$(id)<script>"];
+        let names = [
+            "usr",
+            "app-one",
+            "app-two",
+            "dm-0",
+            "a[1]",
+            "$(id)<script>",
+            "disk-[1",
+        ];
         names
             .into_iter()
             .zip(0..)
@@ -220,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_form_selects() {
-        let cases: [(&[&str], &[&str]); 17] = [
+        let cases: [(&[&str], &[&str]); 19] = [
             (&["usr"], &["usr"]),
             (&["/dev/mapper/usr"], &["usr"]),
             (&["/dev/dm-1"], &["app-one"]),
@@ -238,6 +260,9 @@ mod tests {
             (&["dm-0"], &["usr", "dm-0"]),
             (&["/dev/mapper/dm-0"], &["dm-0"]),
             (&["a[1]"], &["a[1]"]),
+            // No pattern, but a name.
+            (&["disk-[1"], &["disk-[1"]),
+            (&["/dev/mapper/disk-[1"], &["disk-[1"]),
             (&["APP-*", "dm-01", "/dev/dm-", "253:"], &[]),
         ];
         for (arguments, expected) in cases {
@@ -252,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_argument_that_means_nothing_is_refused() {
-        for text in ["", "a/b", "./usr", "app-[", "a**"] {
+        for text in ["", "a/b", "./usr"] {
             assert!(Selector::parse(text).is_err(), "{text}");
         }
     }
@@ -268,6 +293,9 @@ mod tests {
         let message = refused(&["usr", "none-*"], &devices());
         assert!(message.starts_with("`none-*` fits no"), "{message}");
         assert!(message.contains("there is usr, app-one, "), "{message}");
+        let message = refused(&["app-["], &devices());
+        let expected = "`app-[` is no dm-verity device, and no pattern: ";
+        assert!(message.starts_with(expected), "{message}");
         let message = refused(&["/srv"], &devices());
         assert!(message.starts_with("`/srv` is no mount point"), "{message}");
         let many: Vec<_> = (0..70)
@@ -280,7 +308,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_selects_its_device(name in "[^/\0*?\\[\\]]{1,20}", minor in 0u32..100) {
+        fn a_name_selects_its_device(name in "[^/\0]{1,20}", minor in 0u32..100) {
             let devices = [device(&name, minor)];
             for text in [name.clone(), format!("/dev/mapper/{name}"), format!("253:{minor}")] {
                 let selected = selection(&[&text]).of(&devices, &Mounts::none());
