@@ -10,9 +10,9 @@ use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
     Account, Completion, Context, Cpu, CpuQueues, Device, DeviceNumber, Era, Failure, Gap,
-    HashCache, InFlight, IoClass, Kernel, Kind, Loss, OtherSubmitters, Placement, QueueWait, Reads,
-    Reason, Rung, Sampling, Snapshot, Softirq, Stage, Submitter, Submitters, Totals, Tracing,
-    stage_name,
+    HashCache, InFlight, IoClass, Kernel, Kind, Loss, Other, OtherSubmitters, Placement, QueueWait,
+    Reads, Reason, Rung, Sampling, Snapshot, Softirq, Stage, Submitter, Submitters, Totals,
+    Tracing, stage_name,
 };
 use verity_trace::target::{Status, Table};
 
@@ -42,6 +42,9 @@ pub struct Scenario {
     pub devices: Vec<Case>,
     #[serde(default)]
     other: Vec<Group>,
+    /// As that of a device.
+    #[serde(default)]
+    other_in_flight: BTreeMap<String, (u64, u64)>,
     #[serde(default)]
     cpus: Vec<Work>,
     cost: Option<Tracers>,
@@ -120,6 +123,8 @@ pub struct Case {
     algorithm: String,
     /// As device-mapper prints it.
     status: Option<String>,
+    #[serde(default)]
+    counted_in_other: bool,
     /// By stage, how many and the age of the oldest in milliseconds.
     #[serde(default)]
     in_flight: BTreeMap<String, (u64, u64)>,
@@ -347,7 +352,11 @@ impl Scenario {
                 .iter()
                 .flat_map(|case| (0..case.devices).map(|copy| self.device(case, copy)))
                 .collect(),
-            other: (!self.other.is_empty()).then(|| totals(&self.other, |group| group.count)),
+            other: (!self.other.is_empty()).then(|| Other {
+                totals: totals(&self.other, |group| group.count),
+                in_flight: in_flight(&self.other_in_flight),
+                first_failure: None,
+            }),
             cpus: self
                 .cpus
                 .iter()
@@ -373,7 +382,7 @@ impl Scenario {
     }
 
     fn device(&self, case: &Case, copy: u32) -> Device {
-        let sees_ios = self.sees_ios();
+        let is_counted = self.sees_ios() && !case.counted_in_other;
         let mut all = totals(&case.ios, |group| group.count);
         all.rejected = case.rejected;
         all.incomplete = case.incomplete;
@@ -395,7 +404,7 @@ impl Scenario {
             name: if case.devices == 1 {
                 case.name.clone()
             } else {
-                format!("{}{copy}", case.name)
+                format!("{}{}", case.name, case.minor + copy)
             },
             uuid: case.uuid.clone(),
             number: DeviceNumber {
@@ -405,12 +414,13 @@ impl Scenario {
             disk_sequence: None,
             table: case.table(),
             status: case.status.as_deref().and_then(Status::parse),
-            totals: sees_ios.then_some(all),
+            counted_in_other: case.counted_in_other,
+            totals: is_counted.then_some(all),
             recent: self
                 .interval_ms
-                .filter(|_| sees_ios)
+                .filter(|_| is_counted)
                 .map(|_| totals(&case.ios, |group| group.recent)),
-            in_flight: sees_ios.then(|| in_flight(&case.in_flight)),
+            in_flight: is_counted.then(|| in_flight(&case.in_flight)),
             first_failure: case
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
@@ -513,7 +523,7 @@ fn account(snapshot: &Snapshot) -> Account {
             .devices
             .iter()
             .filter_map(|device| device.totals.as_ref());
-        devices.chain(&snapshot.other)
+        devices.chain(snapshot.other.as_ref().map(|other| &other.totals))
     };
     let lost = snapshot.loss.get(&Loss::StartWithoutFinish);
     let mut account = Account {
@@ -524,6 +534,7 @@ fn account(snapshot: &Snapshot) -> Account {
             .devices
             .iter()
             .filter_map(|device| device.in_flight.as_ref())
+            .chain(snapshot.other.as_ref().map(|other| &other.in_flight))
             .map(InFlight::ios)
             .sum(),
         lost: lost.copied().unwrap_or(0),

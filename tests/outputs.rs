@@ -101,6 +101,25 @@ fn a_document_counts_every_io_once() {
 }
 
 #[test]
+fn a_device_without_a_slot_has_no_counts_of_its_own() {
+    let json = json_of(&common::scenario("seventy_devices").snapshot(), None);
+    let document: Value = serde_json::from_str(&json).expect("JSON");
+    let devices = list(&document["devices"]);
+    let others: Vec<_> = devices
+        .iter()
+        .filter(|device| device["counted_in_other"] == true)
+        .collect();
+    assert_eq!(others.len(), 6);
+    for device in others {
+        for field in ["ios", "failed", "placements", "in_flight", "effective"] {
+            assert!(device.get(field).is_none(), "{field}");
+        }
+    }
+    assert_eq!(document["other"]["ios"], 1_200);
+    assert_eq!(document["other"]["in_flight_stages"]["device"]["ios"], 3);
+}
+
+#[test]
 fn a_stage_that_did_not_happen_is_absent() {
     let json = json_of(&common::scenario("failed_ios").snapshot(), None);
     let document: Value = serde_json::from_str(&json).expect("JSON");

@@ -119,6 +119,13 @@ fn scrolling_stops_at_the_last_device_and_turns_at_once() {
 }
 
 #[test]
+fn a_device_that_is_counted_with_others_is_not_shown_as_idle() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    app.update(Message::Key(Key::End));
+    insta::assert_snapshot!("80x24_seventy_devices_end", screen(&app, 80, 24));
+}
+
+#[test]
 fn fewer_devices_pull_the_table_back() {
     let mut app = app(snapshot("seventy_devices"), 80, 24);
     app.update(Message::Key(Key::End));

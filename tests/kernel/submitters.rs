@@ -143,6 +143,9 @@ fn a_slot_is_given_on_without_its_submitters() {
         (&json!("reads-more"), &json!(40))
     );
     assert_eq!(others, &nobody());
+    let keeper = document.device("keeper");
+    assert_eq!(keeper["counted_in_other"], true);
+    assert!(keeper.get("ios").is_none(), "{keeper}");
     // What is gone, and what found no slot.
     let top = &document.0["other"]["submitters"]["top"];
     let of = |place: usize| (&top[place]["command"], &top[place]["ios"]);

@@ -2,7 +2,7 @@
 
 mod submitters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use submitters::Submitters;
@@ -24,8 +24,8 @@ use crate::dm::VerityDevice;
 use crate::histogram::Histogram;
 use crate::snapshot::{
     self, Account, Completion, Context, Cpu, Device, DeviceNumber, Era, Failure, Gap, HashCache,
-    InFlight, IoClass, Kernel, Kind, Placement, PlacementTotals, Probe, Reads, Sampling, Snapshot,
-    Softirq, Totals, Tracing,
+    InFlight, IoClass, Kernel, Kind, Other, Placement, PlacementTotals, Probe, Reads, Sampling,
+    Snapshot, Softirq, Totals, Tracing,
 };
 
 /// The counters of one device slot, over all shards.
@@ -254,6 +254,19 @@ impl Reading {
         seq + cpu.map_or(0, |cpu| cpu.mapped[copy])
     }
 
+    /// The devices that have no slot, in a reading of one session, when there are `slots` and all are
+    /// taken: what they do is counted in `other`. While a slot is free, who has none has done nothing.
+    #[must_use]
+    pub fn without_slot(&self, devices: &[VerityDevice], slots: u32) -> BTreeSet<DeviceNumber> {
+        if self.devices.len() < slots as usize {
+            return BTreeSet::new();
+        }
+        let numbers = devices.iter().map(|device| device.number);
+        numbers
+            .filter(|&number| !self.devices.contains_key(&encode(number)))
+            .collect()
+    }
+
     /// Moves what a device that is gone has counted to the others.
     pub fn retire(&mut self, device: u32) {
         if let Some(reading) = self.devices.remove(&device) {
@@ -320,6 +333,8 @@ pub struct Moment {
     pub gaps: Vec<Gap>,
     /// The verity devices that exist.
     pub devices: Vec<VerityDevice>,
+    /// Those of them whose I/Os are counted in [`Reading::other`].
+    pub without_slot: BTreeSet<DeviceNumber>,
     /// The kernel's names of these and of those that they lie on.
     pub kernel_names: BTreeMap<String, String>,
     /// What each had read before its I/Os were seen, as far as that is known.
@@ -338,7 +353,9 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         .map(|device| {
             let found = reading.devices.get(&encode(device.number));
             let totals = found.map_or_else(Totals::default, |found| found.totals(era, reading));
-            let before = previous.filter(|_| sees_ios).map(|snapshot| {
+            let counted_in_other = moment.without_slot.contains(&device.number);
+            let is_counted = sees_ios && !counted_in_other;
+            let before = previous.filter(|_| is_counted).map(|snapshot| {
                 snapshot
                     .devices
                     .iter()
@@ -356,19 +373,27 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 disk_sequence: device.disk_sequence,
                 table: device.table,
                 status: device.status,
+                counted_in_other,
                 recent: before.map(|before| since(&totals, &before)),
-                totals: sees_ios.then_some(totals),
-                in_flight: sees_ios.then(|| {
+                totals: is_counted.then_some(totals),
+                in_flight: is_counted.then(|| {
                     found
                         .map(|reading| reading.in_flight.clone())
                         .unwrap_or_default()
                 }),
                 first_failure: found.and_then(|reading| reading.first_failure),
-                before_attach: moment.before_attach.get(&device.number).copied(),
+                // What was seen of it since cannot be told from what was seen of others.
+                before_attach: (moment.before_attach.get(&device.number).copied())
+                    .filter(|_| !counted_in_other),
             }
         })
         .collect();
-    let other = reading.other.totals(era, reading);
+    let other = Other {
+        totals: reading.other.totals(era, reading),
+        in_flight: reading.other.in_flight.clone(),
+        first_failure: reading.other.first_failure,
+    };
+    let is_other_needed = !moment.without_slot.is_empty() || has_counted(&other);
     Snapshot {
         taken_at: moment.taken_at,
         watched: moment.watched,
@@ -385,7 +410,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .filter(|(_, histogram)| histogram.count() > 0)
             .map(|(kernel, histogram)| (placement(kernel, era), histogram.clone()))
             .collect(),
-        other: (other.ios() + other.rejected > 0 || !other.loss.is_empty()).then_some(other),
+        other: is_other_needed.then_some(other),
         cpus: (0..)
             .zip(&reading.cpus)
             .map(|(number, counters)| cpu(number, counters, reading.queues.get(number), sees_ios))
@@ -407,6 +432,11 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         }),
         sampling: reading.sampling,
     }
+}
+
+fn has_counted(other: &Other) -> bool {
+    let totals = &other.totals;
+    totals.ios() + totals.rejected + other.in_flight.ios() > 0 || !totals.loss.is_empty()
 }
 
 /// What was counted since `earlier`, totals of the same device.
@@ -657,6 +687,7 @@ mod tests {
                 .expect("a verity table"),
                 status: None,
             }],
+            without_slot: BTreeSet::new(),
             kernel_names: BTreeMap::new(),
             before_attach: BTreeMap::new(),
         }
@@ -727,7 +758,67 @@ mod tests {
         let second = snapshot(later, &counted, Some(&first));
         assert_eq!(second.devices[0].totals.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(0));
-        assert_eq!(second.other.as_ref().map(Totals::ios), Some(14));
+        assert_eq!(other_totals(&second).map(Totals::ios), Some(14));
+    }
+
+    fn other_totals(snapshot: &Snapshot) -> Option<&Totals> {
+        snapshot.other.as_ref().map(|other| &other.totals)
+    }
+
+    #[test]
+    fn a_device_without_a_slot_is_not_idle_but_counted_in_other() {
+        let mut moment = moment(1);
+        let second = DeviceNumber {
+            major: 253,
+            minor: 4,
+        };
+        moment.devices.push(VerityDevice {
+            number: second,
+            ..moment.devices[0].clone()
+        });
+        let mut counted = reading(10, 4);
+        assert!(counted.without_slot(&moment.devices, 2).is_empty());
+        let idle = snapshot(moment.clone(), &counted, None);
+        assert_eq!(idle.devices[1].totals, Some(Totals::default()));
+        assert_eq!(idle.other, None);
+
+        moment.before_attach.insert(second, Reads::default());
+        moment.without_slot = counted.without_slot(&moment.devices, 1);
+        assert_eq!(moment.without_slot, BTreeSet::from([second]));
+        let stuck = Duration::from_secs(3);
+        counted.other.in_flight.add(Stage::Device, stuck);
+        let full = snapshot(moment, &counted, Some(&idle));
+        let [with, without] = [&full.devices[0], &full.devices[1]];
+        assert_eq!(with.totals.as_ref().map(Totals::ios), Some(14));
+        assert!(!with.counted_in_other && without.counted_in_other);
+        assert_eq!(
+            (&without.totals, &without.recent, &without.in_flight),
+            (&None, &None, &None)
+        );
+        assert_eq!(without.before_attach, None);
+        let other = full.other.expect("a device is counted there");
+        assert_eq!(other.in_flight.oldest(), Some((Stage::Device, stuck)));
+    }
+
+    #[test]
+    fn what_others_have_in_flight_and_their_first_failure_is_kept() {
+        let mut counted = reading(10, 4);
+        let failure = Failure {
+            sector: 8,
+            status: 10,
+        };
+        for device in counted.devices.values_mut() {
+            device.first_failure = Some(failure);
+        }
+        counted.retire(encode(NUMBER));
+        let mut moment = moment(1);
+        moment.devices.clear();
+        let gone = snapshot(moment.clone(), &counted, None).other;
+        assert_eq!(gone.and_then(|it| it.first_failure), Some(failure));
+        let mut hung = Reading::default();
+        hung.other.in_flight.add(Stage::Wait, Duration::ZERO);
+        let hung = snapshot(moment, &hung, None).other;
+        assert_eq!(hung.map(|it| it.in_flight.ios()), Some(1));
     }
 
     #[test]
@@ -742,7 +833,7 @@ mod tests {
         let loss_of = |totals: Option<&Totals>| totals.map(|totals| totals.loss.clone());
         let ring_full = |count| Some(BTreeMap::from([(Loss::RingFull, count)]));
         assert_eq!(loss_of(first.devices[0].totals.as_ref()), ring_full(4));
-        assert_eq!(loss_of(first.other.as_ref()), ring_full(3));
+        assert_eq!(loss_of(other_totals(&first)), ring_full(3));
         assert_eq!(first.lost(), 9);
         counted.retire(encode(NUMBER));
         let second = snapshot(moment(2), &counted, Some(&first));
@@ -750,7 +841,7 @@ mod tests {
             loss_of(second.devices[0].totals.as_ref()),
             Some(BTreeMap::new())
         );
-        assert_eq!(loss_of(second.other.as_ref()), ring_full(7));
+        assert_eq!(loss_of(other_totals(&second)), ring_full(7));
         assert_eq!(second.lost(), 9);
     }
 

@@ -136,6 +136,7 @@ impl Collector {
             Some(session) => session.read().context("read the counters")?,
             None => Reading::default(),
         };
+        let without_slot = reading.without_slot(&self.devices, self.options.max_devices);
         reading.add(&self.earlier);
         let session = self.session.as_ref();
         let moment = Moment {
@@ -151,6 +152,7 @@ impl Collector {
                 .map(|session| session.plan.gaps.clone())
                 .unwrap_or_default(),
             devices: self.devices.clone(),
+            without_slot,
             kernel_names: inventory::kernel_names(&self.devices),
             before_attach: self
                 .before_attach

@@ -9,6 +9,9 @@ use crate::snapshot::{Device, Era, Placement, Rung, Tracing};
 /// Why a loss can be a lower bound.
 pub const HIDDEN_MISSES: &str = "this kernel does not count what its kprobes miss";
 
+/// Those whose I/Os are in [`crate::snapshot::Snapshot::other`].
+pub const OTHER: &str = "other devices, without a slot of their own or gone";
+
 /// What the option does on a kernel of this era.
 #[must_use]
 pub const fn meaning(era: Era) -> &'static str {
@@ -173,6 +176,7 @@ mod tests {
             ))
             .expect("a verity table"),
             status: None,
+            counted_in_other: false,
             totals: Some(Totals {
                 placements: placements.iter().map(|&it| (it, one.clone())).collect(),
                 ..Totals::default()

@@ -10,8 +10,8 @@ use crate::facts::{self, OptionEffect};
 use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::{
-    Cpu, Device, Era, HashCache, InFlight, Placement, PlacementTotals, QueueWait, Snapshot, Stage,
-    Submitters, Totals, stage_name,
+    Cpu, Device, Era, Failure, HashCache, InFlight, Placement, PlacementTotals, QueueWait,
+    Snapshot, Stage, Submitters, Totals, stage_name,
 };
 
 /// Writes what is known about every device, placement by placement, and about every CPU.
@@ -22,11 +22,10 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         device_section(device, snapshot, out)?;
     }
     if let Some(other) = &snapshot.other {
-        writeln!(
-            out,
-            "\nother devices, without a slot of their own or gone, together"
-        )?;
-        totals_section(other, snapshot, out)?;
+        writeln!(out, "\n{}, together", facts::OTHER)?;
+        in_flight(&other.in_flight, out)?;
+        first_failure(other.first_failure, out)?;
+        totals_section(&other.totals, snapshot, out)?;
     }
     queued_section(snapshot, out)?;
     cpu_section(snapshot, out)?;
@@ -125,13 +124,7 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
     if let Some(these) = &device.in_flight {
         in_flight(these, out)?;
     }
-    if let Some(failure) = device.first_failure {
-        writeln!(
-            out,
-            "  the first failure: sector {}, status {}",
-            failure.sector, failure.status
-        )?;
-    }
+    first_failure(device.first_failure, out)?;
     if let Some(before) = device.before_attach.filter(|before| before.ios > 0) {
         writeln!(
             out,
@@ -142,8 +135,19 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
     }
     match &device.totals {
         Some(totals) => totals_section(totals, snapshot, out),
+        None if device.counted_in_other => writeln!(
+            out,
+            "  all slots are taken (--max-devices): its I/Os are counted with those of the others"
+        ),
         None => writeln!(out, "  its I/Os are not seen"),
     }
+}
+
+fn first_failure(failure: Option<Failure>, out: &mut impl Write) -> io::Result<()> {
+    let Some(Failure { sector, status }) = failure else {
+        return Ok(());
+    };
+    writeln!(out, "  the first failure: sector {sector}, status {status}")
 }
 
 /// Where the device lies, and what its target says of it.

@@ -473,16 +473,19 @@ pub struct Device {
     pub table: Table,
     /// What its target found since the table was loaded; absent when it does not say.
     pub status: Option<Status>,
-    /// Since tracing began; absent where I/Os are not seen.
+    /// Whether all slots are taken and none is its own: what its I/Os do is then in
+    /// [`Snapshot::other`], and in nothing below.
+    pub counted_in_other: bool,
+    /// Since tracing began, or since it was given a slot; absent where its I/Os are not seen one by one.
     pub totals: Option<Totals>,
-    /// During the last interval; absent in the first snapshot, and where I/Os are not seen.
+    /// During the last interval; absent in the first snapshot too.
     pub recent: Option<Totals>,
-    /// I/Os between `verity_map` and `verity_finish_io` now; absent where I/Os are not seen.
+    /// I/Os between `verity_map` and `verity_finish_io` now; absent as `totals` are.
     pub in_flight: Option<InFlight>,
     /// The first I/O that finished with an error since tracing began.
     pub first_failure: Option<Failure>,
     /// What it had read before its I/Os were seen, which is in no other count; absent where it is not
-    /// known, and where I/Os are not seen.
+    /// known, and where its I/Os are not seen one by one.
     pub before_attach: Option<Reads>,
 }
 
@@ -508,6 +511,17 @@ impl Device {
         .any(verified);
         (softirq || verified(Placement::Kverityd)).then_some(softirq)
     }
+}
+
+/// Devices without a line of their own, together: those beyond the limit, and those that are gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Other {
+    /// Since tracing began.
+    pub totals: Totals,
+    /// I/Os between `verity_map` and `verity_finish_io` now.
+    pub in_flight: InFlight,
+    /// An I/O that finished with an error: the first of one of these devices.
+    pub first_failure: Option<Failure>,
 }
 
 /// A softirq vector, by its number (include/linux/interrupt.h).
@@ -623,9 +637,8 @@ pub struct Snapshot {
     /// By placement, how long each verification that began had been queued, on all devices together:
     /// what the rung [`Rung::Tracepoint`] sees. Absent where none began.
     pub queued: BTreeMap<Placement, Histogram>,
-    /// Totals of devices without a line of their own: those beyond the limit, and those that are
-    /// gone. Absent when there were none.
-    pub other: Option<Totals>,
+    /// Devices without a line of their own; absent when there were none.
+    pub other: Option<Other>,
     /// The CPUs.
     pub cpus: Vec<Cpu>,
     /// What became of what was mapped; absent while nothing was ever watched.

@@ -38,7 +38,7 @@ pub struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     queued: Option<Named<Histogram>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    other: Option<Totals>,
+    other: Option<Other>,
     cpus: Vec<Cpu>,
     #[serde(skip_serializing_if = "Option::is_none")]
     self_cost: Option<SelfCost>,
@@ -112,18 +112,34 @@ struct Device<'a> {
     effective: Option<bool>,
     #[serde(flatten)]
     target: Target<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_flight: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_flight_stages: Option<Named<InStage>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_in_flight_ns: Option<u64>,
+    counted_in_other: bool,
+    #[serde(flatten)]
+    in_flight: Option<IosInFlight>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_failure: Option<Failure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     before_attach: Option<Reads>,
     #[serde(flatten)]
     totals: Option<Totals>,
+}
+
+/// Devices without an object of their own, together.
+#[derive(Debug, Serialize)]
+struct Other {
+    #[serde(flatten)]
+    in_flight: IosInFlight,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_failure: Option<Failure>,
+    #[serde(flatten)]
+    totals: Totals,
+}
+
+#[derive(Debug, Serialize)]
+struct IosInFlight {
+    in_flight: u64,
+    in_flight_stages: Named<InStage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_in_flight_ns: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -357,7 +373,7 @@ impl<'a> Document<'a> {
                     .map(|(placement, histogram)| (placement.name(), Histogram::from(histogram)))
                     .collect()
             }),
-            other: snapshot.other.as_ref().map(Totals::from),
+            other: snapshot.other.as_ref().map(Other::from),
             cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
             self_cost: snapshot.cost.as_ref().map(SelfCost::from),
             records: records.map(|records| records.ios.iter().map(Record::from).collect()),
@@ -440,17 +456,9 @@ impl<'a> Device<'a> {
             option: device.table.options.try_verify_in_tasklet,
             effective: device.effective(),
             target: Target::new(&device.table, device.status.as_ref(), kernel_names),
-            in_flight: device.in_flight.as_ref().map(snapshot::InFlight::ios),
-            in_flight_stages: device.in_flight.as_ref().map(in_stages),
-            oldest_in_flight_ns: device
-                .in_flight
-                .as_ref()
-                .and_then(snapshot::InFlight::oldest)
-                .map(|(_, age)| nanos(age).0),
-            first_failure: device.first_failure.map(|failure| Failure {
-                sector: failure.sector,
-                status: failure.status,
-            }),
+            counted_in_other: device.counted_in_other,
+            in_flight: device.in_flight.as_ref().map(IosInFlight::from),
+            first_failure: device.first_failure.map(Failure::from),
             before_attach: device.before_attach.map(Reads::from),
             totals: device.totals.as_ref().map(Totals::from),
         }
@@ -466,18 +474,43 @@ impl From<snapshot::Reads> for Reads {
     }
 }
 
-fn in_stages(in_flight: &snapshot::InFlight) -> Named<InStage> {
-    in_flight
-        .stages
-        .iter()
-        .map(|(&stage, these)| {
-            let these = InStage {
-                ios: these.ios,
-                oldest_ns: nanos(these.oldest).0,
-            };
-            (stage_name(stage), these)
-        })
-        .collect()
+impl From<&snapshot::Other> for Other {
+    fn from(other: &snapshot::Other) -> Self {
+        Self {
+            in_flight: IosInFlight::from(&other.in_flight),
+            first_failure: other.first_failure.map(Failure::from),
+            totals: Totals::from(&other.totals),
+        }
+    }
+}
+
+impl From<&snapshot::InFlight> for IosInFlight {
+    fn from(in_flight: &snapshot::InFlight) -> Self {
+        Self {
+            in_flight: in_flight.ios(),
+            in_flight_stages: in_flight
+                .stages
+                .iter()
+                .map(|(&stage, these)| {
+                    let these = InStage {
+                        ios: these.ios,
+                        oldest_ns: nanos(these.oldest).0,
+                    };
+                    (stage_name(stage), these)
+                })
+                .collect(),
+            oldest_in_flight_ns: in_flight.oldest().map(|(_, age)| nanos(age).0),
+        }
+    }
+}
+
+impl From<snapshot::Failure> for Failure {
+    fn from(failure: snapshot::Failure) -> Self {
+        Self {
+            sector: failure.sector,
+            status: failure.status,
+        }
+    }
 }
 
 impl From<&snapshot::Totals> for Totals {

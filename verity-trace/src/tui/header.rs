@@ -24,8 +24,10 @@ pub fn lines(snapshot: &Snapshot, styles: &Styles, width: u16) -> Vec<Line<'stat
     }
     if let Some(other) = &snapshot.other {
         let sentence = format!(
-            "{} I/Os of devices without a slot of their own are in no line below",
-            other.ios()
+            "{}: {} I/Os, {} in flight",
+            facts::OTHER,
+            other.totals.ios(),
+            other.in_flight.ios()
         );
         lines.extend(prose(&sentence, styles.notice, width));
     }
@@ -92,7 +94,10 @@ fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
     let in_flight: Option<u64> = snapshot
         .devices
         .iter()
-        .map(|device| Some(device.in_flight.as_ref()?.ios()))
+        .filter(|device| !device.counted_in_other)
+        .map(|device| device.in_flight.as_ref())
+        .chain(snapshot.other.as_ref().map(|other| Some(&other.in_flight)))
+        .map(|these| Some(these?.ios()))
         .sum();
     let in_flight = in_flight.map_or_else(|| format::ABSENT.to_owned(), |ios| ios.to_string());
     let interval = snapshot

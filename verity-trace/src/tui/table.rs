@@ -18,6 +18,8 @@ const DURATION: usize = 7;
 const COUNT: usize = 8;
 /// Cells that two lines for a device fill, where there are as many, whatever the names need.
 const TWO_LINES: usize = 80;
+/// What stands for the rates of a device that is counted in [`Snapshot::other`].
+const IN_OTHER: &str = "in other";
 /// The stages that have columns.
 const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
 
@@ -189,6 +191,11 @@ impl<'a> Table<'a> {
         let mebibytes = recent.map_or_else(absent, |(totals, over)| {
             format::mebibytes_rate(totals.bytes(), over)
         });
+        let rates = if device.counted_in_other {
+            format!("{IN_OTHER:>13}")
+        } else {
+            format!("{ios:>7}{mebibytes:>6}")
+        };
         let mut cells = vec![
             Span::styled(
                 fit(&escape::terminal(&device.name), self.name),
@@ -196,7 +203,7 @@ impl<'a> Table<'a> {
             ),
             Span::raw(" "),
             Span::styled(fit(effect.name(), self.option), effect_style),
-            Span::raw(format!("{ios:>7}{mebibytes:>6}")),
+            Span::raw(rates),
         ];
         for &placement in &self.placements {
             let width = share_width(placement);
