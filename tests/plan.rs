@@ -6,7 +6,7 @@ use verity_trace::checkup::Checkup;
 use verity_trace::plan::memory::{MapKind, MapSize};
 use verity_trace::plan::settings::{reads_limits, settings};
 use verity_trace::plan::{Facts, Plan, Refusal, Refusals, plan};
-use verity_trace::snapshot::{Era, Kernel, Rung};
+use verity_trace::snapshot::{Era, Kernel, Probe, ProbeKind, Rung};
 use verity_trace::{doctor, export};
 
 use facts::{facts, files};
@@ -451,6 +451,27 @@ fn the_doctors_document() {
     }
 }
 
+#[test]
+fn what_an_optional_view_watches_is_listed_too() {
+    let mut checkup = checkup(facts("6.12"));
+    let all = checkup.plan.hooks.len() + 1;
+    checkup.optional.push(Probe {
+        name: "queues_softirq_exit",
+        target: "softirq_exit",
+        kind: ProbeKind::TpBtf,
+        without: "softirqs and workqueues in detail",
+    });
+    let (mut text, mut json) = (Vec::new(), Vec::new());
+    doctor::doctor(&checkup, &mut text).expect("memory does not fail");
+    export::doctor(&checkup, &mut json).expect("memory does not fail");
+    let text = String::from_utf8(text).expect("text");
+    assert!(text.contains("  queues_softirq_exit      tp_btf"), "{text}");
+    let document: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let probes = document["probes"].as_array().expect("probes");
+    assert_eq!(probes.len(), all);
+    assert_eq!(probes[all - 1]["name"], "queues_softirq_exit");
+}
+
 /// What the kernel says goes onto a terminal, and into a document.
 #[test]
 fn what_the_kernel_says_is_escaped() {
@@ -532,6 +553,7 @@ fn checkup(facts: Facts) -> Checkup {
         }),
         facts,
         plan,
+        optional: Vec::new(),
         wish: None,
         max_devices: 64,
     }

@@ -6,7 +6,7 @@ use crate::live::Options;
 use crate::plan::facts::Facts;
 use crate::plan::memory::MapSize;
 use crate::plan::{self, Plan, Refusals};
-use crate::snapshot::{Kernel, Rung};
+use crate::snapshot::{Kernel, Probe, Rung};
 use crate::{dm, live};
 
 /// All that is known before anything is attached.
@@ -18,8 +18,10 @@ pub struct Checkup {
     pub possible_cpus: usize,
     /// What the plan was made from.
     pub facts: Facts,
-    /// How it would be watched.
+    /// How it would be watched, with the gaps of the optional views that were asked for.
     pub plan: Plan,
+    /// What would be watched for these views.
+    pub optional: Vec<Probe>,
     /// The only rung that was to be tried.
     pub wish: Option<Rung>,
     /// How many devices would have counters of their own.
@@ -31,8 +33,14 @@ pub struct Checkup {
 impl Checkup {
     /// Asks the running kernel.
     pub fn read(options: Options) -> Result<Self> {
-        let facts = facts()?;
-        let plan = plan::plan(&facts, options.rung, &Refusals::default());
+        dm::require_root()?;
+        let types = Types::read()?;
+        let facts = kernel::facts(&types, &Symbols::read()?)?;
+        let mut plan = plan::plan(&facts, options.rung, &Refusals::default());
+        let (optional, gaps) = plan
+            .rung
+            .map_or_else(Default::default, |rung| options.optional(rung, &types));
+        plan.gaps.extend(gaps);
         let maps = match plan.rung {
             Some(rung) if live::built().is_ok() => Some(live::maps::planned(options, rung)?),
             _ => None,
@@ -45,10 +53,19 @@ impl Checkup {
             possible_cpus: kernel::possible_cpus()?,
             facts,
             plan,
+            optional,
             wish: options.rung,
             max_devices: options.max_devices,
             maps,
         })
+    }
+
+    /// Everything that would be watched.
+    #[must_use]
+    pub fn probes(&self) -> Vec<Probe> {
+        let mut probes = self.plan.probes();
+        probes.extend(&self.optional);
+        probes
     }
 
     /// Bytes of the kernel's memory that the maps would take.

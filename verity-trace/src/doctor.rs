@@ -49,7 +49,7 @@ pub fn doctor(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
     }
     if !plan.hooks.is_empty() {
         writeln!(out, "\nprobes, and what cannot be seen without each")?;
-        for probe in plan.probes() {
+        for probe in checkup.probes() {
             self::probe(&probe, out)?;
         }
     }

@@ -54,7 +54,7 @@ impl<'a> From<&'a Checkup> for Diagnosis<'a> {
             kptr_restrict: checkup.facts.kptr_restrict,
             rung: checkup.plan.rung.map(Rung::name),
             waits_for_module: checkup.plan.waits_for_module,
-            probes: checkup.plan.probes().iter().map(Probe::from).collect(),
+            probes: checkup.probes().iter().map(Probe::from).collect(),
             gaps: checkup.plan.gaps.iter().map(Gap::from).collect(),
             max_devices: checkup.max_devices,
             memory_bytes: checkup.bytes(),

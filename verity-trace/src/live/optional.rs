@@ -10,6 +10,7 @@ use aya_obj::generated::bpf_attach_type::{BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF
 use crate::cost::Attachment;
 use crate::error::{Error, Result};
 use crate::kernel::{FunctionType, Types};
+use crate::live::Options;
 use crate::live::bpf;
 use crate::live::programs::{load_tracing, not_permitted, relocated};
 use crate::live::statistics::Program;
@@ -95,6 +96,20 @@ impl View {
         })
     }
 
+    /// Its probes, or what this kernel does not describe that one of them needs.
+    fn probes(self, types: &Types) -> std::result::Result<Vec<Probe>, Gap> {
+        let hooks = self.hooks(types);
+        match hooks.iter().find(|hook| hook.found(types).is_none()) {
+            Some(hook) => Err(Gap {
+                missing: self.flag(),
+                lost: self.shows(),
+                why: format!("this kernel's BTF has no {}", hook.probe.target),
+                remedy: Some("leave it out"),
+            }),
+            None => Ok(hooks.into_iter().map(|hook| hook.probe).collect()),
+        }
+    }
+
     /// Its programs, in the order of attaching.
     fn hooks(self, types: &Types) -> Vec<Hook> {
         let hook = |name, kind, home, target| Hook {
@@ -134,6 +149,21 @@ impl View {
             // The programs that are there anyway count them.
             Self::Submitters => Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// What the optional views that are asked for watch on a rung, and what is not seen of them.
+    #[must_use]
+    pub fn optional(&self, rung: Rung, types: &Types) -> (Vec<Probe>, Vec<Gap>) {
+        let (mut probes, mut gaps) = (Vec::new(), Vec::new());
+        for view in self.wishes() {
+            match view.gap(rung).map_or_else(|| view.probes(types), Err) {
+                Ok(these) => probes.extend(these),
+                Err(gap) => gaps.push(gap),
+            }
+        }
+        (probes, gaps)
     }
 }
 
@@ -228,4 +258,62 @@ fn attach(object: &Object, types: &Types, view: View, hook: &Hook) -> Result<Att
         program,
         probe: hook.probe,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_that_is_asked_for_is_watched_or_said_to_be_missing() {
+        let mut options = Options {
+            max_devices: 64,
+            rung: None,
+            records: false,
+            budget: None,
+            hash_cache: false,
+            queues: false,
+            submitters: false,
+        };
+        let nothing = Types::default();
+        assert_eq!(
+            options.optional(Rung::Fentry, &nothing),
+            (Vec::new(), Vec::new())
+        );
+        options.hash_cache = true;
+        options.queues = true;
+        options.submitters = true;
+        for (rung, expected) in [
+            (
+                Rung::Fentry,
+                &[
+                    ("--hash-cache", "no submit_io"),
+                    ("--queues", "no softirq_exit"),
+                ][..],
+            ),
+            (
+                Rung::Kprobe,
+                &[
+                    ("--hash-cache", "needs fentry"),
+                    ("--queues", "no softirq_exit"),
+                ],
+            ),
+            (
+                Rung::Tracepoint,
+                &[
+                    ("--hash-cache", "needs fentry"),
+                    ("--queues", "needs fentry or kprobe"),
+                    ("--submitters", "needs fentry or kprobe"),
+                ],
+            ),
+        ] {
+            let (probes, gaps) = options.optional(rung, &nothing);
+            assert_eq!(probes, []);
+            assert_eq!(gaps.len(), expected.len(), "{gaps:?}");
+            for (gap, (missing, why)) in gaps.iter().zip(expected) {
+                assert_eq!(gap.missing, *missing);
+                assert!(gap.why.contains(why), "{}", gap.why);
+            }
+        }
+    }
 }
