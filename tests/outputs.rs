@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use ratatui::text::Span;
@@ -66,6 +67,37 @@ fn a_document_with_records() {
         serde_json::to_string_pretty(&document["records"]).expect("JSON")
     );
     assert_eq!(document["records_omitted"], 5_038);
+}
+
+/// Takes so many bytes and then is gone, as a pager that one has left.
+struct Reader(usize);
+
+impl Write for Reader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = (self.0.checked_sub(bytes.len())).ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_told_from_other_failures() {
+    let scenario = common::scenario("bh_always_with_fallbacks");
+    let (snapshot, ios) = (scenario.snapshot(), ios(&scenario));
+    let records = Some(Records {
+        ios: &ios,
+        omitted: 0,
+    });
+    let all = json_of(&snapshot, records).len();
+    for bytes in [0, 100, all - 1] {
+        let left = export::json(&snapshot, records, &mut Reader(bytes));
+        let error = left.expect_err("nobody reads to the end");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{bytes}");
+    }
+    export::json(&snapshot, records, &mut Reader(all)).expect("read to the end");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod watch;
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -62,9 +62,11 @@ fn say(line: &str) {
 }
 
 /// Writes to standard output; a reader that went away is not an error.
-fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<ExitCode, Error> {
-    let mut bytes = Vec::new();
-    let written = write(&mut bytes).and_then(|()| io::stdout().write_all(&bytes));
+fn print(
+    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
+) -> Result<ExitCode, Error> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = write(&mut out).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(error)
             .context("write to standard output")

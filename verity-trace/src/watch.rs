@@ -64,6 +64,8 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
     let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
     let signal = watch(&mut collector, arguments.duration, |_| {})?;
     let snapshot = collector.snapshot()?;
+    // Whoever reads the text may take long, and the probes hold dm_verity.
+    drop(collector);
     print(|out| report::report(&snapshot, out))?;
     Ok(exit_code(signal))
 }
@@ -83,6 +85,8 @@ pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
         }
     })?;
     let snapshot = collector.snapshot()?;
+    // As above.
+    drop(collector);
     let records = keep.map(|_| Records {
         ios: &records,
         omitted,

@@ -43,7 +43,7 @@ pub struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     self_cost: Option<SelfCost>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    records: Option<Vec<Record>>,
+    records: Option<RecordList<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     records_omitted: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -296,6 +296,10 @@ struct CpuQueues {
 #[derive(Debug)]
 pub(super) struct Named<T>(Vec<(&'static str, T)>);
 
+/// Each is made when it is written: there may be a million.
+#[derive(Debug)]
+struct RecordList<'a>(&'a [Io]);
+
 /// `seq`, `mapped_at_ns` and `cgroup` are strings: they pass 2^53, where JavaScript begins to round.
 #[derive(Debug, Serialize)]
 #[expect(
@@ -340,7 +344,7 @@ struct Record {
 impl<'a> Document<'a> {
     /// The document of a snapshot, with the I/Os one by one when they were asked for.
     #[must_use]
-    pub fn new(snapshot: &'a Snapshot, records: Option<Records<'_>>) -> Self {
+    pub fn new(snapshot: &'a Snapshot, records: Option<Records<'a>>) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION"),
@@ -376,7 +380,7 @@ impl<'a> Document<'a> {
             other: snapshot.other.as_ref().map(Other::from),
             cpus: snapshot.cpus.iter().map(Cpu::from).collect(),
             self_cost: snapshot.cost.as_ref().map(SelfCost::from),
-            records: records.map(|records| records.ios.iter().map(Record::from).collect()),
+            records: records.map(|records| RecordList(records.ios)),
             records_omitted: records.map(|records| records.omitted),
             records_one_in: snapshot.sampling.map(|sampling| sampling.one_in),
             records_sampled_out: snapshot.sampling.map(|sampling| sampling.sampled_out),
@@ -708,6 +712,12 @@ pub(super) fn named<K: Copy>(
 impl<T> FromIterator<(&'static str, T)> for Named<T> {
     fn from_iter<I: IntoIterator<Item = (&'static str, T)>>(fields: I) -> Self {
         Self(fields.into_iter().collect())
+    }
+}
+
+impl Serialize for RecordList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Record::from))
     }
 }
 
