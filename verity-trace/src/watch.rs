@@ -77,14 +77,17 @@ pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let mut collector = Collector::start(options, selection, false)?;
     let mut records: Vec<Io> = Vec::new();
     let mut omitted = 0;
-    let signal = watch(&mut collector, arguments.duration, |io| {
+    let mut record = |io| {
         if keep.is_some_and(|keep| records.len() < keep) {
             records.push(io);
         } else {
             omitted += 1;
         }
-    })?;
+    };
+    let signal = watch(&mut collector, arguments.duration, &mut record)?;
     let snapshot = collector.snapshot()?;
+    // Of no I/O that is counted the record is still on its way.
+    collector.drain(record);
     // As above.
     drop(collector);
     let records = keep.map(|_| Records {
