@@ -28,6 +28,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A failed attachment is tried again after so long.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How many faults are kept when the probes leave, however often they come back.
+const FAULTS_KEPT: usize = 8;
+
 /// See the module.
 pub struct Collector {
     options: Options,
@@ -39,6 +42,8 @@ pub struct Collector {
     process_before: Duration,
     session: Option<Session>,
     earlier: Reading,
+    /// What programs that have left reported.
+    faults: Vec<String>,
     failed: Option<(Instant, String)>,
     devices: Vec<VerityDevice>,
     /// Devices whose records are wanted, those included that went away in the last tick.
@@ -83,6 +88,7 @@ impl Collector {
             process_before: process_time()?,
             session: None,
             earlier: Reading::default(),
+            faults: Vec::new(),
             failed: None,
             devices,
             recorded: BTreeSet::new(),
@@ -190,9 +196,12 @@ impl Collector {
         }
     }
 
-    /// Things that the kernel programs saw and no known kernel does.
+    /// Things that the kernel programs saw and no known kernel does: the first ones.
     pub fn faults(&mut self) -> Vec<String> {
-        self.session.as_mut().map_or_else(Vec::new, Session::faults)
+        let mut faults = self.faults.clone();
+        faults.extend(self.session.iter_mut().flat_map(Session::faults));
+        faults.truncate(FAULTS_KEPT);
+        faults
     }
 
     fn wanted(&self, devices: &[VerityDevice]) -> Result<BTreeSet<DeviceNumber>> {
@@ -277,6 +286,7 @@ impl Collector {
     }
 
     fn detach(&mut self) -> Result<()> {
+        self.faults = self.faults();
         if let Some(session) = self.session.take() {
             let reading = session.detach().context("read the counters")?;
             self.earlier.add(&reading);

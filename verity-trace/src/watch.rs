@@ -25,7 +25,7 @@ use crate::{print, say};
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
-    let collector = Collector::start(options(arguments.source, false, None), selection, true)?;
+    let mut collector = Collector::start(options(arguments.source, false, None), selection, true)?;
     let (messages, received) = mpsc::channel();
     let (stop, stopped) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
@@ -33,14 +33,18 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     let interval = arguments.interval;
     let collecting = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
-        publish(collector, interval, &messages, &stopped)
+        let published = publish(&mut collector, interval, &messages, &stopped);
+        (published, collector.faults())
     });
     let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let shown = tui::run(&received, Styles::new(color));
     drop(stop);
-    collecting
+    let (published, faults) = collecting
         .join()
-        .map_err(|_| anyhow!("the collector panicked"))??;
+        .map_err(|_| anyhow!("the collector panicked"))?;
+    // Now that the terminal is the shell's again.
+    say_faults(&faults);
+    published?;
     if let Ok(signal) = signalled.try_recv() {
         return Ok(exit_code(Some(signal)));
     }
@@ -126,15 +130,19 @@ fn watch(
         collector.drain(&mut record);
     };
     collector.drain(&mut record);
-    for fault in collector.faults() {
+    say_faults(&collector.faults());
+    Ok(signal)
+}
+
+fn say_faults(faults: &[String]) {
+    for fault in faults {
         say(&format!("the kernel programs report: {fault}"));
     }
-    Ok(signal)
 }
 
 /// Publishes a snapshot every interval until nobody listens or the other end of `stopped` is gone.
 fn publish(
-    mut collector: Collector,
+    collector: &mut Collector,
     interval: Duration,
     messages: &Sender<Message>,
     stopped: &Receiver<()>,
