@@ -319,13 +319,13 @@ impl Reading {
 pub struct Moment {
     /// Since the Unix epoch.
     pub taken_at: Duration,
-    /// How long the source has been watched.
+    /// How long the probes have been attached.
     pub watched: Duration,
     /// The machine.
     pub kernel: Kernel,
     /// Whether dm-verity is watched.
     pub tracing: Tracing,
-    /// CPU time of this process since it began to watch.
+    /// CPU time of this process while the probes were attached.
     pub process: Duration,
     /// The probes that are attached.
     pub probes: Vec<Probe>,

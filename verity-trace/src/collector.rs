@@ -1,10 +1,14 @@
 //! The one owner of the source: keeps the probes attached while a verity device exists, and makes
 //! snapshots. The clock is read here and nowhere further in.
 
+mod attached;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+
+use attached::{Attached, Clocks};
 
 use crate::aggregate::{self, Moment, Reading};
 use crate::decode::{self, Io};
@@ -37,9 +41,7 @@ pub struct Collector {
     /// What snapshots and records are limited to; everything is traced.
     selection: Selection,
     kernel: Kernel,
-    started: Instant,
-    /// CPU time of this process until then.
-    process_before: Duration,
+    attached: Attached,
     session: Option<Session>,
     earlier: Reading,
     /// What programs that have left reported.
@@ -52,12 +54,6 @@ pub struct Collector {
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
     previous: Option<Snapshot>,
-}
-
-/// CPU time that this process has used.
-fn process_time() -> Result<Duration> {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Ok(Duration::try_from(time).context("read the clock")?)
 }
 
 /// Says at once, before anything is drawn or waited for, what makes tracing impossible.
@@ -84,8 +80,7 @@ impl Collector {
             options,
             selection,
             kernel: kernel::machine(),
-            started: now,
-            process_before: process_time()?,
+            attached: Attached::default(),
             session: None,
             earlier: Reading::default(),
             faults: Vec::new(),
@@ -99,9 +94,6 @@ impl Collector {
         collector.recorded = collector.wanted(&collector.devices)?;
         if !collector.devices.is_empty() {
             collector.attach()?;
-            // Finding out about the kernel takes a while, in which nothing was watched.
-            collector.started = Instant::now();
-            collector.process_before = process_time()?;
         }
         Ok(collector)
     }
@@ -145,14 +137,15 @@ impl Collector {
         let without_slot = reading.without_slot(&self.devices, self.options.max_devices);
         reading.add(&self.earlier);
         let session = self.session.as_ref();
+        let attached = self.attached.until(Clocks::read()?);
         let moment = Moment {
             taken_at: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or_default(),
-            watched: self.started.elapsed(),
+            watched: attached.time,
             kernel: self.kernel.clone(),
             tracing: self.tracing(),
-            process: process_time()?.saturating_sub(self.process_before),
+            process: attached.process,
             probes: session.map(Session::probes).unwrap_or_default(),
             gaps: session
                 .map(|session| session.plan.gaps.clone())
@@ -253,6 +246,7 @@ impl Collector {
         let session = Session::attach(self.options, &self.devices)?;
         self.kernel.era = session.era();
         self.session = Some(session);
+        self.attached.begin(Clocks::read()?);
         self.failed = None;
         self.remember_before()
     }
@@ -288,6 +282,7 @@ impl Collector {
     fn detach(&mut self) -> Result<()> {
         self.faults = self.faults();
         if let Some(session) = self.session.take() {
+            self.attached.end(Clocks::read()?);
             let reading = session.detach().context("read the counters")?;
             self.earlier.add(&reading);
             self.before_attach.clear();

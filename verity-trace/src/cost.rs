@@ -120,7 +120,7 @@ pub struct Cost {
     pub programs: Vec<ProgramRuns>,
     /// What an empty program costs.
     pub calibration: Calibration,
-    /// CPU time of this process since it began to watch.
+    /// CPU time of this process while the probes were attached.
     pub process: Duration,
 }
 

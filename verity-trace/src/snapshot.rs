@@ -617,7 +617,7 @@ pub struct Sampling {
 pub struct Snapshot {
     /// When it was made, since the Unix epoch.
     pub taken_at: Duration,
-    /// How long the source has been watched.
+    /// How long the probes have been attached.
     pub watched: Duration,
     /// The time that `recent` totals cover; absent in the first snapshot.
     pub interval: Option<Duration>,
