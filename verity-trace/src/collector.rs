@@ -13,7 +13,7 @@ use attached::{Attached, Clocks};
 use crate::aggregate::{self, Moment, Reading};
 use crate::decode::{self, Io};
 use crate::disks;
-use crate::dm::{self, VerityDevice};
+use crate::dm::{self, Finder, VerityDevice};
 use crate::error::{Error, Result};
 use crate::inventory;
 use crate::kernel;
@@ -47,6 +47,7 @@ pub struct Collector {
     /// What programs that have left reported.
     faults: Vec<String>,
     failed: Option<(Instant, String)>,
+    finder: Finder,
     devices: Vec<VerityDevice>,
     /// Devices whose records are wanted, those included that went away in the last tick.
     recorded: BTreeSet<DeviceNumber>,
@@ -71,7 +72,8 @@ impl Collector {
     /// fits none, it is an error, unless the caller waits for one.
     pub fn start(options: Options, selection: Selection, waits: bool) -> Result<Self> {
         preflight()?;
-        let devices = dm::verity_devices()?;
+        let mut finder = Finder::default();
+        let devices = finder.find()?;
         if !waits {
             selection.all_of(&devices, &selection.mounts()?)?;
         }
@@ -85,6 +87,7 @@ impl Collector {
             earlier: Reading::default(),
             faults: Vec::new(),
             failed: None,
+            finder,
             devices,
             recorded: BTreeSet::new(),
             device_seen: now,
@@ -204,7 +207,7 @@ impl Collector {
 
     /// Finds out which devices there are now.
     fn look(&mut self) -> Result<()> {
-        let devices = dm::verity_devices()?;
+        let devices = self.finder.find()?;
         let before = std::mem::replace(&mut self.devices, devices);
         self.retire(&before)?;
         self.recorded = self.wanted(&before)?;

@@ -4,6 +4,7 @@
 //! that wraps it generates bindings with libclang whenever it is built, which is more than this
 //! project asks of a machine; these three read-only calls are all that is needed of it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -17,6 +18,8 @@ use crate::target::{Status, Table};
 
 const CONTROL: &str = "/dev/mapper/control";
 const DRIVER: &str = "/sys/class/misc/device-mapper";
+/// The number of the last event that the kernel reported.
+const EVENTS: &str = "/sys/kernel/uevent_seqnum";
 const HEADER_BYTES: usize = 312;
 const DM_LIST_DEVICES: u8 = 2;
 const DM_TABLE_STATUS: u8 = 12;
@@ -58,30 +61,86 @@ pub fn require_root() -> Result<()> {
 
 /// The verity devices that exist now; none when device-mapper is not loaded.
 pub fn verity_devices() -> Result<Vec<VerityDevice>> {
-    let Some(control) = control()? else {
-        return Ok(Vec::new());
-    };
-    let mut devices = Vec::new();
-    for (name, number) in list(&control)? {
-        // The state goes before the table, which can hold another target's keys. A device that went
-        // away between the two calls is no error.
-        if let Ok((_, targets)) = status(&control, number, DM_NOFLUSH)
-            && let Some(state) = verity(&targets)
-            && let Ok((uuid, targets)) = status(&control, number, DM_STATUS_TABLE)
-            && let Some(table) = verity(&targets).and_then(Table::parse)
-        {
-            devices.push(VerityDevice {
-                name,
-                uuid,
-                number,
-                disk_sequence: disk_sequence(number),
-                table,
-                status: Status::parse(state),
-            });
+    Finder::default().find()
+}
+
+/// Finds the verity devices again and again.
+///
+/// Asking a device for its status calls its target, and that of a thin pool waits for its metadata, maybe
+/// for ever. So nobody is asked who cannot be a verity device, and who is none is not asked again until
+/// its table can have changed.
+#[derive(Debug, Default)]
+pub struct Finder {
+    /// Devices of other targets, by the sequence number of their disk.
+    others: BTreeSet<u64>,
+    /// How many events the kernel had reported before these were asked.
+    events: Option<u64>,
+}
+
+impl Finder {
+    /// The verity devices that exist now; none when device-mapper is not loaded.
+    pub fn find(&mut self) -> Result<Vec<VerityDevice>> {
+        let Some(control) = control()? else {
+            return Ok(Vec::new());
+        };
+        self.begin(number_in(EVENTS));
+        let mut devices = Vec::new();
+        for (name, number) in list(&control)? {
+            let disk_sequence = sysfs(number, "diskseq");
+            if !self.may_be_verity(sysfs(number, "ro"), disk_sequence) {
+                continue;
+            }
+            match ask(&control, name, number, disk_sequence) {
+                Ok(Some(device)) => devices.push(device),
+                Ok(None) => self.others.extend(disk_sequence),
+                // It went away meanwhile, or has an answer another time.
+                Err(_) => {}
+            }
         }
+        devices.sort_by_key(|device| device.number);
+        Ok(devices)
     }
-    devices.sort_by_key(|device| device.number);
-    Ok(devices)
+
+    /// A table comes into effect when its device resumes, and the kernel reports that after (`do_resume`,
+    /// drivers/md/dm-ioctl.c).
+    fn begin(&mut self, events: Option<u64>) {
+        if events.is_none() || events != self.events {
+            self.others.clear();
+        }
+        self.events = events;
+    }
+
+    /// A verity target is refused in a table that can be written (`verity_ctr`,
+    /// drivers/md/dm-verity-target.c), and the disk is read-only from before its device resumes with such
+    /// a table. What is not known excludes nothing.
+    fn may_be_verity(&self, read_only: Option<u64>, disk_sequence: Option<u64>) -> bool {
+        let is_other = disk_sequence.is_some_and(|number| self.others.contains(&number));
+        read_only != Some(0) && !is_other
+    }
+}
+
+/// What a device says of itself; none when it is no verity device.
+fn ask(
+    control: &File,
+    name: String,
+    number: DeviceNumber,
+    disk_sequence: Option<u64>,
+) -> anyhow::Result<Option<VerityDevice>> {
+    // The state goes before the table, which can hold another target's keys.
+    let (_, targets) = status(control, number, DM_NOFLUSH)?;
+    let Some(state) = verity(&targets) else {
+        return Ok(None);
+    };
+    let (uuid, targets) = status(control, number, DM_STATUS_TABLE)?;
+    let table = verity(&targets).and_then(Table::parse);
+    Ok(table.map(|table| VerityDevice {
+        name,
+        uuid,
+        number,
+        disk_sequence,
+        table,
+        status: Status::parse(state),
+    }))
 }
 
 /// The version of the verity target; absent when there is none.
@@ -221,9 +280,13 @@ fn call(
     }
 }
 
-fn disk_sequence(number: DeviceNumber) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/sys/dev/block/{number}/diskseq")).ok()?;
-    text.trim().parse().ok()
+/// A number that sysfs has of a device.
+fn sysfs(number: DeviceNumber, name: &str) -> Option<u64> {
+    number_in(&format!("/sys/dev/block/{number}/{name}"))
+}
+
+fn number_in(file: &str) -> Option<u64> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 fn data_start(reply: &[u8]) -> anyhow::Result<usize> {
@@ -275,6 +338,27 @@ mod tests {
         assert_eq!(verity(&[target("linear")]), None);
         let both = [target("linear"), target("verity")];
         assert_eq!(verity(&both), Some("of verity"));
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_verity_is_not_asked() {
+        let mut finder = Finder::default();
+        finder.begin(Some(7));
+        assert!(!finder.may_be_verity(Some(0), Some(1)), "it can be written");
+        assert!(finder.may_be_verity(Some(1), Some(1)));
+        assert!(finder.may_be_verity(None, None), "nothing is known");
+        finder.others.insert(1);
+        finder.begin(Some(7));
+        assert!(!finder.may_be_verity(Some(1), Some(1)), "it was asked");
+        assert!(finder.may_be_verity(Some(1), Some(2)), "another disk");
+        assert!(finder.may_be_verity(Some(1), None));
+        finder.begin(Some(8));
+        assert!(finder.may_be_verity(Some(1), Some(1)), "a table may be new");
+        finder.others.insert(1);
+        finder.begin(None);
+        finder.others.insert(1);
+        finder.begin(None);
+        assert!(finder.may_be_verity(Some(1), Some(1)), "who knows");
     }
 
     #[test]
