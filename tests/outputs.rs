@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use ratatui::text::Span;
-use serde_json::Value;
+use serde_json::{Value, json};
 use verity_trace::decode::Io;
 use verity_trace::dm::VerityDevice;
 use verity_trace::export::{self, Records};
@@ -149,6 +149,22 @@ fn a_device_without_a_slot_has_no_counts_of_its_own() {
     }
     assert_eq!(document["other"]["ios"], 1_200);
     assert_eq!(document["other"]["in_flight_stages"]["device"]["ios"], 3);
+}
+
+#[test]
+fn a_percentile_past_the_buckets_is_said_to_be_a_bound() {
+    let json = json_of(&common::scenario("past_the_buckets").snapshot(), None);
+    let document: Value = serde_json::from_str(&json).expect("JSON");
+    let stages = &document["devices"][0]["placements"]["kverityd"]["stages"];
+    let device = &stages["device"];
+    assert_eq!(device["p50_ns"], 83_968);
+    assert_eq!(device["p99_ns"], 1_u64 << 36);
+    assert_eq!(device["lower_bounds"], json!(["p99_ns", "p999_ns"]));
+    assert_eq!(device.get("upper_bounds"), None);
+    let wait = &stages["wait"];
+    assert_eq!(wait["p50_ns"], 64);
+    assert_eq!(wait["upper_bounds"], json!(["p50_ns", "p90_ns"]));
+    assert_eq!(wait.get("lower_bounds"), None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
 
 use super::cost::SelfCost;
 use super::devices::{Place, Target};
@@ -253,6 +254,10 @@ struct Histogram {
     sum_ns: u64,
     #[serde(flatten)]
     percentiles: Named<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upper_bounds: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lower_bounds: Vec<&'static str>,
     buckets: Vec<Bucket>,
 }
 
@@ -615,13 +620,16 @@ impl From<&histogram::Histogram> for Histogram {
             ("p99_ns", 990),
             ("p999_ns", 999),
         ];
+        let percentiles: Named<u64> = percentiles
+            .into_iter()
+            .filter_map(|(name, permille)| Some((name, histogram.percentile(permille)?.0)))
+            .collect();
         Self {
             count: histogram.count(),
             sum_ns: histogram.sum().0,
-            percentiles: percentiles
-                .into_iter()
-                .filter_map(|(name, permille)| Some((name, histogram.percentile(permille)?.0)))
-                .collect(),
+            upper_bounds: percentiles.names_of(LOWEST_NS),
+            lower_bounds: percentiles.names_of(LIMIT_NS),
+            percentiles,
             buckets: histogram
                 .buckets()
                 .map(|bucket| Bucket {
@@ -707,6 +715,14 @@ pub(super) fn named<K: Copy>(
         .iter()
         .map(|(&key, &count)| (name(key), count))
         .collect()
+}
+
+impl Named<u64> {
+    /// The fields with this value.
+    fn names_of(&self, value: u64) -> Vec<&'static str> {
+        let fields = self.0.iter().filter(|&&(_, it)| it == value);
+        fields.map(|&(name, _)| name).collect()
+    }
 }
 
 impl<T> FromIterator<(&'static str, T)> for Named<T> {
