@@ -147,7 +147,10 @@ fn first_failure(failure: Option<Failure>, out: &mut impl Write) -> io::Result<(
     let Some(Failure { sector, status }) = failure else {
         return Ok(());
     };
-    writeln!(out, "  the first failure: sector {sector}, status {status}")
+    writeln!(
+        out,
+        "  the first I/O that failed: it begins at sector {sector}, status {status}"
+    )
 }
 
 /// Where the device lies, and what its target says of it.

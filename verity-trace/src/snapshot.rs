@@ -408,7 +408,7 @@ pub struct Reads {
 /// An I/O that finished with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its first sector on the device, in units of 512 bytes.
+    /// Its first sector on the device, in units of 512 bytes. What is bad may be anywhere in it.
     pub sector: u64,
     /// Its `blk_status_t`.
     pub status: u8,
