@@ -410,6 +410,33 @@ fn the_live_view_waits_for_what_is_selected() {
     assert_eq!(screen.exit_code(), 0);
 }
 
+/// Who is no verity device is not asked all the time, and yet found once its table is one of verity.
+#[test]
+fn a_device_that_becomes_a_verity_device_is_found() {
+    let backing = Backing::virtio();
+    let _plain = backing.open_with(PLAIN, &["--shared"]);
+    let other = backing.open_with("another", &["--shared"]);
+    let verity = run("dmsetup", &["table", other.name()]);
+    let words: Vec<&str> = verity.split_whitespace().collect();
+    let reload = |table: &str| {
+        run(
+            "dmsetup",
+            &["reload", "--readonly", other.name(), "--table", table],
+        );
+        run("dmsetup", &["resume", other.name()]);
+    };
+    // Start, length, target and its version, then the data device.
+    reload(&format!("0 {} linear {} 0", words[1], words[4]));
+    assert_eq!(names(&[]), [PLAIN]);
+    let mut screen = Screen::start(&["top", "--interval", "200ms"]);
+    screen.wait_for(PLAIN);
+    assert!(!screen.shows(other.name()));
+    reload(verity.trim());
+    screen.wait_for(other.name());
+    screen.press("q");
+    assert_eq!(screen.exit_code(), 0);
+}
+
 #[test]
 fn devices_without_any_without_privilege_and_without_btf() {
     assert_refuses(&mut verity_trace(&["devices"]), 5, "no dm-verity device");
