@@ -23,21 +23,49 @@ const LIMIT_BIT: u64 = 36;
 const SUB_BITS: u64 = 4;
 
 /// The slot of a duration in nanoseconds; always below [`SLOTS`].
+///
+/// The highest bits tell it: as many that they are a number of one byte and not below 16, of which a table
+/// has the slot within four powers of two.
 #[must_use]
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "below 482")]
 pub const fn slot(ns: u64) -> usize {
-    if ns < LOWEST_NS {
-        return BELOW;
-    }
-    if ns >= LIMIT_NS {
+    let shift: usize = if ns < 1 << 18 {
+        if ns < 1 << 14 {
+            if ns < 1 << 10 { 2 } else { 6 }
+        } else {
+            10
+        }
+    } else if ns < 1 << 26 {
+        if ns < 1 << 22 { 14 } else { 18 }
+    } else if ns < 1 << 30 {
+        22
+    } else if ns < 1 << 34 {
+        26
+    } else if ns < LIMIT_NS {
+        30
+    } else {
         return ABOVE;
-    }
-    let bit = highest_bit(ns);
-    // The bits below the highest one tell the sub-slot; that one makes it the next power's first.
-    let sub = ns >> (bit - SUB_BITS);
-    (((bit - LOWEST_BIT) << SUB_BITS) + sub - (1 << SUB_BITS) + 1) as usize
+    };
+    // The mask is for the verifier.
+    let within = WITHIN[((ns >> shift) & 0xff) as usize] as usize;
+    (shift - 2) * (1 << SUB_BITS) + within
 }
+
+/// By the highest bits of a duration: 0 of what is below the first slot, and else the slot counted from the
+/// one before the first of these four powers of two.
+#[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+static WITHIN: [u8; 256] = {
+    let mut slots = [0; 256];
+    let mut number = 1 << SUB_BITS;
+    while number < slots.len() {
+        let power = number.ilog2() as u64 - SUB_BITS;
+        let slot = (power << SUB_BITS) + (number as u64 >> power) - (1 << SUB_BITS) + 1;
+        assert!(slot <= 4 << SUB_BITS);
+        slots[number] = slot as u8;
+        number += 1;
+    }
+    slots
+};
 
 /// The highest bit of a number of at most 40 bits, 0 of none, by a table: calculating it takes four times as many instructions on a
 /// target that has none for it.
