@@ -90,9 +90,12 @@ impl Statistics {
         };
         let mut counted = read(programs)?;
         let measured = window.began.elapsed();
-        for (now, before) in counted.iter_mut().zip(&window.before) {
-            now.runs = now.runs.saturating_sub(before.runs);
-            now.run_ns = now.run_ns.saturating_sub(before.run_ns);
+        for now in &mut counted {
+            // One that was attached meanwhile began with nothing.
+            if let Some(before) = window.before.iter().find(|it| it.name == now.name) {
+                now.runs = now.runs.saturating_sub(before.runs);
+                now.run_ns = now.run_ns.saturating_sub(before.run_ns);
+            }
         }
         Ok(Cost {
             measured,
