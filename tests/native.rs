@@ -15,13 +15,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::BtfTracePoint;
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::EbpfLoader;
 use aya_obj::generated::bpf_attach_type::BPF_TRACE_RAW_TP;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use verity_trace::cost::Attachment;
 use verity_trace::kernel::{self, Symbols, Types};
+use verity_trace::live::object::with_settings;
+use verity_trace::live::programs::{load_tracing, relocated};
 use verity_trace::live::{self, OBJECT, bpf, calibrate};
 use verity_trace::plan::{self, Refusals};
 use verity_trace_ebpf::settings::Settings;
@@ -102,7 +103,6 @@ fn measure() -> Result<()> {
 /// What is the same for every case.
 struct Machine {
     types: Types,
-    btf: Btf,
     settings: Settings,
 }
 
@@ -126,11 +126,7 @@ impl Machine {
             sees_queues: 1,
             ..plan::settings::settings(&facts, &plan)
         };
-        Ok(Self {
-            types,
-            btf: Btf::from_sys_fs().context("read the kernel's BTF")?,
-            settings,
-        })
+        Ok(Self { types, settings })
     }
 
     /// Measures and prints a case.
@@ -188,8 +184,7 @@ impl Machine {
     fn empties(&self, probes: &[Probe], load: &mut impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
         let mut attached = Vec::new();
         for (_, tracepoint) in probes {
-            let id = self.types.tracepoint(tracepoint);
-            let id = id.with_context(|| format!("the kernel has no {tracepoint}"))?;
+            let id = self.tracepoint(tracepoint)?;
             let program = calibrate::empty(BPF_TRACE_RAW_TP, id, None)?;
             attached.push((bpf::attach(program.as_fd())?, program));
         }
@@ -199,25 +194,23 @@ impl Machine {
 
     /// The same with verity-trace's.
     fn traced(&self, probes: &[Probe], load: &mut impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
-        let settings: [u64; size_of::<Settings>() / 8] = bytemuck::cast(self.settings);
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
-            .override_global("SETTINGS", &settings, true)
-            .load(OBJECT)?;
+        let bytes = with_settings(OBJECT, self.settings)?;
+        let ebpf = EbpfLoader::new().btf(None).load(&bytes)?;
+        let object = relocated(&ebpf, &bytes, &self.types)?;
+        let mut attached = Vec::new();
         for (name, tracepoint) in probes {
-            let program = program(&mut ebpf, name)?;
-            program.load(tracepoint, &self.btf)?;
-            program.attach()?;
+            let id = self.tracepoint(tracepoint)?;
+            let program = load_tracing(&object, name, BPF_TRACE_RAW_TP, id, None)??;
+            attached.push((bpf::attach(program.as_fd())?, program));
         }
         counted(load)?;
-        let of = |(name, _): &Probe| each(program(&mut ebpf, name)?.fd()?);
-        probes.iter().map(of).collect()
+        attached.iter().map(|(_, program)| each(program)).collect()
     }
-}
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoint> {
-    let program = ebpf.program_mut(name).context(name.to_owned())?;
-    Ok(program.try_into()?)
+    fn tracepoint(&self, name: &str) -> Result<u32> {
+        let id = self.types.tracepoint(name);
+        id.with_context(|| format!("the kernel has no {name}"))
+    }
 }
 
 /// Makes the load while the kernel counts, which nobody's programs pay for afterwards.

@@ -6,7 +6,7 @@ use verity_trace::checkup::Checkup;
 use verity_trace::plan::memory::{MapKind, MapSize};
 use verity_trace::plan::settings::{reads_limits, settings};
 use verity_trace::plan::{Facts, Plan, Refusal, Refusals, plan};
-use verity_trace::snapshot::{Era, Kernel, Probe, ProbeKind, Rung};
+use verity_trace::snapshot::{Era, Kernel, Probe, ProbeKind, Rung, When};
 use verity_trace::{doctor, export};
 
 use facts::{facts, files};
@@ -207,7 +207,6 @@ fn all_probes(rung: Rung) -> &'static [&'static str] {
             "verity_finish_io fentry",
             "verity_verify_io fentry",
             "verity_end_io fentry",
-            "verity_map exit fexit",
             "verity_map fentry",
         ],
         Rung::Kprobe => &[
@@ -217,7 +216,6 @@ fn all_probes(rung: Rung) -> &'static [&'static str] {
             "verity_finish_io kprobe",
             "verity_verify_io kprobe",
             "verity_end_io kprobe",
-            "verity_map exit kretprobe",
             "verity_map kprobe",
         ],
         Rung::Tracepoint => &[
@@ -286,11 +284,10 @@ fn a_rung_that_is_asked_for_is_the_only_one_tried() {
 /// What is optional costs itself alone; of the two that tell a mismatch, both.
 #[test]
 fn an_optional_probe_that_is_refused_is_left_out_and_said() {
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 3] = [
         (GAVE_UP, &[GAVE_UP]),
         (RECHECK, &[RECHECK, FEC]),
         (FEC, &[RECHECK, FEC]),
-        ("verity_map exit", &["verity_map exit"]),
     ];
     let facts = facts("6.12");
     let first = plan_of("6.12");
@@ -346,18 +343,13 @@ fn a_needed_probe_that_is_refused_costs_the_rung_and_the_reason_is_kept() {
 fn where_a_function_is_full_an_optional_probe_gives_way() {
     let facts = facts("6.12");
     let mut refusals = Refusals::default();
-    for (function, exit) in [
-        ("verity_verify_io", GAVE_UP),
-        ("verity_map", "verity_map exit"),
-    ] {
-        let before = plan(&facts, None, &refusals);
-        refusals.add(&before, refusal(&before, function, true));
-        let after = plan(&facts, None, &refusals);
-        assert_eq!(after.rung, Some(Rung::Fentry));
-        let gap = after.gaps.iter().find(|gap| gap.missing == exit);
-        let gap = gap.unwrap_or_else(|| panic!("{exit} gave no way"));
-        assert!(gap.reason().contains("another tracer"), "{gap:?}");
-    }
+    let before = plan(&facts, None, &refusals);
+    refusals.add(&before, refusal(&before, "verity_verify_io", true));
+    let after = plan(&facts, None, &refusals);
+    assert_eq!(after.rung, Some(Rung::Fentry));
+    let gap = after.gaps.iter().find(|gap| gap.missing == GAVE_UP);
+    let gap = gap.expect("what is optional gave way");
+    assert!(gap.reason().contains("another tracer"), "{gap:?}");
     let full = plan(&facts, None, &refusals);
     refusals.add(&full, refusal(&full, "verity_map", true));
     assert_eq!(plan(&facts, None, &refusals).rung, Some(Rung::Kprobe));
@@ -460,6 +452,7 @@ fn what_an_optional_view_watches_is_listed_too() {
         target: "softirq_exit",
         kind: ProbeKind::TpBtf,
         without: "softirqs and workqueues in detail",
+        when: When::Always,
     });
     let (mut text, mut json) = (Vec::new(), Vec::new());
     doctor::doctor(&checkup, &mut text).expect("memory does not fail");
@@ -547,8 +540,8 @@ fn checkup(facts: Facts) -> Checkup {
         possible_cpus: 4,
         maps: plan.rung.is_some().then(|| {
             vec![
-                map("CPUS", MapKind::PerCpuArray, 800, 1),
-                map("HISTOGRAMS", MapKind::Array, 3856, 5_200),
+                map("CPU_QUEUES", MapKind::PerCpuArray, 800, 1),
+                map("TOTALS", MapKind::Array, 87_848, 520),
             ]
         }),
         facts,

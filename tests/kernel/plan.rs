@@ -26,14 +26,9 @@ fn programs(rung: &str) -> Vec<&'static str> {
             "softirq_entry",
             "softirq_exit",
             "verity_end_io",
-            "verity_end_io_second",
             "verity_finish_io",
-            "verity_finish_io_second",
             "verity_map",
-            "verity_map_exit",
-            "verity_map_second",
             "verity_verify_io",
-            "verity_verify_io_second",
         ],
         "kprobe" => vec![
             "softirq_entry",
@@ -41,7 +36,6 @@ fn programs(rung: &str) -> Vec<&'static str> {
             "verity_end_io_kprobe",
             "verity_finish_io_kprobe",
             "verity_map_kprobe",
-            "verity_map_kretprobe",
             "verity_verify_io_kprobe",
         ],
         _ => vec![
@@ -58,7 +52,10 @@ fn programs(rung: &str) -> Vec<&'static str> {
         "fentry" => programs.extend([
             "verity_recheck",
             "verity_fec_decode_exit",
+            // Since the device has the option.
             "verity_verify_io_exit",
+            "verity_verify_io_guard",
+            "verity_finish_io_guard",
         ]),
         "kprobe" => programs.push("workqueue_queue_work"),
         _ => {}

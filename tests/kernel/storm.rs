@@ -197,7 +197,7 @@ pub fn kprobes_account_for_all(count: u64) {
         loss("start-without-finish")
     );
 
-    assert_eq!(probes.len(), 5, "{probes:?}");
+    assert_eq!(probes.len(), 4, "{probes:?}");
     let is_hidden = LabKernel::running() == Inert;
     assert_eq!(document.0["loss_is_lower_bound"], is_hidden);
     let mut all = 0;

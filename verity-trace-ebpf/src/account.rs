@@ -5,8 +5,8 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use verity_trace_ebpf::context::Context;
 use verity_trace_ebpf::counters::{
-    DeviceCounters, Histograms, class_number, context_index, counters_index, outcome_index,
-    size_number,
+    DeviceCounters, Histograms, class_number, context_index, outcome_index, size_number,
+    totals_index,
 };
 use verity_trace_ebpf::in_flight::{InFlight, Plain};
 use verity_trace_ebpf::loss::Loss;
@@ -16,8 +16,8 @@ use verity_trace_ebpf::record::{
 };
 use verity_trace_ebpf::slot::{SLOTS, slot};
 
-use crate::cpu::{self, ThisCpu};
-use crate::maps::{COUNTERS, DEVICE_LOSSES, FIRST_FAILURES, HISTOGRAMS, LOSSES, RECORDS, setting};
+use crate::cpu::ThisCpu;
+use crate::maps::{DEVICE_LOSSES, FIRST_FAILURES, LOSSES, RECORDS, TOTALS, setting};
 use crate::memory::opaque;
 use crate::places::compare_and_set;
 use crate::{queues, sampling, submissions};
@@ -42,17 +42,17 @@ pub fn lose_of(device_slot: u32, loss: Loss) {
 
 /// A map that the target refused.
 #[inline(always)]
-pub fn rejected(device_slot: u32) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(index_of(device_slot)) {
+pub fn rejected(this: ThisCpu, device_slot: u32) {
+    if let Some(device) = Device::of(this, device_slot) {
         // SAFETY: a pointer to a field of a valid value.
-        add(unsafe { &raw mut (*counters).rejected }, 1);
+        add(unsafe { &raw mut (*device.counters).rejected }, 1);
     }
 }
 
 /// An I/O that finished as nearly all do: as [`finished`], in fewer steps.
 #[inline(always)]
 pub fn finished_plainly(this: ThisCpu, state: &InFlight, plain: &Plain) {
-    if let Some(device) = Device::of(state) {
+    if let Some(device) = Device::of(this, state.device_slot()) {
         device.count(
             state,
             plain.placement,
@@ -83,7 +83,7 @@ macro_rules! count_stages {
 /// A finished I/O, which the table still knows.
 #[inline(always)]
 pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &Finish) {
-    if let Some(device) = Device::of(state) {
+    if let Some(device) = Device::of(this, state.device_slot()) {
         device.count(
             state,
             placement,
@@ -158,12 +158,18 @@ struct Device {
 
 impl Device {
     #[inline(always)]
-    fn of(state: &InFlight) -> Option<Self> {
-        let index = index_of(state.device_slot());
-        Some(Self {
-            counters: COUNTERS.get_ptr_mut(index)?,
-            histograms: HISTOGRAMS.get_ptr_mut(index)?,
-        })
+    fn of(this: ThisCpu, device_slot: u32) -> Option<Self> {
+        // A few CPUs share each copy, with atomic additions.
+        let shards = setting!(shards) as u32;
+        let shard = u32::from(this.number) & (shards - 1);
+        let totals = TOTALS.get_ptr_mut(totals_index(device_slot, shard, shards))?;
+        // SAFETY: pointers to fields of a valid value.
+        unsafe {
+            Some(Self {
+                counters: &raw mut (*totals).counters,
+                histograms: &raw mut (*totals).histograms,
+            })
+        }
     }
 
     /// What is counted of every I/O.
@@ -308,18 +314,6 @@ fn count_softirq(this: ThisCpu, context: u8, ns: impl FnOnce() -> Option<u64>) {
         this.add_softirq_verification(ns);
         queues::verified_in_softirq(ns);
     }
-}
-
-/// Where a device is in the maps of counters and of histograms.
-#[inline(always)]
-fn index_of(device_slot: u32) -> u32 {
-    counters_index(device_slot, shard(), setting!(shards) as u32)
-}
-
-/// The shard of this CPU: a few CPUs share each copy of the counters, with atomic additions.
-#[inline(always)]
-fn shard() -> u32 {
-    u32::from(cpu::number()) & (setting!(shards) as u32).wrapping_sub(1)
 }
 
 /// Adds to one of some counters, which are as many as a power of two.

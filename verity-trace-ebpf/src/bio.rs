@@ -1,12 +1,11 @@
 //! The bio's way: `verity_map`, where an I/O begins or is refused, and `verity_end_io`, where its
 //! data device completed it.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm};
-use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
-use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
-use aya_log_ebpf::warn;
+use aya_ebpf::macros::{fentry, kprobe};
+use aya_ebpf::programs::{FEntryContext, ProbeContext};
 use verity_trace_ebpf::counters::Hook;
 use verity_trace_ebpf::in_flight::Begin;
 use verity_trace_ebpf::loss::Loss;
@@ -14,124 +13,99 @@ use verity_trace_ebpf::record::COMMAND_BYTES;
 use verity_trace_ebpf::settings::OTHER_SLOT;
 
 use crate::account;
-use crate::cpu::{self, FIRST, SECOND, ThisCpu};
+use crate::cpu::{self, ThisCpu};
 use crate::limits::limit_of;
-use crate::maps::{DEVICES, FREE_SLOTS, GENERATION, MAPPING, setting};
-use crate::memory::{Memory, Typed, Untyped, scalar_arg};
+use crate::maps::{DEVICES, FREE_SLOTS, setting, shared};
+use crate::memory::{Memory, Typed, Untyped};
 use crate::places::{self, Claim};
 use crate::task;
 
-/// include/linux/device-mapper.h
-const DM_MAPIO_SUBMITTED: i32 = 0;
-const DM_MAPIO_KILL: i32 = 4;
+/// What every operation that writes has (`op_is_write` in `include/linux/blk_types.h`).
+const WRITES: u32 = 1;
 
 #[fentry(function = "verity_map")]
 fn verity_map(ctx: FEntryContext) -> i32 {
-    begin::<Typed, FIRST>(ctx.arg(0), ctx.arg(1));
+    begin::<Typed, false>(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[fentry(function = "verity_map")]
-fn verity_map_second(ctx: FEntryContext) -> i32 {
-    begin::<Typed, SECOND>(ctx.arg(0), ctx.arg(1));
-    0
-}
-
-#[fexit(function = "verity_map")]
-fn verity_map_exit(ctx: FExitContext) -> i32 {
-    let returned: i32 = ctx.arg(2);
-    if returned != DM_MAPIO_SUBMITTED {
-        if returned != DM_MAPIO_KILL {
-            warn!(
-                &ctx,
-                "verity_map returned {}, which no known kernel does", returned
-            );
-        }
-        reject(io_of_bio::<Typed>(ctx.arg(0), scalar_arg(&ctx, 1)));
-    }
+fn verity_map_guard(ctx: FEntryContext) -> i32 {
+    begin::<Typed, true>(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[kprobe]
 fn verity_map_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(target), Some(bio)) = (ctx.arg(0), ctx.arg(1)) {
-        begin::<Untyped, FIRST>(target, bio);
-        let io = io_of_bio::<Untyped>(target, bio);
-        // A full table leaves a refused map in flight until its memory is used again; that is then
-        // counted as a start without finish.
-        let _ = MAPPING.insert(&bpf_get_current_pid_tgid(), &io, BPF_ANY.into());
-    }
-    0
-}
-
-#[kretprobe]
-fn verity_map_kretprobe(ctx: RetProbeContext) -> u32 {
-    let task = bpf_get_current_pid_tgid();
-    // SAFETY: the value is copied at once, and only this task writes it.
-    let io = unsafe { MAPPING.get(&task) }.copied();
-    let _ = MAPPING.remove(&task);
-    if let Some(io) = io
-        && ctx.ret::<i32>() != DM_MAPIO_SUBMITTED
-    {
-        reject(io);
+        begin::<Untyped, false>(target, bio);
     }
     0
 }
 
 #[fentry(function = "verity_end_io")]
 fn verity_end_io(ctx: FEntryContext) -> i32 {
-    complete::<Typed, FIRST>(ctx.arg(0));
+    complete::<Typed, false>(ctx.arg(0));
     0
 }
 
 #[fentry(function = "verity_end_io")]
-fn verity_end_io_second(ctx: FEntryContext) -> i32 {
-    complete::<Typed, SECOND>(ctx.arg(0));
+fn verity_end_io_guard(ctx: FEntryContext) -> i32 {
+    complete::<Typed, true>(ctx.arg(0));
     0
 }
 
 #[kprobe]
 fn verity_end_io_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(bio) = ctx.arg(0) {
-        complete::<Untyped, FIRST>(bio);
+        complete::<Untyped, false>(bio);
     }
     0
 }
 
-/// An I/O begins.
+/// An I/O begins, or is refused.
 #[inline(always)]
-fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64) {
-    cpu::take_turn::<M, COPY>(Hook::Map, bio, move |this, address| {
-        let io = io_of_bio::<M>(target, address);
-        let place = match places::claim(io) {
+fn begin<M: Memory, const IS_GUARD: bool>(target: u64, bio: u64) {
+    cpu::watch::<M, IS_GUARD>(Hook::Map, move |this| {
+        let device = device_of::<M>(bio);
+        let address = this.address_of_event::<M, IS_GUARD>(Hook::Map, bio);
+        let opf: u32 = M::read(bio, setting!(bio_opf));
+        if opf & WRITES != 0 {
+            // `verity_map` refuses what writes, so it is not an I/O. What else it refuses, device-mapper does
+            // not let through: what lies outside of the target, and parts of a block.
+            if !IS_GUARD && this.guard_saw(Hook::Map, address) {
+                return false;
+            }
+            this.next_seq::<IS_GUARD>();
+            account::rejected(this, slot_of::<M>(this, device));
+            return true;
+        }
+        let place = match places::claim::<M>(io_of_bio::<M>(target, address)) {
             Claim::New(place) => place,
             Claim::Again(place) => {
                 // SAFETY: the events of one I/O come one after the other.
-                if COPY != FIRST && unsafe { (*place.state).is_fresh() } {
-                    return;
+                let (is_fresh, device_slot) =
+                    unsafe { ((*place.state).is_fresh(), (*place.state).device_slot()) };
+                if !IS_GUARD && is_fresh && cpu::is_guarded::<M>(Hook::Map) {
+                    return false;
                 }
-                // SAFETY: as above; it still is the state of the one before.
-                let device_slot = unsafe { (*place.state).device_slot() };
                 account::lose_of(device_slot, Loss::StartWithoutFinish);
                 place
             }
             Claim::Full => {
-                account::lose_of(slot_of(this, device_of::<M>(bio)), Loss::TableFull);
-                return;
+                account::lose_of(slot_of::<M>(this, device), Loss::TableFull);
+                return true;
             }
         };
-        this.took_over::<COPY>(Hook::Map);
-        let device = device_of::<M>(bio);
-        let opf: u32 = M::read(bio, setting!(bio_opf));
         let begin = Begin {
-            seq: this.next_seq::<COPY>(),
+            seq: this.next_seq::<IS_GUARD>(),
             device,
-            device_slot: slot_of(this, device),
+            device_slot: slot_of::<M>(this, device),
             sector: M::read(bio, setting!(bio_sector)),
             bytes: M::read(bio, setting!(bio_size)),
             ioprio: M::read(bio, setting!(bio_ioprio)),
             read_ahead: u64::from(opf) & setting!(read_ahead_mask) != 0,
-            cpu: cpu::number(),
+            cpu: this.number,
         };
         // SAFETY: the place belongs to this I/O.
         let state = unsafe { &mut *place.state };
@@ -144,6 +118,7 @@ fn begin<M: Memory, const COPY: usize>(target: u64, bio: u64) {
             // SAFETY: the helper fills what it is given.
             unsafe { bpf_get_current_comm(command.as_mut_ptr().cast(), COMMAND_BYTES as u32) };
         }
+        true
     });
 }
 
@@ -154,37 +129,37 @@ fn device_of<M: Memory>(bio: u64) -> u32 {
     M::read(bdev, setting!(bdev_dev))
 }
 
-/// The target refused the map: it is not an I/O.
-#[inline(always)]
-fn reject(io: u64) {
-    if let Some(place) = places::find(io) {
-        // SAFETY: nothing else knows a refused I/O.
-        account::rejected(unsafe { (*place.state).device_slot() });
-        place.release();
-    }
-}
-
 /// The data device completed an I/O.
 #[inline(always)]
-fn complete<M: Memory, const COPY: usize>(bio: u64) {
-    let io = M::read(bio, setting!(bio_private));
-    cpu::take_turn::<M, COPY>(Hook::EndIo, io, move |this, io| {
-        let is_news = places::find(io).is_none_or(|place| {
-            let completion = task::completion(this, M::IS_TYPED);
-            let status = M::read(bio, setting!(bio_status));
-            // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
-            let state = unsafe { &mut *place.state };
-            // The kernel is about to read the same.
-            let limit = this
-                .has_option()
-                .then(|| limit_of(state.ioprio()))
-                .flatten();
-            state.complete(cpu::now(), cpu::number(), completion, status, limit)
-        });
-        if is_news {
-            this.took_over::<COPY>(Hook::EndIo);
+fn complete<M: Memory, const IS_GUARD: bool>(bio: u64) {
+    cpu::watch::<M, IS_GUARD>(Hook::EndIo, move |this| {
+        let io = M::read(bio, setting!(bio_private));
+        let io = this.address_of_event::<M, IS_GUARD>(Hook::EndIo, io);
+        let Some(place) = places::find::<M>(io) else {
+            return false;
+        };
+        // SAFETY: the events of one I/O come one after the other, so nothing else writes it now.
+        let state = unsafe { &mut *place.state };
+        if state.is_completed() {
+            return false;
         }
+        let completion = task::completion(this, M::IS_TYPED);
+        let status = M::read(bio, setting!(bio_status));
+        // The kernel is about to read the same.
+        let limit = saw_option::<M>()
+            .then(|| limit_of::<M>(state.ioprio()))
+            .flatten();
+        state.complete(cpu::now(), this.number, completion, status, limit);
+        true
     });
+}
+
+/// Whether a verification was one of a device with the option.
+#[inline(always)]
+fn saw_option<M: Memory>() -> bool {
+    // SAFETY: a pointer to a valid value.
+    shared::<M>()
+        .is_some_and(|shared| unsafe { (&raw const (*shared).has_option).read_volatile() } != 0)
 }
 
 /// The `dm_verity_io` of a bio that device-mapper hands to the target: it lies in front of the
@@ -199,8 +174,11 @@ fn io_of_bio<M: Memory>(target: u64, bio_address: u64) -> u64 {
 
 /// The slot of a device; a new one takes a free slot.
 #[inline(always)]
-fn slot_of(this: ThisCpu, device: u32) -> u32 {
-    let generation = GENERATION.get(0).copied().unwrap_or(0);
+fn slot_of<M: Memory>(this: ThisCpu, device: u32) -> u32 {
+    // SAFETY: a pointer to a valid value, which user space writes to.
+    let generation = shared::<M>().map_or(0, |shared| unsafe {
+        (&raw const (*shared).generation).read_volatile()
+    });
     if let Some(slot) = this.slot_of(device, generation) {
         return slot;
     }

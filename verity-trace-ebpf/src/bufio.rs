@@ -16,7 +16,7 @@ use verity_trace_ebpf::hash_cache::{Attempt, HashCacheCounters, HashRead, MAX_CL
 use crate::account::add;
 use crate::cpu::{self, ThisCpu, without_preemption};
 use crate::maps::setting;
-use crate::memory::{Memory, scalar_arg};
+use crate::memory::{Memory, Typed, scalar_arg};
 use crate::places::find;
 use crate::task;
 
@@ -167,7 +167,7 @@ fn end_read() {
 /// Where the attempt that runs here is kept.
 #[inline(always)]
 fn this_attempt() -> Option<*mut Attempt> {
-    let in_softirq = ThisCpu::get()?.is_in_softirq();
+    let in_softirq = ThisCpu::get::<Typed>()?.is_in_softirq(task::current());
     let attempts: *mut Attempt = ATTEMPTS.get_ptr_mut(0)?.cast();
     // SAFETY: there are two.
     Some(unsafe { attempts.add(usize::from(in_softirq)) })
@@ -181,7 +181,7 @@ fn attempt_missed() {
         // SAFETY: as in `verification`.
         unsafe {
             if (*attempt).task == task::current()
-                && let Some(place) = find((*attempt).io)
+                && let Some(place) = find::<Typed>((*attempt).io)
             {
                 (*place.state).miss_cache();
             }

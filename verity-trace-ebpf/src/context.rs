@@ -52,10 +52,10 @@ impl Context {
     /// that task's name.
     #[must_use]
     #[inline(always)]
-    pub fn of(in_softirq: bool, task_flags: u32, name: [u8; NAME_BYTES]) -> Self {
+    pub fn of(in_softirq: bool, task_flags: u32, name: impl FnOnce() -> [u8; NAME_BYTES]) -> Self {
         let is_kernel_thread = task_flags & PF_KTHREAD != 0;
         if in_softirq {
-            return if is_kernel_thread && name == KSOFTIRQD {
+            return if is_kernel_thread && name() == KSOFTIRQD {
                 Self::Ksoftirqd
             } else {
                 Self::Softirq
@@ -64,10 +64,15 @@ impl Context {
         if task_flags & PF_WQ_WORKER != 0 {
             return Self::Kworker;
         }
-        if is_kernel_thread && [name[0], name[1], name[2], name[3]] == IRQ_THREAD {
-            return Self::IrqThread;
+        if !is_kernel_thread {
+            return Self::Task;
         }
-        Self::Task
+        let name = name();
+        if [name[0], name[1], name[2], name[3]] == IRQ_THREAD {
+            Self::IrqThread
+        } else {
+            Self::Task
+        }
     }
 
     /// The context with this number.
@@ -153,20 +158,26 @@ mod tests {
 
     #[test]
     fn a_task_that_takes_a_kernel_threads_name_is_a_task() {
-        assert_eq!(Context::of(true, 0, KSOFTIRQD), Context::Softirq);
-        assert_eq!(Context::of(false, 0, *b"irq/24-n"), Context::Task);
+        assert_eq!(Context::of(true, 0, || KSOFTIRQD), Context::Softirq);
+        assert_eq!(Context::of(false, 0, || *b"irq/24-n"), Context::Task);
     }
 
     #[test]
     fn kernel_threads_are_told_by_flag_and_name() {
         let kthread = PF_KTHREAD;
-        assert_eq!(Context::of(true, kthread, KSOFTIRQD), Context::Ksoftirqd);
-        assert_eq!(Context::of(true, kthread, *b"kworker/"), Context::Softirq);
+        assert_eq!(Context::of(true, kthread, || KSOFTIRQD), Context::Ksoftirqd);
         assert_eq!(
-            Context::of(false, kthread, *b"irq/24-n"),
+            Context::of(true, kthread, || *b"kworker/"),
+            Context::Softirq
+        );
+        assert_eq!(
+            Context::of(false, kthread, || *b"irq/24-n"),
             Context::IrqThread
         );
         let worker = PF_KTHREAD | PF_WQ_WORKER;
-        assert_eq!(Context::of(false, worker, *b"kworker/"), Context::Kworker);
+        assert_eq!(
+            Context::of(false, worker, || *b"kworker/"),
+            Context::Kworker
+        );
     }
 }

@@ -13,6 +13,16 @@ use crate::slot::{SLOTS, highest_bit};
 /// stage.
 pub type Histograms = [u64; PAIRS * SLOTS];
 
+/// What one device did, in one shard.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct DeviceTotals {
+    /// Counters.
+    pub counters: DeviceCounters,
+    /// Histograms.
+    pub histograms: Histograms,
+}
+
 /// How long verifications were queued on one workqueue, as the workqueue's tracepoints tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -23,10 +33,10 @@ pub struct QueueDelays {
     pub slots: [u64; SLOTS],
 }
 
-/// Where a device slot is in the maps of counters and of histograms.
+/// Where a device slot is in the map of totals.
 #[must_use]
 #[inline(always)]
-pub const fn counters_index(device_slot: u32, shard: u32, shards: u32) -> u32 {
+pub const fn totals_index(device_slot: u32, shard: u32, shards: u32) -> u32 {
     device_slot * shards + shard
 }
 
@@ -138,12 +148,13 @@ pub struct FirstFailure {
 /// How many softirq vectors Linux has (`NR_SOFTIRQS`, include/linux/interrupt.h).
 pub const SOFTIRQ_VECTORS: usize = 10;
 
-/// A function of dm-verity that is watched by two copies of one program.
+/// A function of dm-verity that every I/O passes.
 ///
 /// The kernel does not run a tracing program that is already running on its CPU: a BH verification
 /// that interrupts one of kverityd would go unseen, and on a preemptible kernel so would everything
-/// while a task is preempted inside the program. The second copy runs right after the first and takes
-/// over what that was not run for; both would have to be interrupted at once for an event to be lost.
+/// while a task is preempted inside the program. Where that can happen user space attaches a guard too:
+/// the same program once more, which runs right before the other. Then both would have to be interrupted
+/// at once for an event to be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Hook {
@@ -160,13 +171,42 @@ pub enum Hook {
 impl Hook {
     /// How many there are.
     pub const COUNT: usize = 4;
+
+    /// Every one, in the order of its number.
+    pub const ALL: [Self; Self::COUNT] = [Self::Map, Self::EndIo, Self::VerifyIo, Self::FinishIo];
+
+    /// Its bit in [`Shared::guarded`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn bit(self) -> u64 {
+        1 << self as u8
+    }
 }
 
-/// What one CPU did.
+/// What all CPUs share beside counters. It is written seldom, so that each of them keeps a copy in its
+/// cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Shared {
+    /// How often user space has given a slot back: what a CPU remembers of slots from before is void.
+    pub generation: u64,
+    /// 1 once a verification was one of a device with the option.
+    pub has_option: u64,
+    /// The hooks that have a guard, by [`Hook::bit`]; user space writes it.
+    pub guarded: u64,
+}
+
+/// Most CPUs that are told apart: a power of two.
+pub const MAX_CPUS: usize = 2_048;
+
+/// What each CPU did.
+pub type Cpus = [CpuCounters; MAX_CPUS];
+
+/// What one CPU did; it shares no cache line with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CpuCounters {
-    /// I/Os that each copy of a program saw mapped: the lower part of `Record::seq`.
+    /// I/Os that the program and its guard saw mapped: the lower part of `Record::seq`.
     pub mapped: [u64; 2],
     /// Nanoseconds in each softirq vector.
     pub softirq_ns: [u64; SOFTIRQ_VECTORS],
@@ -178,11 +218,15 @@ pub struct CpuCounters {
     pub bh_verifications: u64,
     /// Verifications that began inline, attempts included.
     pub inline_verifications: u64,
-    /// Events by [`Hook`] that another copy of a program took over from the first.
-    pub taken_over: [u64; Hook::COUNT],
+    /// By [`Hook`]: events that a guard saw less those of which the program then found that. What is left are
+    /// those that the kernel ran the guard for and not the program. It goes below 0 for a moment.
+    pub guarded: [i64; Hook::COUNT],
     /// What this CPU is doing now.
     pub now: CpuState,
+    reserved: u64,
 }
+
+const _: () = assert!(size_of::<CpuCounters>() == 384);
 
 /// What one CPU is doing; 0 stands for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -190,23 +234,19 @@ pub struct CpuCounters {
 pub struct CpuState {
     /// When the softirq that runs now was entered.
     pub softirq_entered_at: u64,
-    /// 1 once a verification here was one of a device with the option. It lies between two fields that
-    /// become 0 at once, since the compiler would call a function for that.
-    pub has_option: u64,
+    /// The device that this CPU saw an I/O of last, with its slot in the upper half. It lies between two
+    /// fields that become 0 at once, since the compiler would call a function for that.
+    pub device: u64,
     /// The task that the softirq runs in, by address.
     pub softirq_task: u64,
-    /// What became of the I/O that each copy for `verity_finish_io` accounts for.
+    /// What became of the I/O that the program for `verity_finish_io` and its guard account for.
     pub results: [Finish; 2],
-    /// The device that this CPU saw an I/O of last, with its slot in the upper half.
-    pub device: u64,
     /// What user space had called the slots' current generation then, plus 1.
     pub generation: u64,
-    /// By [`Hook`] and copy: where the pointer that a program is called for becomes a number.
+    /// By [`Hook`], of the program and its guard: where the pointer that it is called for becomes a number.
     pub events: [[u64; 2]; Hook::COUNT],
     /// The same for the program of `workqueue_queue_work`.
     pub work: u64,
-    /// By [`Hook`]: what the first copy of a program has handled and the second not yet seen.
-    pub handled: [u64; Hook::COUNT],
 }
 
 #[cfg(test)]

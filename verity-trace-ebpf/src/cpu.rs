@@ -6,7 +6,7 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
-use verity_trace_ebpf::counters::{CpuCounters, Hook};
+use verity_trace_ebpf::counters::{CpuCounters, Hook, MAX_CPUS};
 use verity_trace_ebpf::in_flight::Verification;
 use verity_trace_ebpf::record::Finish;
 use verity_trace_ebpf::settings::{
@@ -14,25 +14,23 @@ use verity_trace_ebpf::settings::{
 };
 
 use crate::account::add;
-use crate::maps::{CPUS, setting};
+use crate::maps::{cpus, setting, shared};
 use crate::memory::Memory;
 use crate::task;
 
-/// The copy of a program that handles what it sees (see [`Hook`]).
-pub const FIRST: usize = 0;
-
-/// The copy that runs after it and takes over what the first was not run for.
-pub const SECOND: usize = 1;
-
 /// This CPU's counters.
 #[derive(Clone, Copy)]
-pub struct ThisCpu(*mut CpuCounters);
+pub struct ThisCpu {
+    counters: *mut CpuCounters,
+    /// Its number.
+    pub number: u16,
+}
 
 /// The number of the CPU that the program runs on.
 #[inline(always)]
-pub fn number() -> u16 {
+pub fn number() -> u32 {
     // SAFETY: the helper has no preconditions.
-    (unsafe { bpf_get_smp_processor_id() }) as u16
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 /// The time, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -78,32 +76,35 @@ pub fn without_preemption(run: impl FnOnce()) {
     }
 }
 
-/// Runs a copy of a program for the event of `pointer`: the first always, the second when the first
-/// was not run for it. What runs gets the pointer as a plain number too.
+/// Runs a program, or its guard (see [`Hook`]), for an event; `run` returns whether the event is news.
 #[inline(always)]
-pub fn take_turn<M: Memory, const COPY: usize>(
-    hook: Hook,
-    pointer: u64,
-    run: impl FnOnce(ThisCpu, u64),
-) {
-    let turn = || ThisCpu::get().filter(|this| this.is_turn_of::<COPY>(hook, pointer));
-    if !M::IS_TYPED {
-        if let Some(this) = turn() {
-            run(this, pointer);
+pub fn watch<M: Memory, const IS_GUARD: bool>(hook: Hook, run: impl FnOnce(ThisCpu) -> bool) {
+    let run = || {
+        let Some(this) = ThisCpu::get::<M>() else {
+            return;
+        };
+        if IS_GUARD {
+            this.add_guarded(hook, 1);
+            run(this);
+        } else if !run(this) && is_guarded::<M>(hook) {
+            // The guard has seen it.
+            this.add_guarded(hook, -1);
         }
-        return;
+    };
+    if M::IS_TYPED {
+        without_preemption(run);
+    } else {
+        run();
     }
-    let run = |this: ThisCpu| run(this, this.address_of_event::<COPY>(hook, pointer));
-    if COPY == FIRST {
-        // All of it: a task that is preempted inside the program makes it miss others.
-        without_preemption(|| {
-            if let Some(this) = turn() {
-                run(this);
-            }
-        });
-    } else if let Some(this) = turn() {
-        without_preemption(|| run(this));
-    }
+}
+
+/// Whether this hook has a guard.
+#[inline(always)]
+pub fn is_guarded<M: Memory>(hook: Hook) -> bool {
+    // SAFETY: a pointer to a valid value, which user space writes to.
+    shared::<M>().is_some_and(
+        |shared| unsafe { (&raw const (*shared).guarded).read_volatile() } & hook.bit() != 0,
+    )
 }
 
 /// A typed pointer as a plain number, which may be calculated with: what went through a map has no
@@ -123,44 +124,63 @@ unsafe fn address(place: *mut u64, pointer: u64) -> u64 {
 
 impl ThisCpu {
     #[inline(always)]
-    pub fn get() -> Option<Self> {
-        CPUS.get_ptr_mut(0).map(Self)
+    pub fn get<M: Memory>() -> Option<Self> {
+        let cpus: *mut CpuCounters = cpus::<M>()?.cast();
+        let number = number();
+        // User space refuses a machine that has more. The mask is for the verifier.
+        let index = number as usize & (MAX_CPUS - 1);
+        Some(Self {
+            // SAFETY: the value has this many.
+            counters: unsafe { cpus.add(index) },
+            number: number as u16,
+        })
     }
 
-    /// Whether this copy has to handle the event of `pointer`.
     #[inline(always)]
-    fn is_turn_of<const COPY: usize>(self, hook: Hook, pointer: u64) -> bool {
-        // SAFETY: a field of this CPU's value in the map, which is never freed.
-        let handled = unsafe { &raw mut (*self.0).now.handled[hook as usize] };
-        // SAFETY: as above.
-        unsafe {
-            let is_handled = COPY != FIRST && *handled == pointer;
-            *handled = if COPY == FIRST { pointer } else { 0 };
-            !is_handled
-        }
+    fn add_guarded(self, hook: Hook, n: i64) {
+        // SAFETY: a pointer to a field of this CPU's value in the map, which is never freed.
+        let guarded = unsafe { &raw mut (*self.counters).guarded[hook as usize] };
+        add(guarded.cast(), n.cast_unsigned());
     }
 
     /// A pointer to the work that is queued, as a plain number.
     #[inline(always)]
     pub fn address_of_work(self, pointer: u64) -> u64 {
-        // SAFETY: as in `is_turn_of`; a program never interrupts itself.
-        unsafe { address(&raw mut (*self.0).now.work, pointer) }
+        // SAFETY: as in `add_guarded`; a program never interrupts itself.
+        unsafe { address(&raw mut (*self.counters).now.work, pointer) }
     }
 
-    /// The pointer that a copy of a program was called for, as a plain number.
+    /// The pointer that a program or its guard was called for, as a plain number.
     #[inline(always)]
-    fn address_of_event<const COPY: usize>(self, hook: Hook, pointer: u64) -> u64 {
-        // SAFETY: as in `is_turn_of`; a program never interrupts itself.
-        unsafe { address(&raw mut (*self.0).now.events[hook as usize][COPY], pointer) }
+    pub fn address_of_event<M: Memory, const IS_GUARD: bool>(
+        self,
+        hook: Hook,
+        pointer: u64,
+    ) -> u64 {
+        if !M::IS_TYPED {
+            return pointer;
+        }
+        // SAFETY: as in `add_guarded`; a program never interrupts itself.
+        unsafe {
+            let place = &raw mut (*self.counters).now.events[hook as usize][usize::from(IS_GUARD)];
+            address(place, pointer)
+        }
+    }
+
+    /// Whether the guard was called for this pointer last.
+    #[inline(always)]
+    pub fn guard_saw(self, hook: Hook, pointer: u64) -> bool {
+        // SAFETY: as in `add_guarded`.
+        unsafe { (*self.counters).now.events[hook as usize][1] == pointer }
     }
 
     /// Puts what became of an I/O where the verifier knows nothing of what it holds: otherwise it would walk through
     /// the accounting once for each way in which a record can come about.
     #[inline(always)]
-    pub fn put<const COPY: usize>(self, finish: &Finish) -> *const Finish {
-        // SAFETY: as in `is_turn_of`; each copy has its own, and a program never interrupts itself.
+    pub fn put<const IS_GUARD: bool>(self, finish: &Finish) -> *const Finish {
+        // SAFETY: as in `add_guarded`; each has its own, and a program never interrupts itself.
         unsafe {
-            let mut result = &raw mut (*self.0).now.results[COPY];
+            let mut result = &raw mut (*self.counters).now.results[usize::from(IS_GUARD)];
             result.write(*finish);
             // Without this the compiler remembers what it wrote.
             asm!("{0} = {0}", inout(reg) result, options(preserves_flags, nostack));
@@ -168,26 +188,13 @@ impl ThisCpu {
         }
     }
 
-    /// Whether a verification here was one of a device with the option.
-    #[inline(always)]
-    pub fn has_option(self) -> bool {
-        // SAFETY: as in `is_turn_of`.
-        unsafe { (*self.0).now.has_option != 0 }
-    }
-
-    /// A device with the option was seen here.
-    #[inline(always)]
-    pub fn saw_option(self) {
-        // SAFETY: as in `is_turn_of`.
-        unsafe { (*self.0).now.has_option = 1 };
-    }
-
     /// The slot of a device, if its I/O was the last one seen here in this generation of slots.
     #[inline(always)]
     pub fn slot_of(self, device: u32, generation: u64) -> Option<u32> {
-        // SAFETY: as in `is_turn_of`. A program that interrupts this one leaves a pair that belongs
+        // SAFETY: as in `add_guarded`. A program that interrupts this one leaves a pair that belongs
         // together, since the generation only changes when a device is gone.
-        let (known, since) = unsafe { ((*self.0).now.device, (*self.0).now.generation) };
+        let (known, since) =
+            unsafe { ((*self.counters).now.device, (*self.counters).now.generation) };
         (known as u32 == device && since == generation + 1).then_some((known >> 32) as u32)
     }
 
@@ -196,42 +203,33 @@ impl ThisCpu {
     pub fn keep_slot(self, device: u32, slot: u32, generation: u64) {
         // SAFETY: as in `slot_of`.
         unsafe {
-            (*self.0).now.device = u64::from(slot) << 32 | u64::from(device);
-            (*self.0).now.generation = generation + 1;
+            (*self.counters).now.device = u64::from(slot) << 32 | u64::from(device);
+            (*self.counters).now.generation = generation + 1;
         }
     }
 
-    /// Counts what the first copy would have handled, had it been run.
+    /// The identity of the next I/O that is mapped here (`Record::seq`). A guard has a counter of its own,
+    /// since one may interrupt the other.
     #[inline(always)]
-    pub fn took_over<const COPY: usize>(self, hook: Hook) {
-        if COPY != FIRST {
-            // SAFETY: as in `is_turn_of`.
-            add(unsafe { &raw mut (*self.0).taken_over[hook as usize] }, 1);
-        }
-    }
-
-    /// The identity of the next I/O that this copy sees mapped here (`Record::seq`). Each copy has
-    /// a counter of its own, since one may interrupt the other.
-    #[inline(always)]
-    pub fn next_seq<const COPY: usize>(self) -> u64 {
-        // SAFETY: as in `is_turn_of`; a program never interrupts itself.
+    pub fn next_seq<const IS_GUARD: bool>(self) -> u64 {
+        // SAFETY: as in `add_guarded`; a program never interrupts itself.
         let count = unsafe {
-            let mapped = &raw mut (*self.0).mapped[COPY];
+            let mapped = &raw mut (*self.counters).mapped[usize::from(IS_GUARD)];
             *mapped += 1;
             *mapped
         };
-        u64::from(number()) << 48 | (COPY as u64) << 47 | count
+        u64::from(self.number) << 48 | u64::from(IS_GUARD) << 47 | count
     }
 
     /// Counts a verification that begins here.
     #[inline(always)]
     pub fn count_verification(self, verification: Verification) {
-        // SAFETY: as in `is_turn_of`.
+        // SAFETY: as in `add_guarded`.
         let counter = unsafe {
             match verification {
-                Verification::Kverityd => &raw mut (*self.0).kverityd_verifications,
-                Verification::Bh => &raw mut (*self.0).bh_verifications,
-                Verification::Inline => &raw mut (*self.0).inline_verifications,
+                Verification::Kverityd => &raw mut (*self.counters).kverityd_verifications,
+                Verification::Bh => &raw mut (*self.counters).bh_verifications,
+                Verification::Inline => &raw mut (*self.counters).inline_verifications,
             }
         };
         add(counter, 1);
@@ -240,24 +238,24 @@ impl ThisCpu {
     /// Adds the time of a verification that ran in softirq here.
     #[inline(always)]
     pub fn add_softirq_verification(self, ns: u64) {
-        // SAFETY: as in `is_turn_of`.
-        add(unsafe { &raw mut (*self.0).softirq_verify_ns }, ns);
+        // SAFETY: as in `add_guarded`.
+        add(unsafe { &raw mut (*self.counters).softirq_verify_ns }, ns);
     }
 
     #[inline(always)]
     pub fn enter_softirq(self) {
-        // SAFETY: as in `is_turn_of`; softirqs do not nest on a CPU, and where one can preempt another
+        // SAFETY: as in `add_guarded`; softirqs do not nest on a CPU, and where one can preempt another
         // (see `is_in_softirq`), only the time of the first goes uncounted.
         unsafe {
-            (*self.0).now.softirq_entered_at = now();
-            (*self.0).now.softirq_task = task::current();
+            (*self.counters).now.softirq_entered_at = now();
+            (*self.counters).now.softirq_task = task::current();
         }
     }
 
     #[inline(always)]
     pub fn leave_softirq(self, vector: u32) {
         // SAFETY: as in `enter_softirq`.
-        let counters = unsafe { &mut *self.0 };
+        let counters = unsafe { &mut *self.counters };
         let entered_at = core::mem::take(&mut counters.now.softirq_entered_at);
         counters.now.softirq_task = 0;
         if entered_at != 0
@@ -267,14 +265,14 @@ impl ThisCpu {
         }
     }
 
-    /// Whether a softirq runs here. On `PREEMPT_RT` one can be preempted, since Linux 6.18 also by another
+    /// Whether a softirq runs here, in the task that does. On `PREEMPT_RT` one can be preempted, since Linux 6.18 also by another
     /// softirq: then what is known of the CPU may be the other's, and the task is asked.
     #[inline(always)]
-    pub fn is_in_softirq(self) -> bool {
+    pub fn is_in_softirq(self, task: u64) -> bool {
         if setting!(task_softirq_count) != 0 {
-            return task::serves_softirqs();
+            return task::serves_softirqs(task);
         }
-        // SAFETY: as in `is_turn_of`.
-        unsafe { (*self.0).now.softirq_task == task::current() }
+        // SAFETY: as in `add_guarded`.
+        unsafe { (*self.counters).now.softirq_task == task }
     }
 }

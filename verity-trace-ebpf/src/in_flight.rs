@@ -16,28 +16,28 @@ use crate::placement::Stage;
 use crate::record::{COMMAND_BYTES, FEC, INLINE_ATTEMPT, READ_AHEAD, RECHECKED};
 
 /// A verification on kverityd began.
-const KVERITYD: u16 = 1 << 15;
+const KVERITYD: u32 = 1 << 15;
 
 /// It was queued on the BH workqueue.
-const QUEUED_ON_BH: u16 = 1 << 14;
+const QUEUED_ON_BH: u32 = 1 << 14;
 
 /// The device's table had the option when the I/O was verified.
-const OPTION: u16 = 1 << 13;
+const OPTION: u32 = 1 << 13;
 
 /// The attempt returned that there is no memory.
-const NO_MEMORY: u16 = 1 << 12;
+const NO_MEMORY: u32 = 1 << 12;
 
 /// A hash did not match, or a block could not be read.
-const MISMATCH: u16 = 1 << 11;
+const MISMATCH: u32 = 1 << 11;
 
 /// The data device reported an error.
-const DEVICE_ERROR: u16 = 1 << 10;
+const DEVICE_ERROR: u32 = 1 << 10;
 
 /// An attempt did not find a hash block in the cache.
-const CACHE_MISS: u16 = 1 << 9;
+const CACHE_MISS: u32 = 1 << 9;
 
 /// What a record carries of the flags.
-const RECORDED: u16 = READ_AHEAD | INLINE_ATTEMPT | RECHECKED | FEC;
+const RECORDED: u32 = (READ_AHEAD | INLINE_ATTEMPT | RECHECKED | FEC) as u32;
 
 /// Stands for a limit that was not read.
 const NO_LIMIT: u64 = u64::MAX;
@@ -105,15 +105,16 @@ pub struct InFlight {
     device_slot: u32,
     bytes: u32,
     submitter: u32,
+    flags: u32,
     ioprio: u16,
     submit_cpu: u16,
+    // These begin as 0 together, which the compiler makes one instruction of.
     complete_cpu: u16,
     verify_cpu: u16,
-    flags: u16,
     completion: u8,
     context: u8,
     attempt_context: u8,
-    reserved: [u8; 3],
+    reserved: u8,
 }
 
 impl InFlight {
@@ -133,12 +134,17 @@ impl InFlight {
         self.bytes = begin.bytes;
         self.ioprio = begin.ioprio;
         self.submit_cpu = begin.cpu;
+        self.flags = if begin.read_ahead {
+            READ_AHEAD.into()
+        } else {
+            0
+        };
         self.complete_cpu = 0;
         self.verify_cpu = 0;
-        self.flags = if begin.read_ahead { READ_AHEAD } else { 0 };
         self.completion = Completion::Unknown as u8;
         self.context = Context::Unknown as u8;
         self.attempt_context = Context::Unknown as u8;
+        self.reserved = 0;
         // Last: who walks the table takes what has a beginning for whole. Nothing on this target orders
         // it for other CPUs, which may for a moment see an I/O in the stage of the one before it.
         self.mapped_at = now;
@@ -177,10 +183,16 @@ impl InFlight {
         self.completed_at == 0 && self.attempted_at == 0 && self.verified_at == 0
     }
 
-    /// The data device completed it: `verity_end_io`. `status` is the data device's `blk_status_t`.
+    /// Whether the data device has completed it. Each event is handled once, however many programs see it.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_completed(&self) -> bool {
+        self.completed_at != 0
+    }
+
+    /// The data device completed it: `verity_end_io`, once. `status` is the data device's `blk_status_t`.
     /// `limit` is how many bytes an I/O of its ioprio class may have to be verified in BH, absent
-    /// when it was not read. Returns whether this is news: each event is handled once, however many
-    /// copies of a program see it.
+    /// when it was not read.
     #[inline(always)]
     pub fn complete(
         &mut self,
@@ -189,18 +201,14 @@ impl InFlight {
         completion: Completion,
         status: u8,
         limit: Option<u32>,
-    ) -> bool {
-        let is_news = self.completed_at == 0;
-        if is_news {
-            self.completed_at = now;
-            self.complete_cpu = cpu;
-            self.completion = completion as u8;
-            if status != 0 {
-                self.flags |= DEVICE_ERROR;
-            }
-            self.limit_to(limit);
+    ) {
+        self.completed_at = now;
+        self.complete_cpu = cpu;
+        self.completion = completion as u8;
+        if status != 0 {
+            self.flags |= DEVICE_ERROR;
         }
-        is_news
+        self.limit_to(limit);
     }
 
     /// Keeps the first limit that was read: the kernel's own look is nearest to it.
@@ -251,8 +259,26 @@ impl InFlight {
         }
     }
 
-    /// `verity_verify_io` begins, on a device whose table has the option or has not; `limit` is as for
-    /// [`InFlight::complete`]. Returns whether this is news.
+    /// Whether a verification on kverityd has begun, or, `in_bh`, one outside of it: each begins once.
+    #[must_use]
+    #[inline(always)]
+    pub fn has_begun(&self, in_bh: bool) -> bool {
+        if in_bh {
+            self.attempted_at != 0
+        } else {
+            self.is_on_kverityd()
+        }
+    }
+
+    /// Whether kverityd verifies it.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_on_kverityd(&self) -> bool {
+        self.flags & KVERITYD != 0
+    }
+
+    /// `verity_verify_io` begins what has not begun, on a device whose table has the option or has not;
+    /// `limit` is as for [`InFlight::complete`].
     #[inline(always)]
     pub fn verify(
         &mut self,
@@ -262,30 +288,23 @@ impl InFlight {
         context: Context,
         option: bool,
         limit: Option<u32>,
-    ) -> bool {
+    ) {
         if let Verification::Kverityd = verification {
-            if self.flags & KVERITYD != 0 {
-                return false;
-            }
             self.flags |= KVERITYD;
             self.verified_at = now;
             self.context = context as u8;
             self.limit_to(limit);
         } else {
-            if self.attempted_at != 0 {
-                return false;
-            }
             self.attempted_at = now;
             self.attempt_context = context as u8;
             if let Verification::Inline = verification {
-                self.flags |= INLINE_ATTEMPT;
+                self.flags |= u32::from(INLINE_ATTEMPT);
             }
         }
         if option {
             self.flags |= OPTION;
         }
         self.verify_cpu = cpu;
-        true
     }
 
     /// The attempt did not find a hash block in the cache.
@@ -297,7 +316,7 @@ impl InFlight {
     /// A block is read again because its hash did not match.
     #[inline(always)]
     pub fn recheck(&mut self) {
-        self.flags |= RECHECKED | MISMATCH;
+        self.flags |= u32::from(RECHECKED) | MISMATCH;
     }
 
     /// Forward error correction is asked for, since a hash did not match or a block could not be read;
@@ -306,7 +325,7 @@ impl InFlight {
     pub fn correct(&mut self, is_tried: bool) {
         self.flags |= MISMATCH;
         if is_tried {
-            self.flags |= FEC;
+            self.flags |= u32::from(FEC);
         }
     }
 
@@ -369,6 +388,12 @@ impl InFlight {
     #[inline(always)]
     pub fn ioprio(&self) -> u16 {
         self.ioprio
+    }
+
+    /// The device-mapper device as the kernel's `dev_t`.
+    #[must_use]
+    pub fn device(&self) -> u32 {
+        self.device
     }
 
     /// Where the device's counters are.

@@ -16,7 +16,7 @@ pub enum Loss {
     /// A probe did not fire: a kprobe that landed inside another kprobe's handler.
     ProbeMiss = 4,
     /// An I/O began and its memory was used for the next one, or the probes left, without a finish in
-    /// between.
+    /// between; or its device has had nothing in flight since.
     StartWithoutFinish = 5,
     /// A finish without a begin.
     FinishWithoutStart = 6,

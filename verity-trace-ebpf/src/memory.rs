@@ -4,6 +4,7 @@ use core::arch::asm;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_func_arg};
+use verity_trace_ebpf::settings::CAST_CALL;
 
 /// How memory behind a pointer is read.
 pub trait Memory {
@@ -42,6 +43,26 @@ impl Memory for Untyped {
         // SAFETY: the helper checks the address.
         unsafe { bpf_probe_read_kernel(base.wrapping_add(offset) as *const T) }.unwrap_or_default()
     }
+}
+
+/// Makes a pointer of an address, to what the kernel's BTF has this id for, so that [`Typed`] can read
+/// behind it: the kernel turns a fault into 0. For programs that user space loads by itself, where it has
+/// replaced the call.
+#[inline(always)]
+pub fn cast(address: u64, type_id: u64) -> u64 {
+    let pointer: u64;
+    // SAFETY: the function changes nothing but what the verifier knows; a call gives up the registers that
+    // are named.
+    unsafe {
+        asm!(
+            "call {cast}",
+            cast = const CAST_CALL,
+            inout("r1") address => _, inout("r2") type_id => _, out("r0") pointer,
+            out("r3") _, out("r4") _, out("r5") _,
+            options(pure, nomem),
+        );
+    }
+    pointer
 }
 
 /// An argument of an fentry or fexit program as a plain number: the verifier lets nobody calculate

@@ -5,8 +5,8 @@ use core::arch::asm;
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::table::{self, Claimed, Keys, Set, set_of};
 
-use crate::maps::IN_FLIGHT;
-use crate::memory::opaque;
+use crate::maps::in_flight;
+use crate::memory::{Memory, opaque};
 
 /// A place in the table that belongs to an I/O.
 pub struct Place {
@@ -52,16 +52,16 @@ impl Keys for InMap {
 
 /// The place of an I/O in flight.
 #[inline(always)]
-pub fn find(io: u64) -> Option<Place> {
-    let set = IN_FLIGHT.get_ptr_mut(set_of(io))?;
+pub fn find<M: Memory>(io: u64) -> Option<Place> {
+    let set = set::<M>(io)?;
     let way = table::find(&InMap::of(set), io)?;
     Some(Place::of(io, set, way))
 }
 
 /// A place for an I/O that begins.
 #[inline(always)]
-pub fn claim(io: u64) -> Claim {
-    let Some(set) = IN_FLIGHT.get_ptr_mut(set_of(io)) else {
+pub fn claim<M: Memory>(io: u64) -> Claim {
+    let Some(set) = set::<M>(io) else {
         return Claim::Full;
     };
     match table::claim(&InMap::of(set), io) {
@@ -69,6 +69,14 @@ pub fn claim(io: u64) -> Claim {
         Claimed::Again(way) => Claim::Again(Place::of(io, set, way)),
         Claimed::Full => Claim::Full,
     }
+}
+
+/// The set of an I/O.
+#[inline(always)]
+fn set<M: Memory>(io: u64) -> Option<*mut Set> {
+    let sets: *mut Set = in_flight::<M>()?.cast();
+    // SAFETY: the value has this many.
+    Some(unsafe { sets.add(set_of(io)) })
 }
 
 impl InMap {

@@ -46,7 +46,8 @@ fn queues_softirq_entry(ctx: BtfTracePointContext) -> i32 {
         if let Some(count) = (*queues).softirqs.get_mut(vector as usize) {
             *count += 1;
         }
-        let context = Context::of(true, task::flags(), task::name());
+        let task = task::current();
+        let context = Context::of(true, task::flags(task), || task::name(task));
         if let Context::Ksoftirqd = context
             && let Some(count) = (*queues).ksoftirqd.get_mut(vector as usize)
         {
@@ -80,10 +81,10 @@ fn queues_softirq_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "workqueue_execute_start")]
 fn queues_execute_start(ctx: BtfTracePointContext) -> i32 {
     let work: u64 = ctx.arg(0);
-    let (Some(this), Some(queues)) = (ThisCpu::get(), CPU_QUEUES.get_ptr_mut(0)) else {
+    let (Some(this), Some(queues)) = (ThisCpu::get::<Typed>(), CPU_QUEUES.get_ptr_mut(0)) else {
         return 0;
     };
-    if this.is_in_softirq() {
+    if this.is_in_softirq(task::current()) {
         // SAFETY: as in `queues_softirq_entry`.
         unsafe { (*queues).now.works += 1 };
         return 0;
@@ -104,7 +105,7 @@ fn queues_execute_start(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "workqueue_execute_end")]
 fn queues_execute_end(_ctx: BtfTracePointContext) -> i32 {
-    if ThisCpu::get().is_some_and(ThisCpu::is_in_softirq) {
+    if ThisCpu::get::<Typed>().is_some_and(|this| this.is_in_softirq(task::current())) {
         return 0;
     }
     if let Some(free_at) = WORKERS.get_ptr_mut(&bpf_get_current_pid_tgid()) {
@@ -118,7 +119,7 @@ fn queues_execute_end(_ctx: BtfTracePointContext) -> i32 {
 /// hides the address of `verity_work`, nothing else tells.
 #[inline(always)]
 fn split_wait(io: u64) {
-    let Some(place) = find(io) else {
+    let Some(place) = find::<Typed>(io) else {
         return;
     };
     // SAFETY: a pointer to a valid state.

@@ -12,8 +12,23 @@ pub const RING_BYTES: u32 = 4 << 20;
 /// The device slot of every device that found no slot of its own.
 pub const OTHER_SLOT: u32 = 0;
 
+/// What stands in the programs for the first of the [`Settings`]; those that follow count up.
+pub const FIRST_SETTING: i32 = 0x7ffe_0000;
+
+/// What stands in the programs for the setting at an offset within [`Settings`], as the immediate of a load
+/// of 64 bits, until user space replaces it.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "there are a few dozen"
+)]
+pub const fn placeholder(offset: usize) -> i32 {
+    FIRST_SETTING + (offset / size_of::<u64>()) as i32
+}
+
 impl Settings {
-    /// What stands in the object file until user space replaces it.
+    /// What is not known, and not needed.
     // SAFETY: every field is a number, for which all zeroes are valid.
     pub const ZERO: Self = unsafe { core::mem::zeroed() };
 }
@@ -31,11 +46,24 @@ pub const IRQ_SAVE_CALL: i32 = 0x7fff_0003;
 /// The same for `bpf_local_irq_restore`.
 pub const IRQ_RESTORE_CALL: i32 = 0x7fff_0004;
 
+/// The number of the call that user space replaces with the kernel's `bpf_rdonly_cast`, where there is that
+/// (Linux 6.2).
+pub const CAST_CALL: i32 = 0x7fff_000a;
+
 /// The number that user space replaces with the BTF id of the kernel's `__irq_regs`.
 pub const IRQ_REGS: i32 = 0x7fff_0005;
 
 /// The number that user space replaces with the BTF id of the kernel's `bh_worker_pools`.
 pub const BH_WORKER_POOLS: i32 = 0x7fff_0006;
+
+/// The number that user space replaces with the only value of the map of I/Os in flight.
+pub const IN_FLIGHT_VALUE: i32 = 0x7fff_0007;
+
+/// The same for the map of CPUs.
+pub const CPUS_VALUE: i32 = 0x7fff_0008;
+
+/// The same for what all CPUs share.
+pub const SHARED_VALUE: i32 = 0x7fff_0009;
 
 /// Load-time settings. Offsets are in bytes, from the running kernel's BTF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -124,4 +152,9 @@ pub struct Settings {
     pub keeps_submitters: u64,
     /// 1 when I/Os are counted by who submitted them, else 0.
     pub counts_submitters: u64,
+    /// The BTF id of `refcount_struct`, which is a number of 32 bits, as which any can be read; 0 where
+    /// [`CAST_CALL`] has not been replaced.
+    pub number_type: u64,
+    /// The BTF id of `worker`, as before.
+    pub worker_type: u64,
 }

@@ -31,6 +31,9 @@ pub struct Set {
     pub states: [InFlight; WAYS as usize],
 }
 
+/// All of them.
+pub type Sets = [Set; SETS as usize];
+
 /// The bit of a key while an I/O is in flight.
 const IN_FLIGHT: u64 = 1;
 
@@ -47,13 +50,20 @@ pub const fn is_in_flight(key: u64) -> bool {
     key & IN_FLIGHT != 0
 }
 
+/// A key once its I/O is not in flight any more.
+#[must_use]
+#[inline(always)]
+pub const fn released(key: u64) -> u64 {
+    key & !IN_FLIGHT
+}
+
 /// The set of an I/O.
 #[must_use]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "what is left has few bits")]
-pub const fn set_of(io: u64) -> u32 {
+pub const fn set_of(io: u64) -> usize {
     // Fibonacci hashing: allocations lie at multiples of their size, which the product spreads.
-    (io.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SETS.ilog2())) as u32
+    (io.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SETS.ilog2())) as usize
 }
 
 /// The keys of one set, which several CPUs use at once.
@@ -85,7 +95,15 @@ pub enum Claimed {
 #[inline(always)]
 pub fn find<K: Keys>(keys: &K, io: u64) -> Option<u32> {
     let wanted = in_flight(io);
-    way_where(keys, |key| key ^ wanted)
+    // Nearly always it is at the first place, or was there: no key is in two places.
+    let first = keys.get(0);
+    if first == wanted {
+        return Some(0);
+    }
+    if first == io {
+        return None;
+    }
+    other_way_where(keys, |key| key ^ wanted)
 }
 
 /// A place for an I/O that begins.
@@ -120,15 +138,20 @@ pub fn release<K: Keys>(keys: &K, way: u32, io: u64) {
     keys.exchange(way, in_flight(io), io);
 }
 
-/// The place in a set for whose key this is 0. Nearly always it is the first; the others are searched
-/// without a branch for each, since every branch is one more way through the whole program that the
-/// verifier has to walk.
+/// The place in a set for whose key this is 0.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "what is left has few bits")]
 fn way_where<K: Keys>(keys: &K, difference: impl Fn(u64) -> u64) -> Option<u32> {
     if difference(keys.get(0)) == 0 {
         return Some(0);
     }
+    other_way_where(keys, difference)
+}
+
+/// The same but for the first, without a branch for each: every branch is one more way through the whole
+/// program that the verifier has to walk.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "what is left has few bits")]
+fn other_way_where<K: Keys>(keys: &K, difference: impl Fn(u64) -> u64) -> Option<u32> {
     let mut found = 0;
     for way in 1..WAYS {
         let difference = K::opaque(difference(keys.get(way)));
@@ -138,7 +161,6 @@ fn way_where<K: Keys>(keys: &K, difference: impl Fn(u64) -> u64) -> Option<u32> 
     }
     // The mask is for the verifier.
     let way = (found & u64::from(WAYS - 1)) as u32;
-    // Place 0 was looked at.
     (way != 0).then_some(way)
 }
 
@@ -153,7 +175,7 @@ mod tests {
             let mut used = [0; SETS as usize];
             for number in 0..1_024_u64 {
                 let set = set_of(0xffff_8881_0200_0000 + number * object);
-                used[set as usize] += 1;
+                used[set] += 1;
             }
             let fullest = used.into_iter().max().expect("sets");
             assert!(
@@ -172,6 +194,6 @@ mod tests {
 
     #[test]
     fn every_io_has_a_set() {
-        assert!(set_of(u64::MAX) < SETS);
+        assert!(set_of(u64::MAX) < SETS as usize);
     }
 }

@@ -23,26 +23,27 @@ pub fn current() -> u64 {
 /// The context of a verification that runs here.
 #[inline(always)]
 pub fn context(this: ThisCpu) -> Context {
-    Context::of(this.is_in_softirq(), flags(), name())
+    let task = current();
+    Context::of(this.is_in_softirq(task), flags(task), || name(task))
 }
 
 /// Whether the task that runs is serving softirqs, on kernels where each task counts that
 /// (`in_serving_softirq`, include/linux/preempt.h).
 #[inline(always)]
-pub fn serves_softirqs() -> bool {
-    Typed::read::<u32>(current(), setting!(task_softirq_count)) & SOFTIRQ_OFFSET != 0
+pub fn serves_softirqs(task: u64) -> bool {
+    Typed::read::<u32>(task, setting!(task_softirq_count)) & SOFTIRQ_OFFSET != 0
 }
 
-/// The flags of the task that runs.
+/// The flags of a task.
 #[inline(always)]
-pub fn flags() -> u32 {
-    Typed::read(current(), setting!(task_flags))
+pub fn flags(task: u64) -> u32 {
+    Typed::read(task, setting!(task_flags))
 }
 
 /// The beginning of its name.
 #[inline(always)]
-pub fn name() -> [u8; NAME_BYTES] {
-    Typed::read::<u64>(current(), setting!(task_comm)).to_ne_bytes()
+pub fn name(task: u64) -> [u8; NAME_BYTES] {
+    Typed::read::<u64>(task, setting!(task_comm)).to_ne_bytes()
 }
 
 /// The context of a completion that runs here; `sees_hardirq` is whether this program can tell.
@@ -54,7 +55,7 @@ pub fn completion(this: ThisCpu, sees_hardirq: bool) -> Completion {
         Completion::Unknown
     } else if is_in_hardirq() {
         Completion::HardirqOrIrqsOff
-    } else if this.is_in_softirq() {
+    } else if this.is_in_softirq(current()) {
         Completion::Softirq
     } else {
         Completion::Task

@@ -67,7 +67,7 @@ fn begin(work: u64) {
     if QUEUED.remove(&work).is_err() {
         return;
     }
-    if let Some(this) = ThisCpu::get() {
+    if let Some(this) = ThisCpu::get::<Typed>() {
         this.count_verification(verification);
     }
     let ns = cpu::now().saturating_sub(queued_at);

@@ -18,21 +18,21 @@ use crate::places::find;
 fn workqueue_queue_work(ctx: BtfTracePointContext) -> i32 {
     let work: u64 = ctx.arg(2);
     let function: u64 = Typed::read(work, setting!(work_func));
-    let Some(this) = ThisCpu::get() else {
+    let Some(this) = ThisCpu::get::<Typed>() else {
         return 0;
     };
     if function == setting!(verity_work) {
         let io = this.address_of_work(work).wrapping_sub(setting!(io_work));
-        if let Some(place) = find(io) {
+        if let Some(place) = find::<Typed>(io) {
             // SAFETY: the events of one I/O come one after the other.
             let state = unsafe { &mut *place.state };
-            state.queue_on_kverityd(cpu::now(), limit_of(state.ioprio()));
+            state.queue_on_kverityd(cpu::now(), limit_of::<Typed>(state.ioprio()));
         }
     } else if setting!(can_be_inline) != 0 && function == setting!(verity_bh_work) {
         let io = this
             .address_of_work(work)
             .wrapping_sub(setting!(io_bh_work));
-        if let Some(place) = find(io) {
+        if let Some(place) = find::<Typed>(io) {
             // SAFETY: as above.
             unsafe { (*place.state).queue_on_bh() };
         }

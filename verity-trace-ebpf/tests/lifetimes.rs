@@ -46,14 +46,31 @@ impl Keys for Set {
 /// What the programs keep, and what they counted.
 #[derive(Default)]
 struct Tracer {
-    sets: BTreeMap<u32, Set>,
-    states: BTreeMap<(u32, u32), InFlight>,
+    sets: BTreeMap<usize, Set>,
+    states: BTreeMap<(usize, u32), InFlight>,
     records: Vec<Record>,
     mapped: u64,
     rejected: u64,
     started_without_finish: u64,
     finished_without_start: u64,
     full: u64,
+    /// Whether the programs have guards.
+    has_guards: bool,
+    /// Whether the event that comes was seen by the guard.
+    guard_saw: bool,
+    /// What each CPU's `guarded` adds up to.
+    guarded: i64,
+    /// Events that a program was not run for.
+    missed: i64,
+    /// Those of them that its guard was not run for either.
+    unseen: i64,
+}
+
+/// Which of the two see an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    by_guard: bool,
+    by_program: bool,
 }
 
 impl Tracer {
@@ -81,16 +98,20 @@ impl Tracer {
         table::release(self.set(io), way, io);
     }
 
-    fn map(&mut self, now: u64, io: u64) {
+    fn map(&mut self, now: u64, io: u64, is_guard: bool) -> bool {
         let way = match table::claim(self.set(io), io) {
             Claimed::New(way) => way,
             Claimed::Again(way) => {
+                let is_fresh = self.state(io).is_some_and(|state| state.is_fresh());
+                if !is_guard && is_fresh && self.has_guards {
+                    return false;
+                }
                 self.started_without_finish += 1;
                 way
             }
             Claimed::Full => {
                 self.full += 1;
-                return;
+                return true;
             }
         };
         self.mapped += 1;
@@ -108,23 +129,67 @@ impl Tracer {
             .entry((set_of(io), way))
             .or_insert_with(InFlight::zeroed)
             .begin(now, &begin);
+        true
     }
 
-    fn reject(&mut self, io: u64) {
-        if self.find(io).is_some() {
-            self.rejected += 1;
-            self.release(io);
+    fn reject(&mut self, is_guard: bool) -> bool {
+        if !is_guard && self.guard_saw {
+            return false;
         }
+        self.mapped += 1;
+        self.rejected += 1;
+        true
     }
 
-    fn finish(&mut self, now: u64, io: u64, status: u8) {
+    fn finish(&mut self, now: u64, io: u64, status: u8, is_guard: bool) -> bool {
         let Some(state) = self.state(io) else {
-            self.finished_without_start += 1;
-            return;
+            if is_guard || !self.has_guards {
+                self.finished_without_start += 1;
+            }
+            return false;
         };
         let record = state.record(&state.finish(now, status, RULES));
         self.records.push(record);
         self.release(io);
+        true
+    }
+
+    /// What a program does, or its guard; returns whether the event is news to it.
+    fn see(&mut self, now: u64, io: u64, event: Event, is_guard: bool) -> bool {
+        match event {
+            Event::Map => return self.map(now, io, is_guard),
+            Event::Reject => return self.reject(is_guard),
+            Event::Finish(status) => return self.finish(now, io, status, is_guard),
+            Event::Complete(_) | Event::Verify(_) | Event::GiveUp => {}
+        }
+        let Some(state) = self.state(io) else {
+            return false;
+        };
+        match event {
+            Event::Complete(_) if state.is_completed() => return false,
+            Event::Complete(status) => {
+                state.complete(now, 0, Completion::Task, status, Some(8_192));
+            }
+            Event::Verify(how) if state.has_begun(how != Verification::Kverityd) => return false,
+            Event::Verify(how) => state.verify(now, 0, how, Context::Softirq, true, None),
+            _ => state.give_up(now, false),
+        }
+        true
+    }
+
+    /// An event, as the kernel runs programs for it (`cpu::watch` in the programs).
+    fn watch(&mut self, now: u64, io: u64, event: Event, seen: Seen) {
+        self.guard_saw = seen.by_guard;
+        if seen.by_guard {
+            self.guarded += 1;
+            self.see(now, io, event, true);
+        }
+        if !seen.by_program {
+            self.missed += 1;
+            self.unseen += i64::from(!seen.by_guard);
+        } else if !self.see(now, io, event, false) && self.has_guards {
+            self.guarded -= 1;
+        }
     }
 
     fn has_no_key_twice(&self) -> bool {
@@ -172,7 +237,7 @@ impl Fate {
         use Event::{Complete, Finish, GiveUp, Map, Reject, Verify};
         let on_kverityd = Verify(Verification::Kverityd);
         match self {
-            Self::Rejected => vec![Map, Reject],
+            Self::Rejected => vec![Reject],
             Self::DeviceError => vec![Map, Complete(10), Finish(10)],
             Self::Kverityd => vec![Map, Complete(0), on_kverityd, Finish(0)],
             Self::Bh => vec![Map, Complete(0), Verify(Verification::Bh), Finish(0)],
@@ -225,13 +290,26 @@ fn memory() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec(fate(), 0..6)
 }
 
-/// Runs all I/Os to their ends: `turns` says whose event comes next, and `is_seen` which are seen.
+/// Runs all I/Os to their ends without guards: `turns` says whose event comes next, and `is_seen` which are
+/// seen.
 fn run(
     memories: &[Vec<Fate>],
-    mut turns: impl FnMut(usize) -> usize,
+    turns: impl FnMut(usize) -> usize,
     mut is_seen: impl FnMut(Event) -> bool,
 ) -> Tracer {
-    let mut tracer = Tracer::default();
+    watch(Tracer::default(), memories, turns, |event| Seen {
+        by_guard: false,
+        by_program: is_seen(event),
+    })
+}
+
+/// The same with guards or without.
+fn watch(
+    mut tracer: Tracer,
+    memories: &[Vec<Fate>],
+    mut turns: impl FnMut(usize) -> usize,
+    mut seen: impl FnMut(Event) -> Seen,
+) -> Tracer {
     let mut left: Vec<(u64, Vec<Event>)> = std::iter::zip(addresses(), memories)
         .map(|(io, fates)| (io, fates.iter().flat_map(|fate| fate.events()).collect()))
         .collect();
@@ -245,31 +323,8 @@ fn run(
         let (io, events) = &mut left[turn];
         let event = events.remove(0);
         now += 7;
-        if is_seen(event) {
-            see(&mut tracer, now, *io, event);
-        }
-    }
-}
-
-fn see(tracer: &mut Tracer, now: u64, io: u64, event: Event) {
-    match event {
-        Event::Map => tracer.map(now, io),
-        Event::Reject => tracer.reject(io),
-        Event::Finish(status) => tracer.finish(now, io, status),
-        _ => {
-            let Some(state) = tracer.state(io) else {
-                return;
-            };
-            match event {
-                Event::Complete(status) => {
-                    state.complete(now, 0, Completion::Task, status, Some(8_192));
-                }
-                Event::Verify(how) => {
-                    state.verify(now, 0, how, Context::Softirq, true, None);
-                }
-                _ => state.give_up(now, false),
-            }
-        }
+        let seen = seen(event);
+        tracer.watch(now, *io, event, seen);
     }
 }
 
@@ -344,6 +399,43 @@ proptest! {
         for record in &tracer.records {
             prop_assert!(stages_add_up(record) || record.has(INCOMPLETE));
         }
+    }
+
+    /// What one of the two sees is seen once; and what neither does is never said to be less.
+    #[test]
+    fn a_guard_sees_what_its_program_was_not_run_for(
+        memories in prop::collection::vec(memory(), 0..=WAYS as usize),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 300),
+        seen in prop::collection::vec((prop::bool::weighted(0.8), prop::bool::weighted(0.8)), 400),
+        either: bool,
+    ) {
+        let (mut order, mut seen) = (order.into_iter(), seen.into_iter());
+        let guarded = Tracer { has_guards: true, ..Tracer::default() };
+        let tracer = watch(
+            guarded,
+            &memories,
+            |left| order.next().map_or(0, |it| it.index(left)),
+            |event| {
+                let (by_guard, by_program) = seen.next().unwrap_or((true, true));
+                // An attempt's end is told by one program alone.
+                let by_guard = by_guard && event != Event::GiveUp;
+                let is_sure = either || event == Event::GiveUp;
+                Seen { by_guard, by_program: by_program || is_sure && !by_guard }
+            },
+        );
+        let lost = tracer.missed - tracer.guarded;
+        if either {
+            prop_assert_eq!((tracer.unseen, lost), (0, 0));
+            let finished = memories.iter().flatten().filter(|it| it.placement().is_some()).count();
+            prop_assert_eq!(tracer.records.len(), finished);
+            prop_assert!(tracer.records.iter().all(|it| stages_add_up(it) && !it.has(INCOMPLETE)));
+            let rejected = tracer.mapped - finished as u64;
+            prop_assert_eq!(tracer.rejected, rejected);
+            prop_assert_eq!(tracer.started_without_finish + tracer.finished_without_start, 0);
+        } else {
+            prop_assert!(lost >= tracer.unseen, "{} of {}", lost, tracer.unseen);
+        }
+        prop_assert!(tracer.has_no_key_twice());
     }
 
     /// Memory that is used again finds its place where it was.

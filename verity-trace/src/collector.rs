@@ -109,6 +109,10 @@ impl Collector {
             session
                 .measure(now)
                 .context("measure the cost of tracing")?;
+            if !session.keep_up(&self.devices)? {
+                // The plan is made anew with what the kernel refuses.
+                self.detach()?;
+            }
         }
         if !self.devices.is_empty() {
             self.device_seen = now;
@@ -137,7 +141,12 @@ impl Collector {
             Some(session) => session.read().context("read the counters")?,
             None => Reading::default(),
         };
-        let without_slot = reading.without_slot(&self.devices, self.options.max_devices);
+        let retiring = self.session.as_ref().map_or(0, Session::retiring);
+        let slots = self
+            .options
+            .max_devices
+            .saturating_sub(u32::try_from(retiring).unwrap_or(u32::MAX));
+        let without_slot = reading.without_slot(&self.devices, slots);
         reading.add(&self.earlier);
         let session = self.session.as_ref();
         let attached = self.attached.until(Clocks::read()?);

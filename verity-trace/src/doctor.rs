@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::checkup::Checkup;
 use crate::plan::facts::Presence;
-use crate::snapshot::{Gap, Probe, Rung};
+use crate::snapshot::{Gap, Probe, Rung, When};
 use crate::{escape, facts, format};
 
 /// Cells of a label, and of what stands beside it.
@@ -102,7 +102,11 @@ fn memory(checkup: &Checkup) -> Option<String> {
 
 fn probe(probe: &Probe, out: &mut impl Write) -> io::Result<()> {
     let name = format!("  {:<24} {:<9}", probe.name, probe.kind.name());
-    lines(&name, 37, probe.without, 43, out)
+    let when = match probe.when {
+        When::Always => "",
+        When::WithOption => "; attached once a device has the option",
+    };
+    lines(&name, 37, &format!("{}{when}", probe.without), 43, out)
 }
 
 fn gap(gap: &Gap, out: &mut impl Write) -> io::Result<()> {

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::anyhow;
 
 pub use symbols::Symbols;
-pub use types::{FunctionType, Types, has_btf};
+pub use types::{CAST, FunctionType, Types, has_btf};
 
 use crate::dm;
 use crate::error::Result;

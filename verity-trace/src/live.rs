@@ -3,15 +3,18 @@
 pub mod bpf;
 pub mod calibrate;
 pub mod maps;
+mod mapping;
+pub mod object;
 mod optional;
 pub mod programs;
 mod reading;
 mod statistics;
 mod table;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{
@@ -19,40 +22,47 @@ use aya::maps::{
 };
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use verity_trace_ebpf::counters::{DeviceCounters, FirstFailure, Histograms, Hook, counters_index};
+use verity_trace_ebpf::counters::{
+    Cpus, DeviceTotals, FirstFailure, Hook as Watched, MAX_CPUS, SOFTIRQ_VECTORS, totals_index,
+};
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
+use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::{DeviceLosses, Loss};
-use verity_trace_ebpf::placement::PAIRS;
 use verity_trace_ebpf::queue_counters::QueueWait;
 use verity_trace_ebpf::settings::{MAX_SHARDS, Settings};
-use verity_trace_ebpf::slot::SLOTS;
 use verity_trace_ebpf::submitters::{self, Submitted, Submitter};
 
 use crate::aggregate::{DeviceReading, Reading};
 use crate::budget::Budget;
 use crate::cost::Calibration;
+use crate::decode;
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Symbols, Types};
+use crate::live::mapping::Mapping;
+use crate::live::object::with_settings;
 use crate::live::optional::{Optional, View};
-use crate::live::programs::{Programs, Stop};
+use crate::live::programs::{Needs, Programs, Stop};
 use crate::live::statistics::{Program, Statistics};
 use crate::live::table::Table;
 use crate::plan::facts::{Facts, LIMITS, Part};
 use crate::plan::{self, Plan, Refusals};
-use crate::snapshot::{Era, Probe, Rung};
+use crate::snapshot::{DeviceNumber, Era, Probe, Rung};
 
 /// The kernel programs; empty when the build had no tools for them.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
 
 /// What a slot has that nobody uses.
-static EMPTY: Histograms = [0; PAIRS * SLOTS];
+static EMPTY: TotalsWords = [0; size_of::<DeviceTotals>() / 8];
+
+/// After so long it is asked whether an I/O is in flight still.
+const LONG: Duration = Duration::from_secs(2);
 
 /// How many faults are kept for showing: a kernel that does something unknown does it again.
 const FAULTS_KEPT: usize = 8;
 
 // A map value travels as the bytes of the type that the programs know it by.
-type CounterBytes = [u64; size_of::<DeviceCounters>() / 8];
+type TotalsWords = [u64; size_of::<DeviceTotals>() / 8];
 type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
 type SubmitterWords = [u64; size_of::<Submitter>() / 8];
@@ -106,6 +116,8 @@ pub struct Session {
     faults: Faults,
     ebpf: Ebpf,
     table: Table,
+    cpus: Mapping<Cpus>,
+    cpu_count: usize,
     shards: u32,
     rung: Rung,
     statistics: Statistics,
@@ -113,6 +125,10 @@ pub struct Session {
     /// Optional views that are attached.
     views: Vec<View>,
     before: Before,
+    /// I/Os by device slot whose end went unseen, and which the table has no more.
+    abandoned: BTreeMap<u32, u64>,
+    /// The same of all slots, those included that were given back.
+    abandoned_in_all: u64,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
     /// What is attached, and what is not.
@@ -134,11 +150,14 @@ struct Before {
     in_flight: u64,
     /// Ends seen until then.
     ended: u64,
-    /// What first copies missed until then less what other copies took over: these are attached
-    /// before the first.
-    missed: [i128; Hook::COUNT],
+    /// What programs missed until then and their guards did not see.
+    missed: [i128; Watched::COUNT],
+    /// What programs without a guard missed until then.
+    missed_unguarded: u64,
     /// What kprobes did not fire for.
     probe_misses: u64,
+    /// By CPU, nanoseconds in each softirq vector.
+    softirq_ns: Vec<[u64; SOFTIRQ_VECTORS]>,
 }
 
 /// What the programs report through aya-log: things that no known kernel does.
@@ -227,10 +246,14 @@ impl Session {
     ) -> Result<Self, Stop> {
         let types = kernel.types;
         let views = options.views(rung);
-        plan.gaps
-            .extend(options.wishes().filter_map(|view| view.gap(rung)));
+        plan.gaps.extend(options.optional(rung, types).1);
         let counts_submitters = views.contains(&View::Submitters);
         let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
+        if cpus as usize > MAX_CPUS {
+            return Err(Stop::Failed(Error::Kernel(format!(
+                "this machine can have {cpus} CPUs, and verity-trace tells {MAX_CPUS} apart"
+            ))));
+        }
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
         let address = |name| kernel.symbols.address(name).unwrap_or(0);
         let reads_limits = plan::settings::reads_limits(kernel.facts);
@@ -249,24 +272,29 @@ impl Session {
             verity_work: address("verity_work"),
             verity_bh_work: address("verity_bh_work"),
             use_bh_bytes: if reads_limits { address(LIMITS) } else { 0 },
+            number_type: types.cast_type("refcount_struct").map_or(0, u64::from),
+            worker_type: types.cast_type("worker").map_or(0, u64::from),
             ..plan::settings::settings(kernel.facts, &plan)
         };
-        let settings: [u64; size_of::<Settings>() / 8] = bytemuck::cast(settings);
+        let object = with_settings(OBJECT, settings)?;
         let mut loader = EbpfLoader::new();
-        loader
-            .btf(None)
-            .override_global("SETTINGS", &settings, true);
+        loader.btf(None);
         for (map, entries) in maps::entries(options.max_devices, shards, rung, &views) {
             loader.map_max_entries(map, entries);
         }
-        let mut ebpf = loader.load(OBJECT).context("create the maps")?;
+        let mut ebpf = loader.load(&object).context("create the maps")?;
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut ebpf, "FREE_SLOTS")?)
             .context("open the map FREE_SLOTS")?;
         for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
-        let programs = Programs::attach(&mut ebpf, OBJECT, types, &plan)?;
-        let optional = Optional::attach(&mut ebpf, OBJECT, types, &views)?;
+        let needs = Needs {
+            attempts: attempts(&plan, devices),
+            guards: kernel.facts.can_be_preempted() && !kernel.facts.can_hold_preemption()
+                || kernel.facts.is_real_time(),
+        };
+        let programs = Programs::attach(&mut ebpf, &object, types, &plan, needs)?;
+        let optional = Optional::attach(&mut ebpf, &object, types, &views)?;
         let records = if options.records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
@@ -274,6 +302,7 @@ impl Session {
             None
         };
         let table = Table::of(ebpf.map("IN_FLIGHT").context("map IN_FLIGHT")?)?;
+        let counters = Mapping::of(ebpf.map("CPUS").context("map CPUS")?)?;
         let faults = Faults::default();
         let logger = EbpfLogger::init_with_logger(&mut ebpf, faults.clone())
             .context("open the log of the kernel programs")?;
@@ -285,24 +314,33 @@ impl Session {
             faults,
             ebpf,
             table,
+            cpus: counters,
+            cpu_count: cpus as usize,
             shards,
             rung,
             statistics: Statistics::new(kernel.calibration.clone()),
             budget: options.budget,
             views,
             before: Before::default(),
+            abandoned: BTreeMap::new(),
+            abandoned_in_all: 0,
             retiring: Vec::new(),
             plan,
         };
+        session.plan.gaps.extend(session.programs.take_gaps());
         session.measure(Instant::now())?;
         if rung == Rung::Tracepoint {
             // I/Os are not seen, and of verifications only those whose queueing was.
             return Ok(session);
         }
         // In this order no end of an I/O that began before is left out of both.
-        session.before.in_flight = devices.iter().map(in_flight).sum();
+        let all: u64 = devices.iter().map(|device| in_flight(device.number)).sum();
+        let seen = session.table.in_flight().count() as u64;
+        session.before.in_flight = all.saturating_sub(seen);
         session.before.ended = session.count_of(Loss::FinishWithoutStart)?;
         session.before.missed = session.missed()?;
+        session.before.missed_unguarded = session.missed_unguarded()?;
+        session.before.softirq_ns = session.cpus().iter().map(|cpu| cpu.softirq_ns).collect();
         session.before.probe_misses = session.programs.probe_misses()?.unwrap_or(0);
         Ok(session)
     }
@@ -311,6 +349,12 @@ impl Session {
     #[must_use]
     pub const fn rung(&self) -> Rung {
         self.rung
+    }
+
+    /// How many slots devices have that are gone.
+    #[must_use]
+    pub const fn retiring(&self) -> usize {
+        self.retiring.len()
     }
 
     /// What is watched.
@@ -325,6 +369,51 @@ impl Session {
     #[must_use]
     pub fn era(&self) -> Option<Era> {
         self.plan.era.map(|(era, _)| era)
+    }
+
+    /// Attaches what is needed from now on: what sees attempts once a device has the option, and guards where
+    /// something was missed. Returns whether it could; else the probes have to be attached anew.
+    pub fn keep_up(&mut self, devices: &[VerityDevice]) -> Result<bool> {
+        if !self.programs.sees_attempts() && attempts(&self.plan, devices) {
+            match self.programs.see_attempts() {
+                Ok(()) => {}
+                Err(Stop::Refused(_)) => return Ok(false),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+        self.programs
+            .guard_where_missed()
+            .context("attach a guard")?;
+        self.plan.gaps.extend(self.programs.take_gaps());
+        self.abandon_finished()
+            .context("look for what is in flight")?;
+        Ok(true)
+    }
+
+    /// Counts as lost what the table has in flight for long on devices of which the block layer says that
+    /// nothing is: its end went unseen.
+    fn abandon_finished(&mut self) -> anyhow::Result<()> {
+        let long_ago = monotonic()?.saturating_sub(LONG);
+        let is_old = |state: &InFlight| {
+            let mapped_at = state.mapped_at().map(Duration::from_nanos);
+            mapped_at.is_some_and(|mapped_at| mapped_at < long_ago)
+        };
+        let old: BTreeSet<u32> = self
+            .table
+            .in_flight()
+            .filter(is_old)
+            .map(|state| state.device())
+            .collect();
+        for device in old {
+            if in_flight(decode::device_number(device)) == 0 {
+                let has_finished = |state: &InFlight| state.device() == device && is_old(state);
+                for state in self.table.abandon(has_finished) {
+                    *self.abandoned.entry(state.device_slot()).or_default() += 1;
+                    self.abandoned_in_all += 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Measures what tracing costs, some of the time, and sends as many records as the budget allows.
@@ -369,10 +458,7 @@ impl Session {
         if let Ok(slot) = slots.get(&device, 0) {
             slots.remove(&device)?;
             self.retiring.push(slot);
-            let mut generation: Array<_, u64> =
-                Array::try_from(map_mut(&mut self.ebpf, "GENERATION")?)?;
-            let before = generation.get(&0, 0)?;
-            generation.set(0, before + 1, 0)?;
+            self.programs.begin_generation();
         }
         Ok(())
     }
@@ -399,16 +485,10 @@ impl Session {
 
     fn clear(&mut self, slot: u32) -> anyhow::Result<()> {
         let shards = self.shards;
-        let mut counters: Array<_, CounterBytes> =
-            Array::try_from(map_mut(&mut self.ebpf, "COUNTERS")?)?;
+        let mut totals: Array<_, TotalsWords> =
+            Array::try_from(map_mut(&mut self.ebpf, "TOTALS")?)?;
         for shard in 0..shards {
-            let zeroes = [0; size_of::<DeviceCounters>() / 8];
-            counters.set(counters_index(slot, shard, shards), zeroes, 0)?;
-        }
-        let mut histograms: Array<_, Histograms> =
-            Array::try_from(map_mut(&mut self.ebpf, "HISTOGRAMS")?)?;
-        for shard in 0..shards {
-            histograms.set(counters_index(slot, shard, shards), EMPTY, 0)?;
+            totals.set(totals_index(slot, shard, shards), EMPTY, 0)?;
         }
         let mut failures: Array<_, FailureBytes> =
             Array::try_from(map_mut(&mut self.ebpf, "FIRST_FAILURES")?)?;
@@ -426,6 +506,7 @@ impl Session {
         if self.sees(View::Queues) {
             self.clear_per_cpu::<QueueWaitWords>("QUEUE_WAITS", slot)?;
         }
+        self.abandoned.remove(&slot);
         let mut free: Queue<_, u32> = Queue::try_from(map_mut(&mut self.ebpf, "FREE_SLOTS")?)?;
         free.push(slot, 0)?;
         Ok(())
@@ -514,14 +595,27 @@ fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
     Ok(map)
 }
 
+/// Whether verifications outside of kverityd are to be expected.
+fn attempts(plan: &Plan, devices: &[VerityDevice]) -> bool {
+    let can_attempt = plan.era.is_some_and(|(era, _)| era.can_attempt());
+    let has_option = |device: &VerityDevice| device.table.options.try_verify_in_tasklet;
+    can_attempt && devices.iter().any(has_option)
+}
+
 /// I/Os that the block layer counts as in flight on a device; 0 when it does not say.
-fn in_flight(device: &VerityDevice) -> u64 {
-    let path: PathBuf = format!("/sys/dev/block/{}/inflight", device.number).into();
+fn in_flight(device: DeviceNumber) -> u64 {
+    let path: PathBuf = format!("/sys/dev/block/{device}/inflight").into();
     std::fs::read_to_string(path)
         .unwrap_or_default()
         .split_ascii_whitespace()
         .filter_map(|word| word.parse::<u64>().ok())
         .sum()
+}
+
+/// The clock of the programs.
+fn monotonic() -> anyhow::Result<Duration> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).context("read the clock")
 }
 
 #[cfg(test)]

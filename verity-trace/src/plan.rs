@@ -12,8 +12,8 @@ pub mod settings;
 use std::slice;
 
 pub use facts::Facts;
-pub use hooks::Hook;
-pub use refusals::{Refusal, Refusals};
+pub use hooks::{Guard, Hook};
+pub use refusals::{MAKE_ROOM, Refusal, Refusals};
 
 use crate::snapshot::{Era, Gap, Probe, ProbeKind, Rung};
 use facts::{Address, DIRECT_CALLS, IRQ_REGS, LIMITS};
@@ -242,14 +242,12 @@ impl Kernel<'_> {
             )),
             ProbeKind::TpBtf if target.starts_with("workqueue_") => self.lack_of_address(),
             ProbeKind::TpBtf => None,
-            ProbeKind::Kprobe | ProbeKind::Kretprobe => {
-                (!facts.symbols.contains_key(target)).then(|| {
-                    lack(
-                        format!("the kernel lists no function {target}"),
-                        Some("the kernel needs CONFIG_KALLSYMS=y, and that function"),
-                    )
-                })
-            }
+            ProbeKind::Kprobe => (!facts.symbols.contains_key(target)).then(|| {
+                lack(
+                    format!("the kernel lists no function {target}"),
+                    Some("the kernel needs CONFIG_KALLSYMS=y, and that function"),
+                )
+            }),
             ProbeKind::Fentry | ProbeKind::Fexit => {
                 let takes_io = [hooks::RECHECK, hooks::FEC_EXIT].contains(&name);
                 self.lack_of_function(target, takes_io)

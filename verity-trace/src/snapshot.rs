@@ -13,7 +13,7 @@ pub use verity_trace_ebpf::placement::{Stage, pair};
 pub use verity_trace_ebpf::queue_counters::QueueWait;
 pub use verity_trace_ebpf::reason::Reason;
 
-pub use probe::{Gap, Probe, ProbeKind};
+pub use probe::{Gap, Probe, ProbeKind, When};
 
 use crate::cost::Cost;
 use crate::histogram::Histogram;

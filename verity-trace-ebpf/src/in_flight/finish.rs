@@ -39,7 +39,7 @@ impl InFlight {
         status: u8,
         rules: impl FnOnce() -> Rules,
     ) -> Option<Plain> {
-        if status != 0 || self.flags & (RECHECKED | FEC) != 0 {
+        if status != 0 || self.flags & u32::from(RECHECKED | FEC) != 0 {
             return None;
         }
         let placement = self.placement();
@@ -68,7 +68,7 @@ impl InFlight {
             outcome: outcome(placement, reason),
             completion: self.completion,
             context,
-            flags: self.flags & RECORDED,
+            flags: self.recorded(),
             device_ns: self.completed_at - self.mapped_at,
             wait_ns: verified_at - self.completed_at,
             verify_ns: now - verified_at,
@@ -89,7 +89,7 @@ impl InFlight {
         Finish {
             total_ns: timeline.total_ns,
             stages_ns: timeline.stages_ns,
-            flags: self.flags & RECORDED | timeline.flags,
+            flags: self.recorded() | timeline.flags,
             status,
             placement: placement as u8,
             outcome: outcome(placement, self.reason(placement, status, rules)),
@@ -201,12 +201,18 @@ impl InFlight {
         status == 0 || self.flags & DEVICE_ERROR == 0
     }
 
+    /// What a record carries of the flags.
+    #[inline(always)]
+    fn recorded(&self) -> u16 {
+        (self.flags & RECORDED) as u16
+    }
+
     #[inline(always)]
     fn placement(&self) -> Placement {
         let on_kverityd = self.flags & KVERITYD != 0 || self.gave_up_at != 0;
         match (self.attempted_at != 0, on_kverityd) {
             (true, true) => Placement::Fallback,
-            (true, false) if self.flags & INLINE_ATTEMPT != 0 => Placement::Inline,
+            (true, false) if self.flags & u32::from(INLINE_ATTEMPT) != 0 => Placement::Inline,
             (true, false) => Placement::Bh,
             (false, true) => Placement::Kverityd,
             (false, false) => Placement::None,
@@ -231,7 +237,7 @@ impl InFlight {
             }),
             Placement::None => Some(if self.verification_was_missed(status) {
                 Reason::Unknown
-            } else if self.flags & READ_AHEAD != 0 {
+            } else if self.flags & u32::from(READ_AHEAD) != 0 {
                 Reason::ReadaheadError
             } else {
                 Reason::DeviceError

@@ -80,6 +80,7 @@ pub struct Probe {
     attach: &'static str,
     target: &'static str,
     without: &'static str,
+    when: &'static str,
 }
 
 /// What this kernel does not let be seen.
@@ -429,6 +430,7 @@ impl From<&snapshot::Probe> for Probe {
             attach: probe.kind.name(),
             target: probe.target,
             without: probe.without,
+            when: probe.when.name(),
         }
     }
 }

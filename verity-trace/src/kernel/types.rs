@@ -11,6 +11,9 @@ use crate::plan::facts::Part;
 
 const FOLDER: &str = "/sys/kernel/btf";
 
+/// By which a program makes a pointer of an address (Linux 6.2).
+pub const CAST: &str = "bpf_rdonly_cast";
+
 /// Whether the kernel describes this part of itself.
 #[must_use]
 pub fn has_btf(name: &str) -> bool {
@@ -87,6 +90,15 @@ impl Types {
     pub fn variable(&self, name: &str) -> Option<u32> {
         id(self.vmlinux.as_ref()?, name, |kind| {
             matches!(kind, Type::Var(_))
+        })
+    }
+
+    /// The id of a structure that an address can be cast to; absent where programs cannot cast.
+    #[must_use]
+    pub fn cast_type(&self, name: &str) -> Option<u32> {
+        self.kernel_function(CAST)?;
+        id(self.vmlinux.as_ref()?, name, |kind| {
+            matches!(kind, Type::Struct(_))
         })
     }
 

@@ -189,7 +189,7 @@ fn cannot_be_opened(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EAGAIN))
 }
 
-/// How often a kprobe or kretprobe did not fire; absent where the kernel does not say, which is before
+/// How often a kprobe did not fire; absent where the kernel does not say, which is before
 /// Linux 6.7 (`bpf_perf_link_fill_kprobe`, kernel/bpf/syscall.c). Such a kernel also does not count
 /// what `trace_call_bpf` (`kernel/trace/bpf_trace.c`) does not run.
 pub fn kprobe_misses(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use aya_obj::generated::bpf_map_type;
 use aya_obj::{Map, Object};
-use verity_trace_ebpf::counters::counters_index;
+use verity_trace_ebpf::counters::totals_index;
 use verity_trace_ebpf::hash_cache::{MAX_CLIENTS, MAX_READS};
 use verity_trace_ebpf::queue_counters::MAX_WORKERS;
 use verity_trace_ebpf::settings::MAX_SHARDS;
@@ -33,7 +33,7 @@ pub fn entries(
     shards: u32,
     rung: Rung,
     views: &[View],
-) -> [(&'static str, u32); 14] {
+) -> [(&'static str, u32); 13] {
     let devices = devices(max_devices, rung);
     let slots = devices + 1;
     let queued = match rung {
@@ -45,10 +45,9 @@ pub fn entries(
     [
         ("DEVICES", devices),
         ("FREE_SLOTS", devices),
-        ("COUNTERS", counters_index(slots, 0, shards)),
+        ("TOTALS", totals_index(slots, 0, shards)),
         ("FIRST_FAILURES", slots),
         ("DEVICE_LOSSES", slots),
-        ("HISTOGRAMS", counters_index(slots, 0, shards)),
         ("QUEUED", queued),
         ("HASH_CACHE", asked(View::HashCache, slots)),
         ("CLIENTS", asked(View::HashCache, MAX_CLIENTS)),

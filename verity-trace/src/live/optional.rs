@@ -15,7 +15,7 @@ use crate::live::bpf;
 use crate::live::programs::{load_tracing, not_permitted, relocated};
 use crate::live::statistics::Program;
 use crate::snapshot::ProbeKind::{Fentry, Fexit, TpBtf};
-use crate::snapshot::{Gap, Probe, Rung};
+use crate::snapshot::{Gap, Probe, Rung, When};
 
 /// Where the function is that a program attaches to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,7 @@ impl View {
                 target,
                 kind,
                 without: self.shows(),
+                when: When::Always,
             },
             home,
         };

@@ -1,9 +1,12 @@
 //! Loads and attaches the programs of a plan.
 
 use std::collections::HashSet;
+use std::ffi::CString;
+use std::mem;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::{KProbe, ProgramError};
@@ -12,32 +15,34 @@ use aya_obj::generated::bpf_attach_type::{
     self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
 };
 use aya_obj::generated::{BPF_CALL, BPF_JMP, bpf_insn};
-use verity_trace_ebpf::counters::Hook as WatchedTwice;
+use verity_trace_ebpf::counters::{Hook as Watched, Shared};
 use verity_trace_ebpf::settings::{
-    BH_WORKER_POOLS, IRQ_REGS, IRQ_RESTORE_CALL, IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL,
-    PREEMPT_ENABLE_CALL,
+    BH_WORKER_POOLS, CAST_CALL, CPUS_VALUE, IN_FLIGHT_VALUE, IRQ_REGS, IRQ_RESTORE_CALL,
+    IRQ_SAVE_CALL, PREEMPT_DISABLE_CALL, PREEMPT_ENABLE_CALL, SHARED_VALUE,
 };
 
 use crate::cost::Attachment;
 use crate::error::Error;
-use crate::kernel::{FunctionType, Types};
+use crate::kernel::{CAST, FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
+use crate::live::mapping::Mapping;
+use crate::live::object::LOAD_IMMEDIATE;
 use crate::live::statistics::Program;
 use crate::plan::facts::{self, PREEMPTION_FUNCTIONS};
-use crate::plan::{Hook, Plan, Refusal};
-use crate::snapshot::{Probe, ProbeKind};
+use crate::plan::{Hook, MAKE_ROOM, Plan, Refusal};
+use crate::snapshot::{Gap, Probe, ProbeKind, When};
 
 /// `BPF_PSEUDO_KFUNC_CALL`, include/uapi/linux/bpf.h.
 const PSEUDO_KFUNC_CALL: u8 = 2;
 
-/// `BPF_LD | BPF_IMM | BPF_DW`, include/uapi/linux/bpf.h.
-const LOAD_IMMEDIATE: u8 = 0x18;
-
 /// `BPF_PSEUDO_BTF_ID`, include/uapi/linux/bpf.h.
 const PSEUDO_BTF_ID: u8 = 3;
 
-/// `BPF_ALU64 | BPF_MOV | BPF_K`, include/uapi/linux/bpf.h.
-const MOVE_IMMEDIATE: u8 = 0xb7;
+/// `BPF_PSEUDO_MAP_VALUE`, include/uapi/linux/bpf.h.
+const PSEUDO_MAP_VALUE: u8 = 2;
+
+/// `BPF_JMP | BPF_JA`, include/uapi/linux/bpf.h.
+const JUMP: u8 = 0x05;
 
 /// A loaded tracing program and, while it is attached, its link.
 struct Attached {
@@ -46,8 +51,38 @@ struct Attached {
     program: OwnedFd,
     name: &'static str,
     attachment: Attachment,
-    /// Set on the first of several copies: what it misses the others take over.
-    first_of: Option<WatchedTwice>,
+    /// What it watches that has or can have a guard; a guard itself watches nothing here.
+    watched: Option<Watched>,
+    /// Whether its function has no guard and is no guard.
+    is_alone: bool,
+}
+
+/// A tracing program that is loaded and attached when it is needed.
+struct Reserve {
+    hook: Hook,
+    name: &'static str,
+    /// Of a guard, what it watches.
+    guards: Option<Watched>,
+    instructions: Vec<bpf_insn>,
+    license: CString,
+    place: Place,
+}
+
+/// Where a tracing program attaches.
+#[derive(Clone)]
+struct Place {
+    attach_type: bpf_attach_type,
+    attach_btf_id: u32,
+    module: Option<Arc<OwnedFd>>,
+}
+
+/// What is needed from the beginning.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// What sees attempts outside of kverityd: a device has the option, and this kernel heeds it.
+    pub attempts: bool,
+    /// A guard for every program: this kernel preempts tasks anywhere, and programs cannot forbid it.
+    pub guards: bool,
 }
 
 /// A kprobe program, which stays with aya.
@@ -61,6 +96,11 @@ struct AttachedKprobe {
 pub struct Programs {
     tracing: Vec<Attached>,
     kprobes: Vec<AttachedKprobe>,
+    reserve: Vec<Reserve>,
+    /// Whether what sees attempts is attached.
+    sees_attempts: bool,
+    gaps: Vec<Gap>,
+    shared: Mapping<Shared>,
 }
 
 /// Why a plan was not carried out.
@@ -78,12 +118,14 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Programs {
-    /// Loads and attaches what a plan names. When the kernel refuses any of it, nothing stays.
+    /// Loads and attaches what a plan names and is needed now. When the kernel refuses any of it, nothing
+    /// stays.
     pub fn attach(
         ebpf: &mut Ebpf,
         object: &[u8],
         types: &Types,
         plan: &Plan,
+        needs: Needs,
     ) -> Result<Self, Stop> {
         let object = relocated(ebpf, object, types)?;
         let module = plan
@@ -93,25 +135,45 @@ impl Programs {
             .any(|function| function.in_module)
             .then(|| bpf::module_btf("dm_verity"))
             .transpose()
-            .context("find the BTF of the module dm_verity")?;
+            .context("find the BTF of the module dm_verity")?
+            .map(Arc::new);
         // All are loaded before the first is attached, so that these are attached at about one time.
         let mut loaded = Vec::new();
+        let mut reserve = Vec::new();
         for hook in &plan.hooks {
+            let place = place(types, hook, module.as_ref())?;
             for &name in hook.programs {
-                loaded.push((
-                    hook,
-                    name,
-                    load(ebpf, &object, types, module.as_ref(), hook, name)?,
-                ));
+                match &place {
+                    Some(place) if hook.probe.when == When::WithOption => {
+                        reserve.push(Reserve::of(&object, hook, name, None, place)?);
+                    }
+                    Some(place) => {
+                        let program = Reserve::of(&object, hook, name, None, place)?.load()?;
+                        loaded.push((hook, name, Some(program)));
+                    }
+                    None => {
+                        load_kprobe(ebpf, hook, name)?;
+                        loaded.push((hook, name, None));
+                    }
+                }
+            }
+            if let (Some(guard), Some(place)) = (hook.guard, &place) {
+                let watched = Some(guard.watched);
+                reserve.push(Reserve::of(&object, hook, guard.program, watched, place)?);
             }
         }
         let mut programs = Self {
             tracing: Vec::new(),
             kprobes: Vec::new(),
+            reserve,
+            sees_attempts: false,
+            gaps: Vec::new(),
+            shared: Mapping::of(ebpf.map("SHARED").context("map SHARED")?)?,
         };
         for (hook, name, program) in loaded {
             if let Some(program) = program {
-                programs.tracing.push(attach(program, hook, name)?);
+                let watched = hook.guard.map(|guard| guard.watched);
+                programs.tracing.push(attach(program, hook, name, watched)?);
             } else {
                 let link = attach_kprobe(ebpf, hook, name)?;
                 programs.kprobes.push(AttachedKprobe {
@@ -120,18 +182,121 @@ impl Programs {
                 });
             }
         }
+        if needs.attempts {
+            programs.see_attempts()?;
+        }
+        if needs.guards {
+            for watched in Watched::ALL {
+                programs.guard(watched)?;
+            }
+        }
         Ok(programs)
     }
 
-    /// How often no program was run because it was already running on that CPU: of first copies,
-    /// by [`WatchedTwice`]. What is missed of the tracepoints shows as `incomplete`: most of it is not
-    /// dm-verity's.
-    pub fn missed(&self) -> anyhow::Result<[u64; WatchedTwice::COUNT]> {
-        let mut missed = [0; WatchedTwice::COUNT];
+    /// Whether what sees attempts outside of kverityd is attached.
+    #[must_use]
+    pub const fn sees_attempts(&self) -> bool {
+        self.sees_attempts
+    }
+
+    /// Attaches what sees them, and the guards of what such an attempt can interrupt on its CPU.
+    pub fn see_attempts(&mut self) -> Result<(), Stop> {
+        self.sees_attempts = true;
+        self.attach_reserve(|it| it.hook.probe.when == When::WithOption)?;
+        self.guard(Watched::VerifyIo)?;
+        self.guard(Watched::FinishIo)
+    }
+
+    /// Attaches the guard of every program that has missed something.
+    pub fn guard_where_missed(&mut self) -> anyhow::Result<()> {
+        let mut missing = Vec::new();
         for attached in &self.tracing {
-            if let Some(hook) = attached.first_of {
-                missed[hook as usize] += bpf::recursion_misses(attached.program.as_fd())?;
+            if let Some(watched) = attached.watched
+                && self.reserve.iter().any(|it| it.guards == Some(watched))
+                && bpf::recursion_misses(attached.program.as_fd())? > 0
+            {
+                missing.push(watched);
             }
+        }
+        for watched in missing {
+            match self.guard(watched) {
+                Ok(()) => {}
+                Err(Stop::Failed(error)) => return Err(error.into()),
+                Err(Stop::Refused(refusal)) => bail!("{}", refusal.sentence),
+            }
+        }
+        Ok(())
+    }
+
+    /// What goes unseen for want of a guard, once.
+    pub fn take_gaps(&mut self) -> Vec<Gap> {
+        mem::take(&mut self.gaps)
+    }
+
+    /// Attaches a guard that is not there yet. It is tried once: the kernel may refuse it.
+    fn guard(&mut self, watched: Watched) -> Result<(), Stop> {
+        // First: what the guard has seen is not to look like a loss to the program.
+        self.set_guarded(watched, true);
+        let attached = self.attach_reserve(|it| it.guards == Some(watched));
+        let Err(Stop::Refused(refusal)) = attached else {
+            return attached;
+        };
+        self.set_guarded(watched, false);
+        self.gaps.push(Gap {
+            missing: guard_name(watched),
+            lost: "what comes while its program runs on the same CPU: it is counted as recursion",
+            why: refusal.sentence,
+            remedy: refusal.is_full.then_some(MAKE_ROOM),
+        });
+        Ok(())
+    }
+
+    fn attach_reserve(&mut self, is_it: impl Fn(&Reserve) -> bool) -> Result<(), Stop> {
+        while let Some(index) = self.reserve.iter().position(&is_it) {
+            let reserve = self.reserve.remove(index);
+            let program = reserve.load()?;
+            self.tracing
+                .push(attach(program, &reserve.hook, reserve.name, None)?);
+        }
+        Ok(())
+    }
+
+    fn set_guarded(&self, watched: Watched, is_guarded: bool) {
+        // SAFETY: a pointer to a field of a valid value, which the programs only read.
+        unsafe {
+            let guarded = &raw mut (*self.shared.value()).guarded;
+            let others = guarded.read_volatile() & !watched.bit();
+            guarded.write_volatile(others | if is_guarded { watched.bit() } else { 0 });
+        }
+    }
+
+    /// Makes what every CPU remembers of slots void.
+    pub fn begin_generation(&self) {
+        // SAFETY: as in `set_guarded`.
+        unsafe {
+            let generation = &raw mut (*self.shared.value()).generation;
+            generation.write_volatile(generation.read_volatile() + 1);
+        }
+    }
+
+    /// How often no program was run because it was already running on that CPU, by what can have a guard.
+    /// What is missed of the tracepoints shows as `incomplete`: most of it is not dm-verity's.
+    pub fn missed(&self) -> anyhow::Result<[u64; Watched::COUNT]> {
+        let mut missed = [0; Watched::COUNT];
+        for attached in &self.tracing {
+            if let Some(watched) = attached.watched {
+                missed[watched as usize] += bpf::recursion_misses(attached.program.as_fd())?;
+            }
+        }
+        Ok(missed)
+    }
+
+    /// The same of dm-verity's functions that have no guard.
+    pub fn missed_unguarded(&self) -> anyhow::Result<u64> {
+        let is_unguarded = |it: &&Attached| it.attachment == Attachment::Fentry && it.is_alone;
+        let mut missed = 0;
+        for attached in self.tracing.iter().filter(is_unguarded) {
+            missed += bpf::recursion_misses(attached.program.as_fd())?;
         }
         Ok(missed)
     }
@@ -190,15 +355,50 @@ impl Programs {
     }
 }
 
-/// Loads one program of a hook; a kprobe's stays with aya.
-fn load(
-    ebpf: &mut Ebpf,
-    object: &Object,
+impl Reserve {
+    fn of(
+        object: &Object,
+        hook: &Hook,
+        name: &'static str,
+        guards: Option<Watched>,
+        place: &Place,
+    ) -> anyhow::Result<Self> {
+        let (instructions, license) = code(object, name)?;
+        Ok(Self {
+            hook: *hook,
+            name,
+            guards,
+            instructions: instructions.to_vec(),
+            license: license.clone(),
+            place: place.clone(),
+        })
+    }
+
+    fn load(&self) -> Result<OwnedFd, Stop> {
+        let name = self.name;
+        let loaded = bpf::load(&TracingProgram {
+            name,
+            instructions: &self.instructions,
+            license: &self.license,
+            attach_type: self.place.attach_type,
+            attach_btf_id: self.place.attach_btf_id,
+            module: self.place.module.as_deref().map(OwnedFd::as_fd),
+        });
+        loaded.map_err(|error| {
+            not_permitted(name, &error).map_or_else(
+                || refused(self.hook.probe, format!("load the program {name}: {error}")),
+                Stop::Failed,
+            )
+        })
+    }
+}
+
+/// Where the tracing programs of a hook attach; absent for kprobes.
+fn place(
     types: &Types,
-    module: Option<&OwnedFd>,
     hook: &Hook,
-    name: &'static str,
-) -> Result<Option<OwnedFd>, Stop> {
+    module: Option<&Arc<OwnedFd>>,
+) -> anyhow::Result<Option<Place>> {
     let target = hook.probe.target;
     let function = || {
         types
@@ -215,23 +415,22 @@ fn load(
         }
         ProbeKind::Fentry => (BPF_TRACE_FENTRY, function()?),
         ProbeKind::Fexit => (BPF_TRACE_FEXIT, function()?),
-        ProbeKind::Kprobe | ProbeKind::Kretprobe => {
-            let program = ebpf.program_mut(name).context(name)?;
-            let program: &mut KProbe = program.try_into().context(name)?;
-            return match program.load() {
-                Ok(()) => Ok(None),
-                Err(error) => Err(refused(hook.probe, refusal(name, &error))),
-            };
-        }
+        ProbeKind::Kprobe => return Ok(None),
     };
-    let module = module.filter(|_| in_module).map(OwnedFd::as_fd);
-    match load_tracing(object, name, attach_type, id, module)? {
-        Ok(program) => Ok(Some(program)),
-        Err(error) => Err(not_permitted(name, &error).map_or_else(
-            || refused(hook.probe, format!("load the program {name}: {error}")),
-            Stop::Failed,
-        )),
-    }
+    Ok(Some(Place {
+        attach_type,
+        attach_btf_id: id,
+        module: module.filter(|_| in_module).cloned(),
+    }))
+}
+
+/// Loads a kprobe's program, which stays with aya.
+fn load_kprobe(ebpf: &mut Ebpf, hook: &Hook, name: &'static str) -> Result<(), Stop> {
+    let program = ebpf.program_mut(name).context(name)?;
+    let program: &mut KProbe = program.try_into().context(name)?;
+    program
+        .load()
+        .map_err(|error| refused(hook.probe, refusal(name, &error)))
 }
 
 /// A lack of privilege, which is no fact about the kernel.
@@ -243,13 +442,27 @@ pub(super) fn not_permitted(name: &str, error: &std::io::Error) -> Option<Error>
     })
 }
 
-pub(super) fn load_tracing(
+/// Loads a tracing program of an object that [`relocated`] returned.
+pub fn load_tracing(
     object: &Object,
     name: &str,
     attach_type: bpf_attach_type,
     attach_btf_id: u32,
     module: Option<BorrowedFd<'_>>,
 ) -> anyhow::Result<std::io::Result<OwnedFd>> {
+    let (instructions, license) = code(object, name)?;
+    Ok(bpf::load(&TracingProgram {
+        name,
+        instructions,
+        license,
+        attach_type,
+        attach_btf_id,
+        module,
+    }))
+}
+
+/// The instructions of a program, and its licence.
+fn code<'a>(object: &'a Object, name: &str) -> anyhow::Result<(&'a [bpf_insn], &'a CString)> {
     let program = object
         .programs
         .get(name)
@@ -258,17 +471,15 @@ pub(super) fn load_tracing(
         .functions
         .get(&program.function_key())
         .with_context(|| format!("the program {name} has no instructions"))?;
-    Ok(bpf::load(&TracingProgram {
-        name,
-        instructions: &function.instructions,
-        license: &program.license,
-        attach_type,
-        attach_btf_id,
-        module,
-    }))
+    Ok((&function.instructions, &program.license))
 }
 
-fn attach(program: OwnedFd, hook: &Hook, name: &'static str) -> Result<Attached, Stop> {
+fn attach(
+    program: OwnedFd,
+    hook: &Hook,
+    name: &'static str,
+    watched: Option<Watched>,
+) -> Result<Attached, Stop> {
     let link = bpf::attach(program.as_fd()).map_err(|error| {
         Stop::Refused(Refusal {
             probe: hook.probe,
@@ -283,20 +494,20 @@ fn attach(program: OwnedFd, hook: &Hook, name: &'static str) -> Result<Attached,
         attachment: match hook.probe.kind {
             ProbeKind::TpBtf => Attachment::TpBtf,
             ProbeKind::Fentry | ProbeKind::Fexit => Attachment::Fentry,
-            ProbeKind::Kprobe | ProbeKind::Kretprobe => Attachment::Kprobe,
+            ProbeKind::Kprobe => Attachment::Kprobe,
         },
-        first_of: first_of(name),
+        watched,
+        is_alone: hook.guard.is_none(),
     })
 }
 
-/// What the first of two copies watches.
-fn first_of(program: &str) -> Option<WatchedTwice> {
-    match program {
-        "verity_map" => Some(WatchedTwice::Map),
-        "verity_end_io" => Some(WatchedTwice::EndIo),
-        "verity_verify_io" => Some(WatchedTwice::VerifyIo),
-        "verity_finish_io" => Some(WatchedTwice::FinishIo),
-        _ => None,
+/// What a guard is called where it is missing.
+const fn guard_name(watched: Watched) -> &'static str {
+    match watched {
+        Watched::Map => "verity_map guard",
+        Watched::EndIo => "verity_end_io guard",
+        Watched::VerifyIo => "verity_verify_io guard",
+        Watched::FinishIo => "verity_finish_io guard",
     }
 }
 
@@ -342,7 +553,7 @@ fn refusal(name: &str, error: &ProgramError) -> String {
 
 /// The object parsed again, with the maps that aya created: what aya loads by itself cannot attach
 /// to a module's function.
-pub(super) fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object> {
+pub fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Result<Object> {
     let mut object = Object::parse(bytes).context("parse the kernel programs")?;
     let text: HashSet<usize> = object
         .functions
@@ -376,26 +587,55 @@ pub(super) fn relocated(ebpf: &Ebpf, bytes: &[u8], types: &Types) -> anyhow::Res
             }
         }
     }
+    if let Some(cast) = types.kernel_function(CAST) {
+        for function in object.functions.values_mut() {
+            for instruction in &mut function.instructions {
+                replace_call(instruction, CAST_CALL, Some(cast));
+            }
+        }
+    }
+    for (placeholder, name) in [
+        (IN_FLIGHT_VALUE, "IN_FLIGHT"),
+        (CPUS_VALUE, "CPUS"),
+        (SHARED_VALUE, "SHARED"),
+    ] {
+        let map = map_fd(ebpf.map(name).with_context(|| format!("map {name}"))?)?;
+        for function in object.functions.values_mut() {
+            replace_load(
+                &mut function.instructions,
+                placeholder,
+                PSEUDO_MAP_VALUE,
+                map,
+            );
+        }
+    }
     for (placeholder, name) in [
         (IRQ_REGS, facts::IRQ_REGS),
         (BH_WORKER_POOLS, facts::BH_WORKER_POOLS),
     ] {
         if let Some(variable) = types.variable(name) {
             for function in object.functions.values_mut() {
-                replace_variable(&mut function.instructions, placeholder, variable);
+                let variable = variable.cast_signed();
+                replace_load(
+                    &mut function.instructions,
+                    placeholder,
+                    PSEUDO_BTF_ID,
+                    variable,
+                );
             }
         }
     }
     Ok(object)
 }
 
-/// Makes the load of a placeholder one of the address of a variable in the kernel's BTF.
-fn replace_variable(instructions: &mut [bpf_insn], placeholder: i32, variable: u32) {
+/// Makes the load of a placeholder one of an address: of a variable in the kernel's BTF, or of the
+/// only value of a map.
+fn replace_load(instructions: &mut [bpf_insn], placeholder: i32, kind: u8, what: i32) {
     for instruction in instructions {
         let is_load = instruction.code == LOAD_IMMEDIATE && instruction.src_reg() == 0;
         if is_load && instruction.imm == placeholder {
-            instruction.set_src_reg(PSEUDO_BTF_ID);
-            instruction.imm = variable.cast_signed();
+            instruction.set_src_reg(kind);
+            instruction.imm = what;
         }
     }
 }
@@ -410,8 +650,8 @@ fn replace_call(instruction: &mut bpf_insn, placeholder: i32, kernel_function: O
         instruction.set_src_reg(PSEUDO_KFUNC_CALL);
         instruction.imm = id.cast_signed();
     } else {
-        // r0 = 0: nobody reads it.
-        instruction.code = MOVE_IMMEDIATE;
+        // A jump to the next instruction, which the kernel leaves out.
+        instruction.code = JUMP;
         instruction.imm = 0;
     }
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use aya::maps::{Array, HashMap as BpfHashMap, PerCpuArray};
 use verity_trace_ebpf::counters::{
-    CpuCounters, FirstFailure, Histograms, Hook, QueueDelays, counters_index,
+    CpuCounters, DeviceTotals, FirstFailure, Hook as Watched, QueueDelays, totals_index,
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::loss::{DeviceLosses, Loss};
@@ -17,8 +16,8 @@ use verity_trace_ebpf::slot::SLOTS;
 use verity_trace_ebpf::submitters::{self, Submitted};
 
 use super::{
-    CounterBytes, FailureBytes, HashCacheWords, QueueWaitWords, Session, SubmittedWords,
-    SubmitterWords,
+    FailureBytes, HashCacheWords, QueueWaitWords, Session, SubmittedWords, SubmitterWords,
+    TotalsWords, monotonic,
 };
 use crate::aggregate::{DeviceReading, Reading, Submitters, add_device_counters};
 use crate::histogram::{Histogram, Nanos};
@@ -26,7 +25,6 @@ use crate::live::optional::View;
 use crate::snapshot::{Failure, InFlight, Reads, Rung, Sampling};
 
 // A map value travels as the bytes of the type that the programs know it by.
-type CpuBytes = [u64; size_of::<CpuCounters>() / 8];
 type CpuQueuesWords = [u64; size_of::<CpuQueues>() / 8];
 type DelayBytes = [u64; size_of::<QueueDelays>() / 8];
 
@@ -83,7 +81,7 @@ impl Session {
         Ok(Reading {
             devices,
             other,
-            cpus: self.cpus()?,
+            cpus: self.cpus(),
             sees_ios: self.rung != Rung::Tracepoint,
             sees_mismatch: self.plan.sees_mismatch(),
             hash_cache_unseen: self
@@ -111,8 +109,7 @@ impl Session {
 
     /// What a device's slot has counted.
     pub(super) fn device(&self, slot: u32) -> anyhow::Result<DeviceReading> {
-        let counters: Array<_, CounterBytes> = Array::try_from(self.map("COUNTERS")?)?;
-        let histograms: Array<_, Histograms> = Array::try_from(self.map("HISTOGRAMS")?)?;
+        let totals: Array<_, TotalsWords> = Array::try_from(self.map("TOTALS")?)?;
         let mut reading = DeviceReading {
             first_failure: self.first_failure(slot)?,
             losses: self.device_losses(slot)?,
@@ -120,12 +117,12 @@ impl Session {
             queue_wait: self.queue_wait(slot)?,
             ..DeviceReading::default()
         };
-        let mut slots = Vec::new();
+        let mut shards = Vec::new();
         for shard in 0..self.shards {
-            let index = counters_index(slot, shard, self.shards);
-            let words = counters.get(&index, 0)?;
-            add_device_counters(&mut reading.counters, &bytemuck::cast(words));
-            slots.push(histograms.get(&index, 0)?);
+            let words = Box::new(totals.get(&totals_index(slot, shard, self.shards), 0)?);
+            let these: &DeviceTotals = bytemuck::cast_ref(&*words);
+            add_device_counters(&mut reading.counters, &these.counters);
+            shards.push(words);
         }
         for placement in Placement::ALL {
             if reading.counters.finished(placement) == 0 {
@@ -135,8 +132,10 @@ impl Session {
                 .into_iter()
                 .filter_map(|stage| pair(placement, stage))
             {
-                for slots in &slots {
-                    let counts = slots[pair * SLOTS..][..SLOTS].iter().copied().enumerate();
+                for words in &shards {
+                    let these: &DeviceTotals = bytemuck::cast_ref(&**words);
+                    let slots = &these.histograms[pair * SLOTS..][..SLOTS];
+                    let counts = slots.iter().copied().enumerate();
                     reading.histograms[pair].merge(&Histogram::from_slots(counts, Nanos(0)));
                 }
                 reading.histograms[pair].add_sum(Nanos(reading.counters.sum_ns[pair]));
@@ -158,14 +157,15 @@ impl Session {
     /// What was not seen of a device, as far as that can be told.
     fn device_losses(&self, slot: u32) -> anyhow::Result<DeviceLosses> {
         let losses: Array<_, DeviceLosses> = Array::try_from(self.map("DEVICE_LOSSES")?)?;
-        Ok(losses.get(&slot, 0)?)
+        let mut losses = losses.get(&slot, 0)?;
+        losses[Loss::StartWithoutFinish.number()] += self.abandoned.get(&slot).unwrap_or(&0);
+        Ok(losses)
     }
 
     /// I/Os in flight by device slot, counted by walking the table.
     pub(super) fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, InFlight>> {
         let mut by_slot: BTreeMap<u32, InFlight> = BTreeMap::new();
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = Duration::try_from(now).context("read the clock")?;
+        let now = monotonic()?;
         for state in self.table.in_flight() {
             // One that has just begun or finished has no beginning.
             if let Some(mapped_at) = state.mapped_at() {
@@ -261,10 +261,18 @@ impl Session {
         Ok(queued)
     }
 
-    fn cpus(&self) -> anyhow::Result<Vec<CpuCounters>> {
-        let cpus: PerCpuArray<_, CpuBytes> = PerCpuArray::try_from(self.map("CPUS")?)?;
-        let values = cpus.get(&0, 0)?;
-        Ok(values.iter().map(|&words| bytemuck::cast(words)).collect())
+    /// What each CPU did since all probes are attached.
+    pub(super) fn cpus(&self) -> Vec<CpuCounters> {
+        let cpus: *mut CpuCounters = self.cpus.value().cast();
+        // SAFETY: the value has this many; the programs write to it meanwhile.
+        let read = |number| unsafe { cpus.add(number).read_volatile() };
+        let mut counters: Vec<_> = (0..self.cpu_count).map(read).collect();
+        for (cpu, before) in counters.iter_mut().zip(&self.before.softirq_ns) {
+            for (ns, before) in cpu.softirq_ns.iter_mut().zip(before) {
+                *ns = ns.saturating_sub(*before);
+            }
+        }
+        counters
     }
 
     fn losses(&self) -> anyhow::Result<BTreeMap<Loss, u64>> {
@@ -272,12 +280,19 @@ impl Session {
         for loss in Loss::ALL {
             losses.insert(loss, self.count_of(loss)?);
         }
+        *losses.entry(Loss::StartWithoutFinish).or_default() += self.abandoned_in_all;
         let lost: i128 = std::iter::zip(self.missed()?, self.before.missed)
             .map(|(now, before)| (now - before).max(0))
             .sum();
-        let recursion = u64::try_from(lost)? + self.programs.missed_by_kprobes(&self.ebpf)?;
+        let unguarded = self.missed_unguarded()? - self.before.missed_unguarded;
+        let recursion = u64::try_from(lost)? + unguarded;
         *losses.entry(Loss::Recursion).or_default() += recursion;
         Ok(losses)
+    }
+
+    /// What programs without a guard missed.
+    pub(super) fn missed_unguarded(&self) -> anyhow::Result<u64> {
+        Ok(self.programs.missed_unguarded()? + self.programs.missed_by_kprobes(&self.ebpf)?)
     }
 
     pub(super) fn count_of(&self, loss: Loss) -> anyhow::Result<u64> {
@@ -285,14 +300,14 @@ impl Session {
         Ok(counts.get(&u32::try_from(loss.number())?, 0)?)
     }
 
-    /// What first copies missed less what other copies took over, by hook.
-    pub(super) fn missed(&self) -> anyhow::Result<[i128; Hook::COUNT]> {
+    /// What the programs of each hook missed and their guards did not see.
+    pub(super) fn missed(&self) -> anyhow::Result<[i128; Watched::COUNT]> {
         // In this order an event between the two is no loss.
         let missed = self.programs.missed()?;
-        let cpus = self.cpus()?;
+        let cpus = self.cpus();
         Ok(std::array::from_fn(|hook| {
-            let taken_over: u64 = cpus.iter().map(|cpu| cpu.taken_over[hook]).sum();
-            i128::from(missed[hook]) - i128::from(taken_over)
+            let guarded: i64 = cpus.iter().map(|cpu| cpu.guarded[hook]).sum();
+            i128::from(missed[hook]) - i128::from(guarded)
         }))
     }
 }

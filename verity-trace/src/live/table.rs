@@ -1,34 +1,20 @@
-//! The table of I/Os in flight, in our own memory: a walk costs no system call.
+//! A walk over the table of I/Os in flight.
 
-use std::os::fd::AsFd as _;
-use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context as _, bail};
 use aya::maps::Map;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use verity_trace_ebpf::in_flight::InFlight;
-use verity_trace_ebpf::table::{SETS, Set, is_in_flight};
+use verity_trace_ebpf::table::{SETS, Set, Sets, WAYS, is_in_flight, released};
 
-const BYTES: usize = SETS as usize * size_of::<Set>();
+use super::mapping::Mapping;
 
 /// The map of I/Os in flight, which the programs write to.
-pub struct Table(NonNull<Set>);
-
-// SAFETY: the mapping belongs to the process, not to a thread.
-unsafe impl Send for Table {}
+pub struct Table(Mapping<Sets>);
 
 impl Table {
     /// Maps it into memory.
     pub fn of(map: &Map) -> anyhow::Result<Self> {
-        let Map::Array(data) = map else {
-            bail!("the map IN_FLIGHT is no array");
-        };
-        let (any, read, shared) = (ptr::null_mut(), ProtFlags::READ, MapFlags::SHARED);
-        // SAFETY: a new mapping at an address that the kernel chooses.
-        let sets = unsafe { mmap(any, BYTES, read, shared, data.fd().as_fd(), 0) }
-            .context("map IN_FLIGHT into memory")?;
-        let sets = NonNull::new(sets.cast()).context("map IN_FLIGHT at address 0")?;
-        Ok(Self(sets))
+        Mapping::of(map).map(Self)
     }
 
     /// The I/Os in flight, each as it is when its place is read.
@@ -37,7 +23,7 @@ impl Table {
             // SAFETY: the mapping has this many sets and lives as long as `self`; the programs write
             // to it meanwhile.
             let (keys, states) = unsafe {
-                let set = self.0.add(set).as_ptr();
+                let set = self.0.value().cast::<Set>().add(set);
                 (&raw const (*set).keys, &raw const (*set).states)
             };
             // SAFETY: as above.
@@ -48,12 +34,41 @@ impl Table {
                 .map(move |(way, _)| unsafe { states.cast::<InFlight>().add(way).read_volatile() })
         })
     }
-}
 
-impl Drop for Table {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this one's, and nothing reads it any more. It cannot fail for a
-        // mapping that exists.
-        let _ = unsafe { munmap(self.0.as_ptr().cast(), BYTES) };
+    /// Gives the places back of I/Os that have finished unseen; returns whose they were.
+    pub fn abandon(&self, has_finished: impl Fn(&InFlight) -> bool) -> Vec<InFlight> {
+        let mut abandoned = Vec::new();
+        for set in 0..SETS as usize {
+            // SAFETY: as in `in_flight`.
+            let (keys, states) = unsafe {
+                let set = self.0.value().cast::<Set>().add(set);
+                (&raw mut (*set).keys, &raw const (*set).states)
+            };
+            for way in 0..WAYS as usize {
+                // SAFETY: as above; keys are aligned, and programs change them atomically.
+                let (key, state) = unsafe {
+                    let key = AtomicU64::from_ptr(keys.cast::<u64>().add(way));
+                    (key, states.cast::<InFlight>().add(way))
+                };
+                let found = key.load(Ordering::Acquire);
+                // SAFETY: as above.
+                let state = is_in_flight(found).then(|| unsafe { state.read_volatile() });
+                // A program that finds the place free or taken anew in between leaves another key, unless the
+                // same memory begins another I/O right then: that one is then lost, and counted.
+                if let Some(state) = state.filter(&has_finished)
+                    && key
+                        .compare_exchange(
+                            found,
+                            released(found),
+                            Ordering::AcqRel,
+                            Ordering::Relaxed,
+                        )
+                        .is_ok()
+                {
+                    abandoned.push(state);
+                }
+            }
+        }
+        abandoned
     }
 }

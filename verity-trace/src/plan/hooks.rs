@@ -1,19 +1,31 @@
 //! Every place that can be watched, by rung: what is attached there, and what cannot be seen without it.
 
-use crate::snapshot::{Probe, ProbeKind, Rung};
+use verity_trace_ebpf::counters::Hook as Watched;
+
+use crate::snapshot::{Probe, ProbeKind, Rung, When};
 
 /// A place that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// The probe that it becomes.
     pub probe: Probe,
-    /// The programs there, in the order of attaching. The last copy goes first, since the kernel runs
-    /// the programs of a function in the reverse order (`hlist_add_head` in
-    /// `__bpf_trampoline_link_prog`, kernel/bpf/trampoline.c), and those of a tracepoint in this one
-    /// (`func_add`, kernel/tracepoint.c).
+    /// The programs there, in the order of attaching.
     pub programs: &'static [&'static str],
+    /// The guard of the program there, if it can have one. It is attached after the program and runs before
+    /// it: the kernel runs the programs of a function in the reverse order (`hlist_add_head` in
+    /// `__bpf_trampoline_link_prog`, kernel/bpf/trampoline.c).
+    pub guard: Option<Guard>,
     /// Whether the rung goes without it.
     pub is_optional: bool,
+}
+
+/// The same program once more, for where the kernel may not run one of them (see [`Watched`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Its name.
+    pub program: &'static str,
+    /// What it watches.
+    pub watched: Watched,
 }
 
 const fn hook(
@@ -29,9 +41,28 @@ const fn hook(
             target,
             kind,
             without,
+            when: When::Always,
         },
         programs,
+        guard: None,
         is_optional: false,
+    }
+}
+
+const fn guarded(hook: Hook, program: &'static str, watched: Watched) -> Hook {
+    Hook {
+        guard: Some(Guard { program, watched }),
+        ..hook
+    }
+}
+
+const fn with_option(hook: Hook) -> Hook {
+    Hook {
+        probe: Probe {
+            when: When::WithOption,
+            ..hook.probe
+        },
+        ..hook
     }
 }
 
@@ -74,18 +105,18 @@ const QUEUED: Hook = hook(
 
 /// In the order of attaching: the end of an I/O's life first, so that every I/O whose beginning is seen
 /// is seen to its end.
-const BY_FENTRY: [Hook; 11] = [
+const BY_FENTRY: [Hook; 10] = [
     SOFTIRQ_ENTRY,
     SOFTIRQ_EXIT,
     optional(QUEUED),
-    optional(hook(
+    with_option(optional(hook(
         VERIFY_EXIT,
         "verity_verify_io",
         ProbeKind::Fexit,
         &["verity_verify_io_exit"],
         "the reason no-memory, which counts as cache-miss; when an attempt gave up is then told by \
          workqueue_queue_work",
-    )),
+    ))),
     optional(hook(
         RECHECK,
         "verity_recheck",
@@ -100,45 +131,54 @@ const BY_FENTRY: [Hook; 11] = [
         &["verity_fec_decode_exit"],
         "I/Os for which FEC is tried; a fallback that FEC mended counts as cache-miss",
     )),
-    hook(
-        "verity_finish_io",
-        "verity_finish_io",
-        ProbeKind::Fentry,
-        &["verity_finish_io_second", "verity_finish_io"],
-        "the end of every I/O",
+    guarded(
+        hook(
+            "verity_finish_io",
+            "verity_finish_io",
+            ProbeKind::Fentry,
+            &["verity_finish_io"],
+            "the end of every I/O",
+        ),
+        "verity_finish_io_guard",
+        Watched::FinishIo,
     ),
-    hook(
-        "verity_verify_io",
-        "verity_verify_io",
-        ProbeKind::Fentry,
-        &["verity_verify_io_second", "verity_verify_io"],
-        "where and when every I/O is verified",
+    guarded(
+        hook(
+            "verity_verify_io",
+            "verity_verify_io",
+            ProbeKind::Fentry,
+            &["verity_verify_io"],
+            "where and when every I/O is verified",
+        ),
+        "verity_verify_io_guard",
+        Watched::VerifyIo,
     ),
-    hook(
-        "verity_end_io",
-        "verity_end_io",
-        ProbeKind::Fentry,
-        &["verity_end_io_second", "verity_end_io"],
-        "when and in which context the data of every I/O arrives",
+    guarded(
+        hook(
+            "verity_end_io",
+            "verity_end_io",
+            ProbeKind::Fentry,
+            &["verity_end_io"],
+            "when and in which context the data of every I/O arrives",
+        ),
+        "verity_end_io_guard",
+        Watched::EndIo,
     ),
-    optional(hook(
-        "verity_map exit",
-        "verity_map",
-        ProbeKind::Fexit,
-        &["verity_map_exit"],
-        "refused maps: each counts as in flight, and later as the loss start-without-finish",
-    )),
-    hook(
-        "verity_map",
-        "verity_map",
-        ProbeKind::Fentry,
-        &["verity_map_second", "verity_map"],
-        "the beginning of every I/O",
+    guarded(
+        hook(
+            "verity_map",
+            "verity_map",
+            ProbeKind::Fentry,
+            &["verity_map"],
+            "the beginning of every I/O",
+        ),
+        "verity_map_guard",
+        Watched::Map,
     ),
 ];
 
 /// In the same order.
-const BY_KPROBE: [Hook; 8] = [
+const BY_KPROBE: [Hook; 7] = [
     SOFTIRQ_ENTRY,
     SOFTIRQ_EXIT,
     optional(QUEUED),
@@ -163,13 +203,6 @@ const BY_KPROBE: [Hook; 8] = [
         &["verity_end_io_kprobe"],
         "when the data of every I/O arrives",
     ),
-    optional(hook(
-        "verity_map exit",
-        "verity_map",
-        ProbeKind::Kretprobe,
-        &["verity_map_kretprobe"],
-        "refused maps: each counts as in flight, and later as the loss start-without-finish",
-    )),
     hook(
         "verity_map",
         "verity_map",

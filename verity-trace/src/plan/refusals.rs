@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::Plan;
 use crate::snapshot::{Probe, ProbeKind};
 
+/// What to do where a function carries as many programs as it can.
+pub const MAKE_ROOM: &str = "end another tracer of dm-verity to make room";
+
 /// What the kernel refused in spite of the facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals(BTreeMap<(&'static str, ProbeKind), Lack>);
@@ -36,9 +39,7 @@ impl Refusals {
             refusal.is_full && hook.is_optional && hook.probe.target == refused.target
         });
         let probe = gives_way.map_or(refused, |hook| hook.probe);
-        let remedy = refusal
-            .is_full
-            .then_some("end another tracer of dm-verity to make room");
+        let remedy = refusal.is_full.then_some(MAKE_ROOM);
         let lack = Lack {
             why: refusal.sentence,
             remedy,

@@ -11,8 +11,6 @@ pub enum ProbeKind {
     Fexit,
     /// The entry of a function, by a breakpoint.
     Kprobe,
-    /// The exit of a function, by a breakpoint.
-    Kretprobe,
 }
 
 impl ProbeKind {
@@ -24,7 +22,6 @@ impl ProbeKind {
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
             Self::Kprobe => "kprobe",
-            Self::Kretprobe => "kretprobe",
         }
     }
 }
@@ -40,6 +37,8 @@ pub struct Probe {
     pub kind: ProbeKind,
     /// What cannot be seen without it.
     pub without: &'static str,
+    /// When it is attached.
+    pub when: When,
 }
 
 /// Something that this kernel does not let be seen, though another would.
@@ -63,6 +62,26 @@ impl Gap {
         match self.remedy {
             Some(remedy) => format!("{}; {remedy}", self.why),
             None => self.why.clone(),
+        }
+    }
+}
+
+/// When a probe is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// As long as any is.
+    Always,
+    /// From when a device has the option: it sees what only such a device does.
+    WithOption,
+}
+
+impl When {
+    /// The word for it in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::WithOption => "with-option",
         }
     }
 }
