@@ -156,7 +156,7 @@ impl Document {
     }
 
     /// The same of a load with more tasks than CPUs. A kernel that preempts tasks anywhere can
-    /// do so before a program has forbidden that; where both copies of a program are caught like
+    /// do so before a program has forbidden that; where a program and its guard are caught like
     /// this, an event goes unseen. It is counted, and so is what it is missing from. Records may find no
     /// room meanwhile.
     pub fn assert_accounted(&self, name: &str, ios: u64) {

@@ -68,18 +68,18 @@ fn verity_end_io_kprobe(ctx: ProbeContext) -> u32 {
 fn begin<M: Memory, const IS_GUARD: bool>(target: u64, bio: u64) {
     cpu::watch::<M, IS_GUARD>(Hook::Map, move |this| {
         let device = device_of::<M>(bio);
-        let address = this.address_of_event::<M, IS_GUARD>(Hook::Map, bio);
         let opf: u32 = M::read(bio, setting!(bio_opf));
         if opf & WRITES != 0 {
             // `verity_map` refuses what writes, so it is not an I/O. What else it refuses, device-mapper does
             // not let through: what lies outside of the target, and parts of a block.
-            if !IS_GUARD && this.guard_saw(Hook::Map, address) {
-                return false;
+            if IS_GUARD {
+                return this.leave_to_program(Hook::Map);
             }
             this.next_seq::<IS_GUARD>();
             account::rejected(this, slot_of::<M>(this, device));
             return true;
         }
+        let address = this.address_of_event::<M, IS_GUARD>(Hook::Map, bio);
         let place = match places::claim::<M>(io_of_bio::<M>(target, address)) {
             Claim::New(place) => place,
             Claim::Again(place) => {
@@ -92,6 +92,8 @@ fn begin<M: Memory, const IS_GUARD: bool>(target: u64, bio: u64) {
                 account::lose_of(device_slot, Loss::StartWithoutFinish);
                 place
             }
+            // There may be room when the program looks.
+            Claim::Full if IS_GUARD => return this.leave_to_program(Hook::Map),
             Claim::Full => {
                 account::lose_of(slot_of::<M>(this, device), Loss::TableFull);
                 return true;

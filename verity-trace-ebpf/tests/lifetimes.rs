@@ -56,8 +56,6 @@ struct Tracer {
     full: u64,
     /// Whether the programs have guards.
     has_guards: bool,
-    /// Whether the event that comes was seen by the guard.
-    guard_saw: bool,
     /// What each CPU's `guarded` adds up to.
     guarded: i64,
     /// Events that a program was not run for.
@@ -109,6 +107,7 @@ impl Tracer {
                 self.started_without_finish += 1;
                 way
             }
+            Claimed::Full if is_guard => return self.leave_to_program(),
             Claimed::Full => {
                 self.full += 1;
                 return true;
@@ -133,11 +132,16 @@ impl Tracer {
     }
 
     fn reject(&mut self, is_guard: bool) -> bool {
-        if !is_guard && self.guard_saw {
-            return false;
+        if is_guard {
+            return self.leave_to_program();
         }
         self.mapped += 1;
         self.rejected += 1;
+        true
+    }
+
+    fn leave_to_program(&mut self) -> bool {
+        self.guarded -= 1;
         true
     }
 
@@ -179,7 +183,6 @@ impl Tracer {
 
     /// An event, as the kernel runs programs for it (`cpu::watch` in the programs).
     fn watch(&mut self, now: u64, io: u64, event: Event, seen: Seen) {
-        self.guard_saw = seen.by_guard;
         if seen.by_guard {
             self.guarded += 1;
             self.see(now, io, event, true);
@@ -417,9 +420,11 @@ proptest! {
             |left| order.next().map_or(0, |it| it.index(left)),
             |event| {
                 let (by_guard, by_program) = seen.next().unwrap_or((true, true));
-                // An attempt's end is told by one program alone.
+                // An attempt's end is told by one program alone, and what is refused too.
+                let is_unguarded = matches!(event, Event::GiveUp | Event::Reject);
                 let by_guard = by_guard && event != Event::GiveUp;
-                let is_sure = either || event == Event::GiveUp;
+                let is_sure = either || is_unguarded;
+                let by_program = by_program || is_unguarded;
                 Seen { by_guard, by_program: by_program || is_sure && !by_guard }
             },
         );
@@ -429,8 +434,8 @@ proptest! {
             let finished = memories.iter().flatten().filter(|it| it.placement().is_some()).count();
             prop_assert_eq!(tracer.records.len(), finished);
             prop_assert!(tracer.records.iter().all(|it| stages_add_up(it) && !it.has(INCOMPLETE)));
-            let rejected = tracer.mapped - finished as u64;
-            prop_assert_eq!(tracer.rejected, rejected);
+            let rejected = memories.iter().flatten().count() - finished;
+            prop_assert_eq!(tracer.rejected, rejected as u64);
             prop_assert_eq!(tracer.started_without_finish + tracer.finished_without_start, 0);
         } else {
             prop_assert!(lost >= tracer.unseen, "{} of {}", lost, tracer.unseen);

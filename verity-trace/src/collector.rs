@@ -109,10 +109,7 @@ impl Collector {
             session
                 .measure(now)
                 .context("measure the cost of tracing")?;
-            if !session.keep_up(&self.devices)? {
-                // The plan is made anew with what the kernel refuses.
-                self.detach()?;
-            }
+            session.keep_up(&self.devices)?;
         }
         if !self.devices.is_empty() {
             self.device_seen = now;

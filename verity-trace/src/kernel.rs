@@ -9,7 +9,7 @@ mod types;
 use std::fs;
 use std::path::Path;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 
 pub use symbols::Symbols;
 pub use types::{CAST, FunctionType, Types, has_btf};
@@ -146,8 +146,35 @@ fn chosen(file: &str, open: char, close: char) -> Option<String> {
     Some(rest.split_once(close)?.0.to_owned())
 }
 
+/// How many numbers CPUs that could come online can have: some may be no CPU's.
+pub fn cpu_numbers() -> Result<usize> {
+    const PATH: &str = "/sys/devices/system/cpu/possible";
+    let ranges = fs::read_to_string(PATH).with_context(|| format!("read {PATH}"))?;
+    let highest = highest(&ranges).with_context(|| format!("{PATH} names no CPU"))?;
+    Ok(highest + 1)
+}
+
+/// The highest number in a list of ranges, such as `0-3,8-11`.
+fn highest(ranges: &str) -> Option<usize> {
+    let numbers = ranges.trim().split([',', '-']);
+    numbers.filter_map(|number| number.parse().ok()).max()
+}
+
 /// How many CPUs could come online: the length of every per-CPU value.
 pub fn possible_cpus() -> Result<usize> {
     aya::util::nr_cpus()
         .map_err(|(path, error)| anyhow!(error).context(format!("read {path}")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_number_is_found_whatever_lies_between() {
+        assert_eq!(highest("0-3\n"), Some(3));
+        assert_eq!(highest("0\n"), Some(0));
+        assert_eq!(highest("0-1,64,8-11\n"), Some(64));
+        assert_eq!(highest("\n"), None);
+    }
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{array, fs, io};
 
 use anyhow::Context as _;
 use aya::maps::{
@@ -23,7 +24,7 @@ use aya::maps::{
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use verity_trace_ebpf::counters::{
-    Cpus, DeviceTotals, FirstFailure, Hook as Watched, MAX_CPUS, SOFTIRQ_VECTORS, totals_index,
+    CpuCounters, Cpus, DeviceTotals, FirstFailure, Hook as Watched, MAX_CPUS, totals_index,
 };
 use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight::InFlight;
@@ -117,7 +118,7 @@ pub struct Session {
     ebpf: Ebpf,
     table: Table,
     cpus: Mapping<Cpus>,
-    cpu_count: usize,
+    cpu_numbers: usize,
     shards: u32,
     rung: Rung,
     statistics: Statistics,
@@ -129,6 +130,11 @@ pub struct Session {
     abandoned: BTreeMap<u32, u64>,
     /// The same of all slots, those included that were given back.
     abandoned_in_all: u64,
+    /// Devices with old I/Os in the table of which the block layer said at the last look that none is in flight.
+    idle: BTreeSet<u32>,
+    /// The most that programs were seen to miss, by hook: what a guard has seen and its program not yet makes a
+    /// look too low, and none too high.
+    most_missed: [i128; Watched::COUNT],
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
     /// What is attached, and what is not.
@@ -156,8 +162,8 @@ struct Before {
     missed_unguarded: u64,
     /// What kprobes did not fire for.
     probe_misses: u64,
-    /// By CPU, nanoseconds in each softirq vector.
-    softirq_ns: Vec<[u64; SOFTIRQ_VECTORS]>,
+    /// What each CPU had counted; of it the time of softirqs matters.
+    softirqs: Vec<CpuCounters>,
 }
 
 /// What the programs report through aya-log: things that no known kernel does.
@@ -249,9 +255,10 @@ impl Session {
         plan.gaps.extend(options.optional(rung, types).1);
         let counts_submitters = views.contains(&View::Submitters);
         let cpus = u32::try_from(kernel::possible_cpus()?).context("count the CPUs")?;
-        if cpus as usize > MAX_CPUS {
+        let cpu_numbers = kernel::cpu_numbers()?;
+        if cpu_numbers > MAX_CPUS {
             return Err(Stop::Failed(Error::Kernel(format!(
-                "this machine can have {cpus} CPUs, and verity-trace tells {MAX_CPUS} apart"
+                "this machine can have CPUs with {cpu_numbers} numbers, and verity-trace tells {MAX_CPUS} apart"
             ))));
         }
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
@@ -315,7 +322,7 @@ impl Session {
             ebpf,
             table,
             cpus: counters,
-            cpu_count: cpus as usize,
+            cpu_numbers,
             shards,
             rung,
             statistics: Statistics::new(kernel.calibration.clone()),
@@ -324,25 +331,40 @@ impl Session {
             before: Before::default(),
             abandoned: BTreeMap::new(),
             abandoned_in_all: 0,
+            idle: BTreeSet::new(),
+            most_missed: [0; Watched::COUNT],
             retiring: Vec::new(),
             plan,
         };
         session.plan.gaps.extend(session.programs.take_gaps());
         session.measure(Instant::now())?;
-        if rung == Rung::Tracepoint {
+        session.remember_before(devices)?;
+        Ok(session)
+    }
+
+    /// How things stand now that the last probe is attached.
+    fn remember_before(&mut self, devices: &[VerityDevice]) -> anyhow::Result<()> {
+        self.before.softirqs = self.cpus();
+        if self.rung == Rung::Tracepoint {
             // I/Os are not seen, and of verifications only those whose queueing was.
-            return Ok(session);
+            return Ok(());
         }
         // In this order no end of an I/O that began before is left out of both.
-        let all: u64 = devices.iter().map(|device| in_flight(device.number)).sum();
-        let seen = session.table.in_flight().count() as u64;
-        session.before.in_flight = all.saturating_sub(seen);
-        session.before.ended = session.count_of(Loss::FinishWithoutStart)?;
-        session.before.missed = session.missed()?;
-        session.before.missed_unguarded = session.missed_unguarded()?;
-        session.before.softirq_ns = session.cpus().iter().map(|cpu| cpu.softirq_ns).collect();
-        session.before.probe_misses = session.programs.probe_misses()?.unwrap_or(0);
-        Ok(session)
+        let now = monotonic().context("read the clock")?;
+        let all: u64 = devices
+            .iter()
+            .filter_map(|device| in_flight(device.number))
+            .sum();
+        let began = |state: &InFlight| state.mapped_at().map(Duration::from_nanos);
+        let is_before = |state: &InFlight| began(state).is_some_and(|it| it < now);
+        let seen = self.table.in_flight().filter(is_before).count() as u64;
+        self.before.in_flight = all.saturating_sub(seen);
+        self.before.ended = self.count_of(Loss::FinishWithoutStart)?;
+        // What has been seen by a guard and not yet by its program is no loss.
+        self.before.missed = self.missed()?.map(|missed| missed.max(0));
+        self.before.missed_unguarded = self.missed_unguarded()?;
+        self.before.probe_misses = self.programs.probe_misses()?.unwrap_or(0);
+        Ok(())
     }
 
     /// How dm-verity's functions are watched.
@@ -372,14 +394,10 @@ impl Session {
     }
 
     /// Attaches what is needed from now on: what sees attempts once a device has the option, and guards where
-    /// something was missed. Returns whether it could; else the probes have to be attached anew.
-    pub fn keep_up(&mut self, devices: &[VerityDevice]) -> Result<bool> {
+    /// something was missed.
+    pub fn keep_up(&mut self, devices: &[VerityDevice]) -> Result<()> {
         if !self.programs.sees_attempts() && attempts(&self.plan, devices) {
-            match self.programs.see_attempts() {
-                Ok(()) => {}
-                Err(Stop::Refused(_)) => return Ok(false),
-                Err(Stop::Failed(error)) => return Err(error),
-            }
+            self.programs.begin_to_see_attempts()?;
         }
         self.programs
             .guard_where_missed()
@@ -387,31 +405,38 @@ impl Session {
         self.plan.gaps.extend(self.programs.take_gaps());
         self.abandon_finished()
             .context("look for what is in flight")?;
-        Ok(true)
+        let missed = self.missed().context("read what was missed")?;
+        self.most_missed = array::from_fn(|hook| self.most_missed[hook].max(missed[hook]));
+        Ok(())
     }
 
-    /// Counts as lost what the table has in flight for long on devices of which the block layer says that
-    /// nothing is: its end went unseen.
+    /// Counts as lost what the table has in flight for long on devices that are gone, and on those of which the
+    /// block layer says twice that nothing is: its end went unseen.
     fn abandon_finished(&mut self) -> anyhow::Result<()> {
         let long_ago = monotonic()?.saturating_sub(LONG);
         let is_old = |state: &InFlight| {
             let mapped_at = state.mapped_at().map(Duration::from_nanos);
             mapped_at.is_some_and(|mapped_at| mapped_at < long_ago)
         };
+        let is_gone = |state: &InFlight| self.retiring.contains(&state.device_slot());
         let old: BTreeSet<u32> = self
             .table
             .in_flight()
-            .filter(is_old)
+            .filter(|state| is_old(state) && !is_gone(state))
             .map(|state| state.device())
             .collect();
-        for device in old {
-            if in_flight(decode::device_number(device)) == 0 {
-                let has_finished = |state: &InFlight| state.device() == device && is_old(state);
-                for state in self.table.abandon(has_finished) {
-                    *self.abandoned.entry(state.device_slot()).or_default() += 1;
-                    self.abandoned_in_all += 1;
-                }
-            }
+        let is_idle = |&device: &u32| in_flight(decode::device_number(device)) == Some(0);
+        let idle: BTreeSet<u32> = old.into_iter().filter(is_idle).collect();
+        let has_finished = |state: &InFlight| {
+            let device = state.device();
+            is_old(state)
+                && (is_gone(state) || idle.contains(&device) && self.idle.contains(&device))
+        };
+        let abandoned = self.table.abandon(has_finished);
+        self.idle = idle;
+        for state in abandoned {
+            *self.abandoned.entry(state.device_slot()).or_default() += 1;
+            self.abandoned_in_all += 1;
         }
         Ok(())
     }
@@ -602,13 +627,20 @@ fn attempts(plan: &Plan, devices: &[VerityDevice]) -> bool {
     can_attempt && devices.iter().any(has_option)
 }
 
-/// I/Os that the block layer counts as in flight on a device; 0 when it does not say.
-fn in_flight(device: DeviceNumber) -> u64 {
-    let path: PathBuf = format!("/sys/dev/block/{device}/inflight").into();
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
+/// I/Os that the block layer counts as in flight on a device, none on one that is gone; absent where it does not
+/// count them (`queue/iostats`), or cannot be asked.
+fn in_flight(device: DeviceNumber) -> Option<u64> {
+    let folder: PathBuf = format!("/sys/dev/block/{device}").into();
+    match fs::read_to_string(folder.join("queue/iostats")) {
+        Ok(counts) if counts.trim() == "0" => return None,
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
+        Err(_) => return None,
+    }
+    let counts = fs::read_to_string(folder.join("inflight")).ok()?;
+    counts
         .split_ascii_whitespace()
-        .filter_map(|word| word.parse::<u64>().ok())
+        .map(|word| word.parse::<u64>().ok())
         .sum()
 }
 

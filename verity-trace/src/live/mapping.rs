@@ -29,6 +29,16 @@ impl<T> Mapping<T> {
         ))
     }
 
+    /// Memory that no program uses.
+    #[cfg(test)]
+    pub fn anonymous() -> Self {
+        let (any, rights) = (ptr::null_mut(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: as in `of`.
+        let value =
+            unsafe { rustix::mm::mmap_anonymous(any, size_of::<T>(), rights, MapFlags::PRIVATE) };
+        Self(NonNull::new(value.expect("memory").cast()).expect("an address"))
+    }
+
     /// Where it is, as long as `self` lives.
     pub fn value(&self) -> *mut T {
         self.0.as_ptr()

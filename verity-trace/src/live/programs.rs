@@ -6,7 +6,7 @@ use std::mem;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::{KProbe, ProgramError};
@@ -53,6 +53,8 @@ struct Attached {
     attachment: Attachment,
     /// What it watches that has or can have a guard; a guard itself watches nothing here.
     watched: Option<Watched>,
+    /// Of a guard, what it watches.
+    guards: Option<Watched>,
     /// Whether its function has no guard and is no guard.
     is_alone: bool,
 }
@@ -200,9 +202,26 @@ impl Programs {
     }
 
     /// Attaches what sees them, and the guards of what such an attempt can interrupt on its CPU.
-    pub fn see_attempts(&mut self) -> Result<(), Stop> {
+    fn see_attempts(&mut self) -> Result<(), Stop> {
         self.sees_attempts = true;
         self.attach_reserve(|it| it.hook.probe.when == When::WithOption)?;
+        self.guard(Watched::VerifyIo)?;
+        self.guard(Watched::FinishIo)?;
+        Ok(())
+    }
+
+    /// The same while I/Os are watched: what the kernel refuses is a gap.
+    pub fn begin_to_see_attempts(&mut self) -> Result<(), Error> {
+        match self.see_attempts() {
+            Ok(()) => return Ok(()),
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Refused(refusal)) => self.gaps.push(Gap {
+                missing: refusal.probe.name,
+                lost: "when an attempt gave up: every fallback is incomplete",
+                why: refusal.sentence,
+                remedy: refusal.is_full.then_some(MAKE_ROOM),
+            }),
+        }
         self.guard(Watched::VerifyIo)?;
         self.guard(Watched::FinishIo)
     }
@@ -219,11 +238,7 @@ impl Programs {
             }
         }
         for watched in missing {
-            match self.guard(watched) {
-                Ok(()) => {}
-                Err(Stop::Failed(error)) => return Err(error.into()),
-                Err(Stop::Refused(refusal)) => bail!("{}", refusal.sentence),
-            }
+            self.guard(watched)?;
         }
         Ok(())
     }
@@ -234,34 +249,40 @@ impl Programs {
     }
 
     /// Attaches a guard that is not there yet. It is tried once: the kernel may refuse it.
-    fn guard(&mut self, watched: Watched) -> Result<(), Stop> {
-        // First: what the guard has seen is not to look like a loss to the program.
-        self.set_guarded(watched, true);
-        let attached = self.attach_reserve(|it| it.guards == Some(watched));
-        let Err(Stop::Refused(refusal)) = attached else {
-            return attached;
-        };
-        self.set_guarded(watched, false);
-        self.gaps.push(Gap {
-            missing: guard_name(watched),
-            lost: "what comes while its program runs on the same CPU: it is counted as recursion",
-            why: refusal.sentence,
-            remedy: refusal.is_full.then_some(MAKE_ROOM),
-        });
-        Ok(())
+    fn guard(&mut self, watched: Watched) -> Result<(), Error> {
+        match self.attach_reserve(|it| it.guards == Some(watched)) {
+            Err(Stop::Refused(refusal)) => {
+                self.gaps.push(Gap {
+                    missing: guard_name(watched),
+                    lost: "what comes while its program runs on the same CPU: it is counted as recursion",
+                    why: refusal.sentence,
+                    remedy: refusal.is_full.then_some(MAKE_ROOM),
+                });
+                Ok(())
+            }
+            Err(Stop::Failed(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
     }
 
     fn attach_reserve(&mut self, is_it: impl Fn(&Reserve) -> bool) -> Result<(), Stop> {
         while let Some(index) = self.reserve.iter().position(&is_it) {
             let reserve = self.reserve.remove(index);
             let program = reserve.load()?;
-            self.tracing
-                .push(attach(program, &reserve.hook, reserve.name, None)?);
+            // First: what the guard sees is not to look like a loss to the program.
+            self.set_guarded(reserve.guards, true);
+            let attached = attach(program, &reserve.hook, reserve.name, None)
+                .inspect_err(|_| self.set_guarded(reserve.guards, false))?;
+            self.tracing.push(Attached {
+                guards: reserve.guards,
+                ..attached
+            });
         }
         Ok(())
     }
 
-    fn set_guarded(&self, watched: Watched, is_guarded: bool) {
+    fn set_guarded(&self, watched: Option<Watched>, is_guarded: bool) {
+        let Some(watched) = watched else { return };
         // SAFETY: a pointer to a field of a valid value, which the programs only read.
         unsafe {
             let guarded = &raw mut (*self.shared.value()).guarded;
@@ -349,8 +370,9 @@ impl Programs {
 
     /// Detaches the programs in the order that lets I/Os in flight finish unseen rather than begin.
     pub fn detach(&mut self) {
-        for attached in self.tracing.iter_mut().rev() {
-            attached.link = None;
+        for number in (0..self.tracing.len()).rev() {
+            self.tracing[number].link = None;
+            self.set_guarded(self.tracing[number].guards, false);
         }
     }
 }
@@ -497,6 +519,7 @@ fn attach(
             ProbeKind::Kprobe => Attachment::Kprobe,
         },
         watched,
+        guards: None,
         is_alone: hook.guard.is_none(),
     })
 }

@@ -266,11 +266,13 @@ impl Session {
         let cpus: *mut CpuCounters = self.cpus.value().cast();
         // SAFETY: the value has this many; the programs write to it meanwhile.
         let read = |number| unsafe { cpus.add(number).read_volatile() };
-        let mut counters: Vec<_> = (0..self.cpu_count).map(read).collect();
-        for (cpu, before) in counters.iter_mut().zip(&self.before.softirq_ns) {
-            for (ns, before) in cpu.softirq_ns.iter_mut().zip(before) {
-                *ns = ns.saturating_sub(*before);
+        let mut counters: Vec<_> = (0..self.cpu_numbers).map(read).collect();
+        for (cpu, before) in counters.iter_mut().zip(&self.before.softirqs) {
+            for (ns, before) in cpu.softirq_ns.iter_mut().zip(before.softirq_ns) {
+                *ns = ns.saturating_sub(before);
             }
+            let verified = &mut cpu.softirq_verify_ns;
+            *verified = verified.saturating_sub(before.softirq_verify_ns);
         }
         counters
     }
@@ -281,8 +283,10 @@ impl Session {
             losses.insert(loss, self.count_of(loss)?);
         }
         *losses.entry(Loss::StartWithoutFinish).or_default() += self.abandoned_in_all;
-        let lost: i128 = std::iter::zip(self.missed()?, self.before.missed)
-            .map(|(now, before)| (now - before).max(0))
+        let now = self.missed()?;
+        let lost: i128 = (0..Watched::COUNT)
+            .map(|hook| now[hook].max(self.most_missed[hook]) - self.before.missed[hook])
+            .map(|missed| missed.max(0))
             .sum();
         let unguarded = self.missed_unguarded()? - self.before.missed_unguarded;
         let recursion = u64::try_from(lost)? + unguarded;

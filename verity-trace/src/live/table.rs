@@ -72,3 +72,77 @@ impl Table {
         abandoned
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+    use verity_trace_ebpf::in_flight::Begin;
+    use verity_trace_ebpf::table::{self, Claimed, Keys, set_of};
+
+    use super::*;
+
+    /// The keys of a set, as the programs use them.
+    struct InSet(*mut Set);
+
+    impl Keys for InSet {
+        fn get(&self, way: u32) -> u64 {
+            // SAFETY: the set is one of the table's.
+            unsafe { (*self.0).keys[way as usize] }
+        }
+
+        fn exchange(&self, way: u32, from: u64, to: u64) -> bool {
+            let is_from = self.get(way) == from;
+            if is_from {
+                // SAFETY: as above.
+                unsafe { (*self.0).keys[way as usize] = to };
+            }
+            is_from
+        }
+
+        fn opaque(number: u64) -> u64 {
+            number
+        }
+    }
+
+    fn begin(table: &Table, io: u64, now: u64) {
+        // SAFETY: a table has this set.
+        let set = unsafe { table.0.value().cast::<Set>().add(set_of(io)) };
+        let (Claimed::New(way) | Claimed::Again(way)) = table::claim(&InSet(set), io) else {
+            panic!("there is room");
+        };
+        let mut state = InFlight::zeroed();
+        let begin = Begin {
+            seq: now,
+            device: 1,
+            device_slot: 1,
+            sector: 0,
+            bytes: 4_096,
+            ioprio: 0,
+            read_ahead: false,
+            cpu: 0,
+        };
+        state.begin(now, &begin);
+        // SAFETY: a set has this place.
+        unsafe { (*set).states[way as usize] = state };
+    }
+
+    #[test]
+    fn what_is_abandoned_leaves_its_place_and_the_others_stay() {
+        let table = Table(Mapping::anonymous());
+        let memories: Vec<u64> = (0..1_000)
+            .map(|number| 0xffff_8881_0200_0000 + number * 704)
+            .collect();
+        for (&io, now) in memories.iter().zip(1..) {
+            begin(&table, io, now);
+        }
+        assert_eq!(table.in_flight().count(), 1_000);
+        let abandoned =
+            table.abandon(|state| state.mapped_at().is_some_and(|it| it.is_multiple_of(4)));
+        assert_eq!(abandoned.len(), 250);
+        assert!(abandoned.iter().all(|state| state.seq().is_multiple_of(4)));
+        assert_eq!(table.in_flight().count(), 750);
+        assert!(table.abandon(|_| false).is_empty());
+        begin(&table, memories[3], 4);
+        assert_eq!(table.in_flight().count(), 751, "the memory is used again");
+    }
+}

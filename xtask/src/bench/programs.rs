@@ -38,7 +38,7 @@ fn is_tracepoint(name: &str) -> bool {
 }
 
 /// One program's own instructions, and those of others that the kernel gives the same name: it cuts
-/// that off, so a program, its second copy and the one at the function's exit can be alike.
+/// that off, so a program, its guard and the one at the function's exit can be alike.
 pub struct Row {
     kernel: Kernel,
     option: &'static str,
