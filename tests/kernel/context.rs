@@ -205,7 +205,11 @@ fn classify(stack: &[String]) -> (&'static str, &'static str) {
     };
     while let Some(function) = callers.next() {
         match function {
-            "handle_softirqs" | "__do_softirq" => {
+            // With PREEMPT_RT the compiler adds `.isra.0`.
+            _ if ["handle_softirqs", "__do_softirq"]
+                .iter()
+                .any(|it| function.starts_with(it)) =>
+            {
                 let is_thread = callers.next() == Some("run_ksoftirqd");
                 return (placement, if is_thread { "ksoftirqd" } else { "softirq" });
             }

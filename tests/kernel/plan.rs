@@ -60,6 +60,10 @@ fn programs(rung: &str) -> Vec<&'static str> {
         "kprobe" => programs.push("workqueue_queue_work"),
         _ => {}
     }
+    // Where everything can be preempted all have a guard from the beginning.
+    if rung == "fentry" && is_real_time() {
+        programs.extend(["verity_end_io_guard", "verity_map_guard"]);
+    }
     programs
 }
 
