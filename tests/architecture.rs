@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "histogram",
     "cost",
     "budget",
@@ -20,6 +20,7 @@ const PURE: [&str; 16] = [
     "doctor",
     "report",
     "export",
+    "recording",
 ];
 
 #[test]

@@ -9,7 +9,7 @@ use ratatui::text::Span;
 use serde_json::Value;
 use verity_trace::decode::Io;
 use verity_trace::dm::VerityDevice;
-use verity_trace::export::{self, Records};
+use verity_trace::export::{self, Document, Records};
 use verity_trace::histogram::Nanos;
 use verity_trace::inventory::Inventory;
 use verity_trace::snapshot::{DeviceNumber, Era, Kernel, Snapshot};
@@ -97,6 +97,39 @@ fn a_document_counts_every_io_once() {
         let kinds = document["loss"].as_object().expect("kinds");
         let lost: u64 = kinds.values().map(integer).sum();
         assert_eq!(lost, integer(&document["lost"]), "{name}");
+    }
+}
+
+#[test]
+fn a_document_becomes_its_snapshot_again() {
+    for (name, scenario) in common::scenarios() {
+        let snapshot = scenario.snapshot();
+        let json = json_of(&snapshot, None);
+        let document: Document<'_> = serde_json::from_str(&json).expect("a document");
+        let found = document.snapshot().expect("a snapshot");
+        assert_eq!(report_of(&found), report_of(&snapshot), "{name}");
+        assert_eq!(json_of(&found, None), json, "{name}");
+        let known = Snapshot {
+            interval: None,
+            ..snapshot
+        };
+        for (found, known) in found.devices.iter().zip(&known.devices) {
+            assert_eq!(found.totals, known.totals, "{name}");
+            assert_eq!(found.in_flight, known.in_flight, "{name}");
+        }
+        assert_eq!(found.cost, known.cost, "{name}");
+        assert_eq!(found.cpus, known.cpus, "{name}");
+    }
+}
+
+#[test]
+fn a_document_with_a_word_that_is_none_is_no_snapshot() {
+    let json = json_of(&common::scenario("failed_ios").snapshot(), None);
+    for word in ["bh", "best-effort", "device-error", "fentry"] {
+        let changed = json.replace(&format!("\"{word}\""), "\"\\u001b[2J\"");
+        assert_ne!(changed, json, "{word}");
+        let document: Document<'_> = serde_json::from_str(&changed).expect("a document");
+        assert!(document.snapshot().is_err(), "{word}");
     }
 }
 

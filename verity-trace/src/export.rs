@@ -13,9 +13,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-pub use devices::Listing;
+pub use devices::{Entry, Listing};
 pub use doctor::Diagnosis;
 pub use document::Document;
+pub use document::reading::Unreadable;
 
 use crate::checkup::Checkup;
 use crate::decode::Io;

@@ -28,5 +28,6 @@ pub mod devices;
 pub mod doctor;
 pub mod report;
 pub mod export;
+pub mod recording;
 pub mod tui;
 pub mod cli;

@@ -16,6 +16,15 @@ pub enum ProbeKind {
 }
 
 impl ProbeKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::TpBtf,
+        Self::Fentry,
+        Self::Fexit,
+        Self::Kprobe,
+        Self::Kretprobe,
+    ];
+
     /// The word for it everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {
