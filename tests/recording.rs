@@ -2,16 +2,19 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::io::Cursor;
 
 use bytemuck::Zeroable as _;
 use verity_trace::dm::VerityDevice;
 use verity_trace::export::{Document, Entry};
+use verity_trace::overview::{self, Overview};
 use verity_trace::recording::{
     Block, Condition, Devices, Encoder, End, Ended, Fault, Filter, Header, Kept, Machine,
     Parameters, Picture, Reader, Writer,
 };
 use verity_trace::snapshot::{Era, Snapshot};
+use verity_trace::{escape, report};
 use verity_trace_ebpf::record::{ABSENT, Record};
 
 const HEADER: Header = Header {
@@ -155,6 +158,9 @@ fn every_changed_byte_is_noticed_and_the_rest_can_be_salvaged() {
             .expect("a block");
         assert_eq!(fault.offset, start as u64, "{at}: {fault}");
         assert!(fault.can_be_salvaged(), "{at}: {fault}");
+        if at % 7 != 0 {
+            continue;
+        }
         let rest = salvage(&changed);
         assert!(rest.fault.is_none(), "{at}: {:?}", rest.fault);
         assert_eq!(rest.condition.skipped, (end - start) as u64, "{at}");
@@ -225,6 +231,116 @@ fn what_follows_the_end_is_noticed() {
     let fault = read(&file).fault.expect("a fault");
     assert_eq!(fault.offset, length as u64);
     assert!(salvage(&file).fault.is_none());
+}
+
+#[test]
+fn a_report_of_a_recording_is_that_of_its_last_snapshot_and_how_it_came_to_be() {
+    let file = recording();
+    let whole = report_of(&file, false);
+    insta::assert_snapshot!("report_of_a_recording", whole);
+    let mut expected = Vec::new();
+    let last = snapshots().pop().expect("a snapshot");
+    report::report(&last, &mut expected).expect("written to memory");
+    let expected = String::from_utf8(expected).expect("text");
+    assert!(whole.starts_with(&expected), "{whole}");
+    let (start, _) = *blocks(&file).last().expect("a block");
+    let cut = report_of(&file[..start + 5], false);
+    assert!(cut.contains(&format!("cut at byte {start}")), "{cut}");
+    let mut damaged = file.clone();
+    damaged[Header::BYTES + HEAD] ^= 1;
+    let salvaged = report_of(&damaged, true);
+    assert!(salvaged.contains("bytes were damaged"), "{salvaged}");
+    for text in [whole, cut, salvaged] {
+        assert!(
+            !text.replace('\n', "").contains(escape::is_hidden),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_recording_is_told_in_one_line_that_ends_with_6() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name);
+    let file = recording();
+    let (second, _) = blocks(&file)[1];
+    let mut damaged = file.clone();
+    damaged[second] ^= 1;
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("empty", b"", "byte 0: the file is empty"),
+        ("text", b"{}", "byte 0: this is no recording"),
+        (
+            "short",
+            &file[..40],
+            "byte 0: the file ends within its header",
+        ),
+        ("header", &file[..64], "byte 64: the block makes no sense"),
+        ("damaged", &damaged, "; --salvage reads what is left"),
+        ("\u{1b}[2J", b"PNG", "\\u{1b}[2J: byte 0: this is no"),
+    ];
+    for (name, contents, expected) in cases {
+        std::fs::write(place(name), contents).expect("written");
+        let output = reported(&[place(name).as_os_str()]);
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(6), "{name}: {message}");
+        assert!(message.contains(expected), "{name}: {message}");
+        let path = escape::terminal(place(name).to_str().expect("a name")).into_owned();
+        assert!(message.contains(&path), "{name}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(output.stdout.is_empty());
+    }
+    let offset = format!("byte {second}: there should be a block");
+    let output = reported(&[place("damaged").as_os_str()]);
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert!(message.contains(&offset), "{message}");
+    let output = reported(&[place("damaged").as_os_str(), "--salvage".as_ref()]);
+    assert!(output.status.success());
+
+    let pipe = place("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let output = reported(&[pipe.as_os_str()]);
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(6), "{message}");
+    assert!(message.contains("is a pipe"), "{message}");
+}
+
+#[test]
+fn devices_of_a_recording_are_chosen_as_those_of_a_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    std::fs::write(&path, recording()).expect("written");
+    let last = snapshots().pop().expect("a snapshot");
+    let name = &last.devices[0].name;
+    let output = reported(&[path.as_os_str(), name.as_ref(), "--format=json".as_ref()]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let devices = document["devices"].as_array().expect("devices");
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0]["name"], *name);
+    assert_eq!(document["recording"]["records"], 200);
+    let codes = [("no-such-device", 5), ("/usr", 2)];
+    for (device, code) in codes {
+        let output = reported(&[path.as_os_str(), device.as_ref()]);
+        assert_eq!(output.status.code(), Some(code), "{device}");
+    }
+    let output = reported(&[path.as_os_str(), path.as_os_str()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+fn reported(arguments: &[&OsStr]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+        .arg("report")
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn report_of(file: &[u8], salvages: bool) -> String {
+    let mut reader = Reader::new(Cursor::new(file), salvages).expect("a recording");
+    let read = Overview::read(&mut reader).expect("a recording");
+    let mut text = Vec::new();
+    overview::overview(&read, &mut text).expect("written to memory");
+    String::from_utf8(text).expect("text")
 }
 
 fn read(file: &[u8]) -> Read {

@@ -60,7 +60,8 @@ pub fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
     write(facts, out)
 }
 
-fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+/// Writes a document of any type, indented, with nothing in it that a terminal would obey.
+pub fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::new());
     document.serialize(&mut serializer)?;
     writeln!(out)

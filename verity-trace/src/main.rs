@@ -1,5 +1,6 @@
 //! Parses the command line, runs the command, prints one line on failure.
 
+mod record;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -7,11 +8,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use verity_trace::checkup::{self, Checkup};
-use verity_trace::cli::{self, Cli, Command};
+use verity_trace::cli::{self, Cli, Command, Format};
 use verity_trace::error::Error;
 use verity_trace::inventory::Inventory;
+use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
-use verity_trace::{devices, doctor, escape, export};
+use verity_trace::{archive, devices, doctor, escape, export};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -26,8 +28,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Top(it) => watch::top(&it.how, it.wanted.selection()),
-        Command::Report(it) => watch::report(&it.how, it.wanted.selection()),
+        Command::Report(it) => report(&it),
         Command::Export(it) => watch::export(&it.how, it.wanted.selection()),
+        Command::Record(it) => record::record(&it, it.wanted.clone().selection()),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;
             if it.json {
@@ -38,6 +41,24 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Doctor(it) => doctor(it),
         Command::Completions { shell } => print(|out| cli::completions(shell, out)),
         Command::Man => print(cli::man),
+    }
+}
+
+/// Of a recording, or of what is watched for a while.
+fn report(it: &cli::Report) -> Result<ExitCode, Error> {
+    let (file, selection) = it.subjects()?;
+    let Some(path) = file else {
+        return watch::report(it, selection);
+    };
+    let mut archive = archive::open(path, it.salvage)?;
+    let overview = Overview::read(&mut archive).map_err(|fault| archive::wrong(path, &fault))?;
+    let overview = overview.of(&selection)?;
+    if let Some(cut) = overview.condition.cut {
+        say(&format!("{} was cut at byte {cut}", path.display()));
+    }
+    match it.format {
+        Format::Text => print(|out| overview::overview(&overview, out)),
+        Format::Json => print(|out| overview::json(&overview, out)),
     }
 }
 

@@ -11,10 +11,11 @@ mod header;
 mod ios;
 mod notes;
 mod reader;
+pub mod redact;
 mod writer;
 
 pub use fault::{Fault, What};
-pub use frame::Frame;
+pub use frame::{Frame, Kind};
 pub use header::{Header, MAGIC};
 pub use ios::{MAX_RECORDS, Span};
 pub use notes::{Devices, End, Ended, Filter, Kept, Machine, Parameters, Picture};

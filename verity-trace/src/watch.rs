@@ -10,9 +10,9 @@ use anyhow::{Context as _, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use verity_trace::budget::Budget;
-use verity_trace::cli::{Attach, Export, Report, Source, Top};
+use verity_trace::cli::{Attach, Export, Format, Report, Source, Top};
 use verity_trace::collector::{Collector, TICK};
-use verity_trace::decode::Io;
+use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::live::Options;
@@ -62,9 +62,12 @@ impl Drop for StopWhenDropped {
 /// One screen of text after a while.
 pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
     let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
-    let signal = watch(&mut collector, arguments.duration, |_| {})?;
+    let signal = watch(&mut collector, arguments.watches(), |_| {})?;
     let snapshot = collector.snapshot()?;
-    print(|out| report::report(&snapshot, out))?;
+    match arguments.format {
+        Format::Text => print(|out| report::report(&snapshot, out))?,
+        Format::Json => print(|out| export::json(&snapshot, None, out))?,
+    };
     Ok(exit_code(signal))
 }
 
@@ -116,9 +119,9 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("no more signals").into()),
         }
         collector.tick()?;
-        collector.drain(&mut record);
+        collector.drain(decode::io, &mut record);
     };
-    collector.drain(&mut record);
+    collector.drain(decode::io, &mut record);
     for fault in collector.faults() {
         say(&format!("the kernel programs report: {fault}"));
     }
@@ -164,7 +167,8 @@ fn forward_signals(messages: Sender<Message>) -> Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-fn exit_code(signal: Option<i32>) -> ExitCode {
+/// What it is when a signal ended it.
+pub fn exit_code(signal: Option<i32>) -> ExitCode {
     let code = signal.and_then(|signal| u8::try_from(128 + signal).ok());
     code.map_or(ExitCode::SUCCESS, ExitCode::from)
 }

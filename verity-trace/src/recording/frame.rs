@@ -56,6 +56,7 @@ impl Kind {
     }
 
     /// Absent when this version does not know it.
+    #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
@@ -94,6 +95,12 @@ impl Frame {
             length: length(payload.len())?,
             payload: stored,
         })
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Bytes that it takes in a file.

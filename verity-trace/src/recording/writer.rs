@@ -107,7 +107,12 @@ impl<W: Write> Writer<W> {
         self.bytes
     }
 
-    /// What it wrote to.
+    /// What it writes to.
+    pub const fn get_ref(&self) -> &W {
+        &self.out
+    }
+
+    /// The same, when nothing more is to be written.
     pub fn into_inner(self) -> W {
         self.out
     }
