@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 17] = [
+const PURE: [&str; 19] = [
     "histogram",
     "cost",
     "budget",
@@ -21,6 +21,8 @@ const PURE: [&str; 17] = [
     "report",
     "export",
     "recording",
+    "overview",
+    "replay",
 ];
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 33] = [
+    let cases: [(&[&str], &str); 34] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -45,6 +45,7 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         (&["report", "no/such/file"], "no such file"),
         (&["report", "--format", "docx"], "[possible values: "),
         (&["report", "--salvage"], "for a recording"),
+        (&["replay"], "<FILE>"),
         (
             &["report", "--duration", "1s", "Cargo.toml"],
             "a recording is not watched",
@@ -84,6 +85,7 @@ fn help_names_every_command_and_exit_code() {
         "report",
         "export",
         "record",
+        "replay",
         "devices",
         "doctor",
         "completions",
@@ -150,6 +152,7 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SS top",
         ".SS report",
         ".SS record",
+        ".SS replay",
         ".SS export",
         ".SS devices",
         ".SS doctor",

@@ -4,6 +4,7 @@ mod common;
 
 use std::ffi::OsStr;
 use std::io::Cursor;
+use std::time::Duration;
 
 use bytemuck::Zeroable as _;
 use verity_trace::dm::VerityDevice;
@@ -13,7 +14,9 @@ use verity_trace::recording::{
     Block, Condition, Devices, Encoder, End, Ended, Fault, Filter, Header, Kept, Machine,
     Parameters, Picture, Reader, Writer,
 };
-use verity_trace::snapshot::{Era, Snapshot};
+use verity_trace::replay::Film;
+use verity_trace::selection::{Selection, Selector};
+use verity_trace::snapshot::{Era, Snapshot, Totals};
 use verity_trace::{escape, report};
 use verity_trace_ebpf::record::{ABSENT, Record};
 
@@ -258,6 +261,56 @@ fn a_report_of_a_recording_is_that_of_its_last_snapshot_and_how_it_came_to_be() 
     }
 }
 
+/// What happened in a window is what the snapshots at its ends say together, wherever one comes from.
+#[test]
+fn a_film_shows_every_snapshot_in_any_order() {
+    let count: usize = 150;
+    let recording = seconds_of(count);
+    let reader = Reader::new(Cursor::new(&recording[..]), false).expect("a recording");
+    let mut film = Film::new(reader, Selection::default()).expect("a recording");
+    let times = film.times();
+    let seconds = (0..count as u64).map(Duration::from_secs);
+    assert_eq!(times, seconds.collect::<Vec<_>>());
+    assert_eq!(film.began(), Duration::from_nanos(HEADER.realtime_ns));
+    for (frame, earlier) in [(0, 0), (149, 148), (3, 2), (149, 0), (61, 59), (130, 70)] {
+        let snapshot = film.snapshot(frame, earlier).expect("a snapshot");
+        assert_eq!(snapshot.watched, Duration::from_secs(frame as u64));
+        let since = Duration::from_secs((frame - earlier) as u64);
+        assert_eq!(snapshot.interval, (frame > earlier).then_some(since));
+        let recent = &snapshot.devices[0].recent;
+        let ios = recent.as_ref().map(Totals::ios);
+        assert_eq!(ios, (frame > earlier).then_some((frame - earlier) as u64));
+    }
+    let reader = Reader::new(Cursor::new(&recording[..]), false).expect("a recording");
+    let none = Selector::parse("no-such-device").expect("a selector");
+    let mut film = Film::new(reader, Selection::new(vec![none])).expect("a recording");
+    let snapshot = film.snapshot(5, 4).expect("a snapshot");
+    assert!(snapshot.devices.is_empty());
+}
+
+/// A snapshot each second, with one more I/O in each.
+fn seconds_of(count: usize) -> Vec<u8> {
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    let mut snapshot = snapshots().remove(0);
+    for at in 0..count as u64 {
+        snapshot.watched = Duration::from_secs(at);
+        let totals = snapshot.devices[0].totals.as_mut().expect("totals");
+        let placements = totals.placements.values_mut();
+        for these in placements.take(1) {
+            these.ios += 1;
+        }
+        let frames = [
+            encoder.picture(&picture(at, &snapshot)),
+            encoder.ios(&records(at..at + 1), Some(Era::Bh)),
+        ];
+        for frame in frames {
+            writer.write(&frame.expect("a block")).expect("written");
+        }
+    }
+    writer.into_inner()
+}
+
 #[test]
 fn a_file_that_is_no_recording_is_told_in_one_line_that_ends_with_6() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -374,9 +427,9 @@ fn fill(read: &mut Read, reader: &mut Reader<Cursor<&[u8]>>) -> Result<(), Fault
             }
             Block::Devices(it) => read.devices.push(serde_json::to_string(&it).expect("JSON")),
             Block::Parameters(it) => read.parameters.push(it),
-            Block::Picture(it) => read
+            Block::Picture { picture, .. } => read
                 .snapshots
-                .push(it.document.snapshot().expect("a snapshot")),
+                .push(picture.document.snapshot().expect("a snapshot")),
             Block::End(it) => read.ends.push(it),
         }
     }

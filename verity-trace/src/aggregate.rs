@@ -338,17 +338,6 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         .map(|device| {
             let found = reading.devices.get(&encode(device.number));
             let totals = found.map_or_else(Totals::default, |found| found.totals(era, reading));
-            let before = previous.filter(|_| sees_ios).map(|snapshot| {
-                snapshot
-                    .devices
-                    .iter()
-                    .find(|earlier| {
-                        earlier.number == device.number
-                            && earlier.disk_sequence == device.disk_sequence
-                    })
-                    .and_then(|earlier| earlier.totals.clone())
-                    .unwrap_or_default()
-            });
             Device {
                 name: device.name,
                 uuid: device.uuid,
@@ -356,7 +345,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 disk_sequence: device.disk_sequence,
                 table: device.table,
                 status: device.status,
-                recent: before.map(|before| since(&totals, &before)),
+                recent: None,
                 totals: sees_ios.then_some(totals),
                 in_flight: sees_ios.then(|| {
                     found
@@ -369,10 +358,10 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         })
         .collect();
     let other = reading.other.totals(era, reading);
-    Snapshot {
+    let mut snapshot = Snapshot {
         taken_at: moment.taken_at,
         watched: moment.watched,
-        interval: previous.map(|snapshot| moment.watched.saturating_sub(snapshot.watched)),
+        interval: None,
         kernel: moment.kernel,
         tracing: moment.tracing,
         probes: moment.probes,
@@ -406,6 +395,23 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             ..cost
         }),
         sampling: reading.sampling,
+    };
+    if let Some(previous) = previous {
+        relate(&mut snapshot, previous);
+    }
+    snapshot
+}
+
+/// Says of a snapshot what happened since an earlier one of the same source.
+pub fn relate(snapshot: &mut Snapshot, earlier: &Snapshot) {
+    snapshot.interval = Some(snapshot.watched.saturating_sub(earlier.watched));
+    for device in &mut snapshot.devices {
+        let before = earlier.devices.iter().find(|before| {
+            before.number == device.number && before.disk_sequence == device.disk_sequence
+        });
+        let before = before.and_then(|before| before.totals.clone());
+        let totals = device.totals.as_ref();
+        device.recent = totals.map(|totals| since(totals, &before.unwrap_or_default()));
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Command {
     Export(Watch<Export>),
     /// Record every I/O in a file, while a command runs or for a time
     Record(Record),
+    /// Watch a recording in this terminal, as if it were live
+    Replay(Replay),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),
     /// Print how this kernel would be watched, what would not be seen, and how to get it
@@ -295,6 +297,20 @@ pub struct Record {
     /// Command to run, and its arguments; its exit code is passed on
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// What `replay` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Replay {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Read what is left of a damaged recording
+    #[arg(long)]
+    pub salvage: bool,
+    /// What to show.
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
 /// How to watch, whatever is made of it.

@@ -32,6 +32,7 @@ pub mod recording;
 pub mod recorder;
 pub mod archive;
 pub mod overview;
+pub mod replay;
 pub mod person;
 pub mod output;
 pub mod tui;

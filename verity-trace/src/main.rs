@@ -31,6 +31,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Report(it) => report(&it),
         Command::Export(it) => watch::export(&it.how, it.wanted.selection()),
         Command::Record(it) => record::record(&it, it.wanted.clone().selection()),
+        Command::Replay(it) => watch::replay(&it),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;
             if it.json {

@@ -19,6 +19,9 @@ use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::{escape, format};
 
+/// Why a mount point stands for no device of a recording.
+pub const NO_MOUNT_POINTS: &str = "a recording knows no mount points; name the device";
+
 /// See the module. What a cut or damaged recording does not have is absent.
 #[derive(Debug)]
 pub struct Overview {
@@ -60,9 +63,9 @@ impl Overview {
                 Block::Machine(it) => machine = Some(it),
                 Block::Devices(Devices { .. }) => devices += 1,
                 Block::Parameters(it) => parameters.push(it),
-                Block::Picture(it) => {
-                    first.get_or_insert(it.monotonic_ns);
-                    last = Some(it);
+                Block::Picture { picture, .. } => {
+                    first.get_or_insert(picture.monotonic_ns);
+                    last = Some(picture);
                 }
                 Block::Ios(ios) => {
                     let span = ios.span;
@@ -97,9 +100,7 @@ impl Overview {
     /// The same with these of the devices alone.
     pub fn of(mut self, selection: &Selection) -> Result<Self> {
         if selection.has_mount_point() {
-            return Err(Error::Usage(
-                "a recording knows no mount points; name the device".to_owned(),
-            ));
+            return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
         }
         let devices = &mut self.snapshot.devices;
         if !selection.is_everything() {

@@ -1,5 +1,7 @@
 //! The commands that watch: live in the terminal, or for a while with one result at the end.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -9,18 +11,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use verity_trace::archive;
 use verity_trace::budget::Budget;
-use verity_trace::cli::{Attach, Export, Format, Report, Source, Top};
+use verity_trace::cli::{Attach, Export, Format, Replay, Report, Source, Top};
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::live::Options;
+use verity_trace::overview::NO_MOUNT_POINTS;
+use verity_trace::recording::Fault;
+use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
 use verity_trace::tui::{self, Message, Styles};
 
 use crate::{print, say};
+
+/// Time between two pictures of a replay.
+const FRAME: Duration = Duration::from_millis(100);
 
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
@@ -35,8 +44,7 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
         let _end = StopWhenDropped(messages.clone());
         publish(collector, interval, &messages, &stopped)
     });
-    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let shown = tui::run(&received, Styles::new(color));
+    let shown = tui::run(&received, styles(), None);
     drop(stop);
     collecting
         .join()
@@ -46,6 +54,83 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     }
     shown.context("draw on the terminal")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The live view over a recording.
+pub fn replay(arguments: &Replay) -> Result<ExitCode> {
+    tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
+    let path = &arguments.file;
+    let selection = arguments.wanted.clone().selection();
+    if selection.has_mount_point() {
+        return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
+    }
+    let archive = archive::open(path, arguments.salvage)?;
+    let wrong = |fault| archive::wrong(path, &fault);
+    let mut film = Film::new(archive, selection).map_err(wrong)?;
+    let player = Player::new(film.times(), film.began());
+    let (messages, received) = mpsc::channel();
+    let (controls, asked) = mpsc::channel();
+    let signalled = forward_signals(messages.clone())?;
+    tui::forward_input(messages.clone());
+    let playing = thread::spawn(move || {
+        let _end = StopWhenDropped(messages.clone());
+        play(&mut film, player, &messages, &asked)
+    });
+    let shown = tui::run(&received, styles(), Some(&controls));
+    drop(controls);
+    playing
+        .join()
+        .map_err(|_| anyhow!("the player panicked"))?
+        .map_err(wrong)?;
+    if let Ok(signal) = signalled.try_recv() {
+        return Ok(exit_code(Some(signal)));
+    }
+    shown.context("draw on the terminal")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Publishes what is to be seen of a recording, until nobody listens or asks for anything any more.
+fn play(
+    film: &mut Film<BufReader<File>>,
+    mut player: Player,
+    messages: &Sender<Message>,
+    asked: &Receiver<Control>,
+) -> std::result::Result<(), Fault> {
+    let mut last = Instant::now();
+    let mut shown = None;
+    loop {
+        let now = Instant::now();
+        player.pass(now - last);
+        last = now;
+        let playback = player.playback();
+        if shown != Some(playback) {
+            let (frame, earlier) = player.frames();
+            let snapshot = Arc::new(film.snapshot(frame, earlier)?);
+            if messages.send(Message::Frame(snapshot, playback)).is_err() {
+                return Ok(());
+            }
+            shown = Some(playback);
+        }
+        let control = if playback.plays {
+            asked.recv_timeout(FRAME)
+        } else {
+            asked.recv().map_err(RecvTimeoutError::from)
+        };
+        if !playback.plays {
+            // What has passed meanwhile has not for the recording.
+            last = Instant::now();
+        }
+        match control {
+            Ok(control) => player.control(control),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+fn styles() -> Styles {
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Styles::new(color)
 }
 
 /// Ends the live view with the collector, also when that panics: a failure is not to be hidden

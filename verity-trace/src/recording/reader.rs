@@ -26,7 +26,12 @@ pub enum Block {
     /// Parameters of the module.
     Parameters(Parameters),
     /// A snapshot.
-    Picture(Box<Picture<'static>>),
+    Picture {
+        /// What was written.
+        picture: Box<Picture<'static>>,
+        /// Whether it can be read without the one before.
+        is_whole: bool,
+    },
     /// The end.
     End(End),
 }
@@ -38,6 +43,15 @@ pub struct Ios {
     pub span: Span,
     payload: Vec<u8>,
     offset: u64,
+}
+
+/// Where a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its first byte.
+    pub offset: u64,
+    /// Its number; absent behind damage.
+    number: Option<u32>,
 }
 
 /// How much of a file is a recording.
@@ -99,6 +113,27 @@ impl<R: Read + Seek> Reader<R> {
     /// How much of the file is a recording, as far as it was read.
     pub const fn condition(&self) -> Condition {
         self.condition
+    }
+
+    /// Where the next block should be.
+    pub const fn place(&self) -> Place {
+        Place {
+            offset: self.offset,
+            number: self.number,
+        }
+    }
+
+    /// Goes to where a block was found. For the change of a snapshot, that is to have been read last.
+    pub fn go_to(&mut self, place: Place) -> Result<(), Fault> {
+        self.offset = place.offset;
+        self.number = place.number;
+        self.condition.ended = false;
+        self.condition.cut = None;
+        let found = self.source.seek(SeekFrom::Start(place.offset));
+        found.map(|_| ()).map_err(|error| Fault {
+            offset: place.offset,
+            what: What::Io(error),
+        })
     }
 
     /// The next block; absent when there is none.
@@ -205,7 +240,10 @@ impl<R: Read + Seek> Reader<R> {
             Kind::Snapshot | Kind::SnapshotChange => {
                 let picture = notes::read(&payload)?;
                 self.picture = Some(payload);
-                Block::Picture(Box::new(picture))
+                Block::Picture {
+                    picture: Box::new(picture),
+                    is_whole: kind == Kind::Snapshot,
+                }
             }
             Kind::End => {
                 let end = notes::read(&payload)?;
