@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 34] = [
+    let cases: [(&[&str], &str); 36] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -45,7 +45,12 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         (&["report", "no/such/file"], "no such file"),
         (&["report", "--format", "docx"], "[possible values: "),
         (&["report", "--salvage"], "for a recording"),
-        (&["replay"], "<FILE>"),
+        (&["replay"], "name a file, or try --demo"),
+        (&["report", "--demo=5.4"], "there are 6.1, 6.12, 7.3"),
+        (
+            &["report", "--demo", "--duration", "1s"],
+            "a recording is not watched",
+        ),
         (
             &["report", "--duration", "1s", "Cargo.toml"],
             "a recording is not watched",

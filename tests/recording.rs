@@ -4,6 +4,7 @@ mod common;
 
 use std::ffi::OsStr;
 use std::io::Cursor;
+use std::path::Path;
 use std::time::Duration;
 
 use bytemuck::Zeroable as _;
@@ -12,12 +13,12 @@ use verity_trace::export::{Document, Entry};
 use verity_trace::overview::{self, Overview};
 use verity_trace::recording::{
     Block, Condition, Devices, Encoder, End, Ended, Fault, Filter, Header, Kept, Machine,
-    Parameters, Picture, Reader, Writer,
+    Parameters, Picture, Reader, VERSION, Writer,
 };
 use verity_trace::replay::Film;
 use verity_trace::selection::{Selection, Selector};
 use verity_trace::snapshot::{Era, Snapshot, Totals};
-use verity_trace::{escape, report};
+use verity_trace::{decode, demo, escape, report};
 use verity_trace_ebpf::record::{ABSENT, Record};
 
 const HEADER: Header = Header {
@@ -356,6 +357,43 @@ fn a_file_that_is_no_recording_is_told_in_one_line_that_ends_with_6() {
     let message = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(6), "{message}");
     assert!(message.contains("is a pipe"), "{message}");
+}
+
+/// Recordings that were made by the first program that wrote each version of the format.
+#[test]
+fn every_version_is_read() {
+    let file = |version| {
+        let name = format!("../tests/recordings/version-{version}.vtrec");
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a recording")
+    };
+    assert_eq!(
+        VERSION, 1,
+        "a new version needs a recording, and a line here"
+    );
+    let file = file(1);
+    let read = read(&file);
+    assert!(read.fault.is_none(), "{:?}", read.fault);
+    assert_eq!((read.records.len(), read.snapshots.len()), (1_251, 15));
+    for record in &read.records {
+        decode::io(record, Era::Inline).expect("an I/O");
+    }
+    insta::assert_snapshot!("version_1", report_of(&file, false));
+}
+
+#[test]
+fn what_travels_with_the_program_can_be_reported_on_by_anybody() {
+    for demo in demo::ALL {
+        let option = format!("--demo={}", demo.kernel);
+        let output = reported(&[option.as_ref(), "--format=json".as_ref(), "root".as_ref()]);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(document["lost"], 0);
+        assert_eq!(document["devices"].as_array().expect("devices").len(), 1);
+        let counted = document["account"]["finished"].as_u64();
+        assert_eq!(document["recording"]["records"].as_u64(), counted);
+        assert_eq!(document["recording"]["machine"]["redacted"], true);
+    }
+    let output = reported(&["--demo".as_ref()]);
+    assert_eq!(output.stdout, reported(&["--demo=7.3".as_ref()]).stdout);
 }
 
 #[test]

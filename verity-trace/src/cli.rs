@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -12,6 +12,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::archive::Given;
+use crate::demo::Demo;
 use crate::error::Error;
 use crate::selection::{Selection, Selector};
 use crate::snapshot::Rung;
@@ -165,17 +167,12 @@ pub struct Report {
     /// What to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
-    /// Read what is left of a damaged recording
-    #[arg(long)]
-    pub salvage: bool,
     /// How to watch.
     #[command(flatten)]
     pub source: Source,
-    /// A recording, if it is the name of a file; and devices, to show these alone: a name, a pattern such as
-    /// 'app-*', /dev/mapper/NAME, dm-N, MAJOR:MINOR or a mount point, which a recording does not know; CPUs,
-    /// loss and other devices' totals stay those of the machine
-    #[arg(value_name = "FILE|DEVICE", value_parser = Subject::parse)]
-    subjects: Vec<Subject>,
+    /// What is reported on.
+    #[command(flatten)]
+    pub of: Subjects,
 }
 
 impl Report {
@@ -186,25 +183,57 @@ impl Report {
     }
 
     /// The recording, where there is one, and the devices.
-    pub fn subjects(&self) -> Result<(Option<&Path>, Selection), Error> {
-        let mut files = Vec::new();
+    pub fn subjects(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
+        let watches = self.duration.is_some() || self.source != Source::default();
+        match self.of.given()? {
+            (Some(_), _) if watches => Err(Error::Usage(
+                "a recording is not watched: leave out how to watch, and how long".to_owned(),
+            )),
+            given => Ok(given),
+        }
+    }
+}
+
+/// A recording, or devices, or devices of a recording.
+#[derive(Clone, Debug, Args)]
+pub struct Subjects {
+    /// Read what is left of a damaged recording
+    #[arg(long)]
+    pub salvage: bool,
+    /// Take a recording that travels with the program: of Linux 6.1, 6.12 or 7.3 in a virtual machine
+    #[arg(
+        long,
+        value_name = "KERNEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "7.3",
+        value_parser = Demo::parse
+    )]
+    demo: Option<Demo>,
+    /// A recording, if it is the name of a file; and devices, to show these alone: a name, a pattern such as
+    /// 'app-*', /dev/mapper/NAME, dm-N, MAJOR:MINOR or a mount point, which a recording does not know; CPUs,
+    /// loss and other devices' totals stay those of the machine
+    #[arg(value_name = "FILE|DEVICE", value_parser = Subject::parse)]
+    named: Vec<Subject>,
+}
+
+impl Subjects {
+    /// The recording, where there is one, and the devices.
+    pub fn given(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
+        let mut given: Vec<_> = self.demo.into_iter().map(Given::Demo).collect();
         let mut devices = Vec::new();
-        for subject in &self.subjects {
+        for subject in &self.named {
             match subject {
-                Subject::File(path) => files.push(path.as_path()),
+                Subject::File(path) => given.push(Given::File(path)),
                 Subject::Device(selector) => devices.push(selector.clone()),
             }
         }
         let usage = |text: &str| Err(Error::Usage(text.to_owned()));
-        let watches = self.duration.is_some() || self.source != Source::default();
-        match files[..] {
+        match given[..] {
             [] if self.salvage => usage("--salvage is for a recording, and no argument is a file"),
             [] => Ok((None, Selection::new(devices))),
-            [_] if watches => {
-                usage("a recording is not watched: leave out how to watch, and how long")
-            }
-            [file] => Ok((Some(file), Selection::new(devices))),
-            _ => usage("more than one recording; see `verity-trace compare --help`"),
+            [one] => Ok((Some(one), Selection::new(devices))),
+            _ => usage("there is more than one recording"),
         }
     }
 }
@@ -302,15 +331,9 @@ pub struct Record {
 /// What `replay` takes.
 #[derive(Clone, Debug, Args)]
 pub struct Replay {
-    /// The recording
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Read what is left of a damaged recording
-    #[arg(long)]
-    pub salvage: bool,
-    /// What to show.
+    /// What is replayed.
     #[command(flatten)]
-    pub wanted: Wanted,
+    pub of: Subjects,
 }
 
 /// How to watch, whatever is made of it.

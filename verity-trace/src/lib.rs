@@ -30,6 +30,7 @@ pub mod report;
 pub mod export;
 pub mod recording;
 pub mod recorder;
+pub mod demo;
 pub mod archive;
 pub mod overview;
 pub mod replay;

@@ -13,7 +13,7 @@ use verity_trace::error::Error;
 use verity_trace::inventory::Inventory;
 use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
-use verity_trace::{archive, devices, doctor, escape, export};
+use verity_trace::{devices, doctor, escape, export};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -47,15 +47,15 @@ fn run(command: Command) -> Result<ExitCode, Error> {
 
 /// Of a recording, or of what is watched for a while.
 fn report(it: &cli::Report) -> Result<ExitCode, Error> {
-    let (file, selection) = it.subjects()?;
-    let Some(path) = file else {
+    let (given, selection) = it.subjects()?;
+    let Some(given) = given else {
         return watch::report(it, selection);
     };
-    let mut archive = archive::open(path, it.salvage)?;
-    let overview = Overview::read(&mut archive).map_err(|fault| archive::wrong(path, &fault))?;
+    let mut archive = given.open(it.of.salvage)?;
+    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
     let overview = overview.of(&selection)?;
     if let Some(cut) = overview.condition.cut {
-        say(&format!("{} was cut at byte {cut}", path.display()));
+        say(&format!("{given} was cut at byte {cut}"));
     }
     match it.format {
         Format::Text => print(|out| overview::overview(&overview, out)),

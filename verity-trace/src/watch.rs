@@ -1,7 +1,5 @@
 //! The commands that watch: live in the terminal, or for a while with one result at the end.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -58,14 +56,16 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
 
 /// The live view over a recording.
 pub fn replay(arguments: &Replay) -> Result<ExitCode> {
-    tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
-    let path = &arguments.file;
-    let selection = arguments.wanted.clone().selection();
+    let (given, selection) = arguments.of.given()?;
+    let given = given.ok_or_else(|| {
+        Error::Usage("there is no recording: name a file, or try --demo".to_owned())
+    })?;
     if selection.has_mount_point() {
         return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
     }
-    let archive = archive::open(path, arguments.salvage)?;
-    let wrong = |fault| archive::wrong(path, &fault);
+    let archive = given.open(arguments.of.salvage)?;
+    tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
+    let wrong = |fault| given.wrong(&fault);
     let mut film = Film::new(archive, selection).map_err(wrong)?;
     let player = Player::new(film.times(), film.began());
     let (messages, received) = mpsc::channel();
@@ -91,7 +91,7 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
 
 /// Publishes what is to be seen of a recording, until nobody listens or asks for anything any more.
 fn play(
-    film: &mut Film<BufReader<File>>,
+    film: &mut Film<Box<dyn archive::Source>>,
     mut player: Player,
     messages: &Sender<Message>,
     asked: &Receiver<Control>,
