@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "histogram",
     "cost",
     "budget",
@@ -22,6 +22,7 @@ const PURE: [&str; 19] = [
     "export",
     "recording",
     "overview",
+    "table",
     "replay",
 ];
 

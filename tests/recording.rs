@@ -18,7 +18,7 @@ use verity_trace::recording::{
 use verity_trace::replay::Film;
 use verity_trace::selection::{Selection, Selector};
 use verity_trace::snapshot::{Era, Snapshot, Totals};
-use verity_trace::{decode, demo, escape, report};
+use verity_trace::{decode, demo, escape, report, table};
 use verity_trace_ebpf::record::{ABSENT, Record};
 
 const HEADER: Header = Header {
@@ -394,6 +394,65 @@ fn what_travels_with_the_program_can_be_reported_on_by_anybody() {
     }
     let output = reported(&["--demo".as_ref()]);
     assert_eq!(output.stdout, reported(&["--demo=7.3".as_ref()]).stdout);
+}
+
+#[test]
+fn a_table_has_a_row_for_every_io() {
+    let demo = demo::ALL[2];
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("table.csv");
+    let to: [&OsStr; 4] = [
+        "--demo=7.3".as_ref(),
+        "--format=csv".as_ref(),
+        "-o".as_ref(),
+        path.as_os_str(),
+    ];
+    assert!(reported(&to).status.success());
+    assert_eq!(reported(&to).status.code(), Some(2), "it exists");
+    assert!(
+        reported(&[&to[..], &["--force".as_ref()]].concat())
+            .status
+            .success()
+    );
+    let mut table = csv::Reader::from_path(&path).expect("a table");
+    assert_eq!(table.headers().expect("a heading"), &table::COLUMNS[..]);
+    let rows: Vec<_> = table.records().map(|row| row.expect("a row")).collect();
+    let records = read(demo.bytes).records;
+    assert_eq!(rows.len(), records.len());
+    let at = |name| {
+        let found = table::COLUMNS.iter().position(|&column| column == name);
+        found.expect("a column")
+    };
+    let (total, stages) = (at("total_ns"), at("device_ns")..at("total_ns"));
+    for (row, record) in rows.iter().zip(&records) {
+        let stages = stages
+            .clone()
+            .filter_map(|stage| row[stage].parse::<u64>().ok());
+        assert_eq!(row[total], stages.sum::<u64>().to_string());
+        assert_eq!(row[at("seq")], record.seq.to_string());
+    }
+    let output = reported(&["--demo".as_ref(), "--format=csv".as_ref(), "usr".as_ref()]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(text.lines().count(), 1 + 600);
+}
+
+#[test]
+fn a_hostile_command_stays_in_its_cell() {
+    let mut record = records(0..1)[0];
+    record.command = *b"\x1b[2J\",\n=1+1\0\0\0\0\0";
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    let frame = encoder.ios(&[record], Some(Era::Bh)).expect("a block");
+    writer.write(&frame).expect("written");
+    let file = writer.into_inner();
+    let mut reader = Reader::new(Cursor::new(&file[..]), false).expect("a recording");
+    let mut text = Vec::new();
+    let undecoded = table::csv(&mut reader, None, &mut text).expect("a table");
+    assert_eq!(undecoded, 0);
+    let mut table = csv::Reader::from_reader(&text[..]);
+    let rows: Vec<_> = table.records().map(|row| row.expect("a row")).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(&rows[0][21], "\\u{1b}[2J\",\\u{a}=1+1");
 }
 
 #[test]

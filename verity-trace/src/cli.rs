@@ -167,6 +167,12 @@ pub struct Report {
     /// What to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
+    /// Write to this file instead
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace that file if it exists
+    #[arg(long, requires = "output")]
+    pub force: bool,
     /// How to watch.
     #[command(flatten)]
     pub source: Source,
@@ -188,6 +194,9 @@ impl Report {
         match self.of.given()? {
             (Some(_), _) if watches => Err(Error::Usage(
                 "a recording is not watched: leave out how to watch, and how long".to_owned(),
+            )),
+            (None, _) if self.format == Format::Csv => Err(Error::Usage(
+                "a table of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
             )),
             given => Ok(given),
         }
@@ -245,6 +254,8 @@ pub enum Format {
     Text,
     /// A JSON document
     Json,
+    /// Of a recording: every I/O in a row of a table, as comma-separated values
+    Csv,
 }
 
 /// A recording or a device.

@@ -24,7 +24,7 @@ use verity_trace::report;
 use verity_trace::selection::Selection;
 use verity_trace::tui::{self, Message, Styles};
 
-use crate::{print, say};
+use crate::{deliver, print, say};
 
 /// Time between two pictures of a replay.
 const FRAME: Duration = Duration::from_millis(100);
@@ -149,10 +149,14 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
     let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
     let signal = watch(&mut collector, arguments.watches(), |_| {})?;
     let snapshot = collector.snapshot()?;
-    match arguments.format {
-        Format::Text => print(|out| report::report(&snapshot, out))?,
-        Format::Json => print(|out| export::json(&snapshot, None, out))?,
-    };
+    deliver(arguments, None, |mut out| {
+        if arguments.format == Format::Json {
+            export::json(&snapshot, None, &mut out)?;
+        } else {
+            report::report(&snapshot, &mut out)?;
+        }
+        Ok(())
+    })?;
     Ok(exit_code(signal))
 }
 
