@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 16] = [
+const PURE: [&str; 20] = [
     "histogram",
     "cost",
     "budget",
@@ -20,6 +20,10 @@ const PURE: [&str; 16] = [
     "doctor",
     "report",
     "export",
+    "recording",
+    "overview",
+    "table",
+    "replay",
 ];
 
 #[test]

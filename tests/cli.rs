@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 19] = [
+    let cases: [(&[&str], &str); 36] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -20,6 +20,41 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         (&["report", "a/b"], "neither a name"),
         (&["top", "./usr"], "neither a name"),
         (&["devices", "--duration", "1s"], "'--duration'"),
+        (&["record"], "--output <FILE>"),
+        (
+            &["record", "-o", "x", "--sample", "10"],
+            "not of the form 1/N",
+        ),
+        (
+            &["record", "-o", "x", "--sample", "1/0"],
+            "not of the form 1/N",
+        ),
+        (&["record", "-o", "x", "--ring", "1"], "not a size from 1M"),
+        (
+            &["record", "-o", "x", "--ring", "99999999999999G"],
+            "not a size from 1M",
+        ),
+        (
+            &["record", "-o", "x", "--slower-than", "5"],
+            "--slower-than",
+        ),
+        (&["record", "-o", "x", "--as-root"], "-- <COMMAND>"),
+        (&["record", "-o", "x", "a/b"], "neither a name"),
+        (&["report", "no/such/file"], "no such file"),
+        (&["report", "--format", "docx"], "[possible values: "),
+        (&["report", "--salvage"], "for a recording"),
+        (&["report", "--format", "csv"], "is of a recording"),
+        (&["report", "--force"], "--output <FILE>"),
+        (&["replay"], "name a file, or try --demo"),
+        (&["report", "--demo=5.4"], "there are 6.1, 6.12, 7.3"),
+        (
+            &["report", "--demo", "--duration", "1s"],
+            "a recording is not watched",
+        ),
+        (
+            &["report", "--duration", "1s", "Cargo.toml"],
+            "a recording is not watched",
+        ),
         (&["doctor", "root"], "unexpected argument 'root'"),
         (&["doctor", "--facts", "--json"], "cannot be used with"),
         (&["doctor", "--max-devices", "0"], "0 is not in 1..=1024"),
@@ -33,7 +68,14 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
         assert!(message.contains(expected), "{arguments:?}: {message}");
-        assert_eq!(message.matches("error:").count(), 1, "{message}");
+        assert_eq!(
+            message
+                .lines()
+                .filter(|it| it.starts_with("error:") || it.starts_with("verity-trace:"))
+                .count(),
+            1,
+            "{message}"
+        );
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
 }
@@ -47,6 +89,8 @@ fn help_names_every_command_and_exit_code() {
         "top",
         "report",
         "export",
+        "record",
+        "replay",
         "devices",
         "doctor",
         "completions",
@@ -64,6 +108,8 @@ fn help_names_every_command_and_exit_code() {
         "  3       not permitted",
         "  4       the kernel cannot do it",
         "  5       no such device",
+        "  6       bad input file",
+        "  125     verity-trace failed where it runs a command",
         "  128+n   ended by signal n",
     ] {
         assert!(help.contains(line), "{line}: {help}");
@@ -72,12 +118,12 @@ fn help_names_every_command_and_exit_code() {
 
 #[test]
 fn commands_that_show_devices_say_how_to_name_them() {
-    for command in ["top", "report", "export", "devices"] {
+    for command in ["top", "report", "export", "record", "devices"] {
         let output = run(&[command, "--help"]);
         let help = text(&output.stdout);
         let words: Vec<_> = help.split_whitespace().collect();
         let help = words.join(" ");
-        assert!(help.contains("[DEVICE]..."), "{help}");
+        assert!(help.contains("DEVICE]..."), "{help}");
         assert!(
             help.contains("dm-N, MAJOR:MINOR or a mount point"),
             "{help}"
@@ -110,6 +156,8 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SH COMMANDS",
         ".SS top",
         ".SS report",
+        ".SS record",
+        ".SS replay",
         ".SS export",
         ".SS devices",
         ".SS doctor",

@@ -10,10 +10,12 @@ use ratatui::text::Span;
 use serde_json::{Value, json};
 use verity_trace::decode::Io;
 use verity_trace::dm::VerityDevice;
-use verity_trace::export::{self, Records};
+use verity_trace::export::{self, Document, Records};
 use verity_trace::histogram::Nanos;
 use verity_trace::inventory::Inventory;
-use verity_trace::snapshot::{DeviceNumber, Era, Kernel, Snapshot};
+use verity_trace::snapshot::{
+    DeviceNumber, Era, Failure, Kernel, Other, Probe, ProbeKind, Snapshot, When,
+};
 use verity_trace::target::{Status, Table};
 use verity_trace::{devices, escape, report};
 
@@ -165,6 +167,100 @@ fn a_percentile_past_the_buckets_is_said_to_be_a_bound() {
     assert_eq!(wait["p50_ns"], 64);
     assert_eq!(wait["upper_bounds"], json!(["p50_ns", "p90_ns"]));
     assert_eq!(wait.get("lower_bounds"), None);
+}
+
+#[test]
+fn a_document_becomes_its_snapshot_again() {
+    for (name, scenario) in common::scenarios() {
+        let snapshot = scenario.snapshot();
+        let json = json_of(&snapshot, None);
+        let document: Document<'_> = serde_json::from_str(&json).expect("a document");
+        let found = document.snapshot().expect("a snapshot");
+        assert_eq!(report_of(&found), report_of(&snapshot), "{name}");
+        assert_eq!(json_of(&found, None), json, "{name}");
+        let known = Snapshot {
+            interval: None,
+            ..snapshot
+        };
+        for (found, known) in found.devices.iter().zip(&known.devices) {
+            assert_eq!(found.totals, known.totals, "{name}");
+            assert_eq!(found.in_flight, known.in_flight, "{name}");
+            assert_eq!(found.counted_in_other, known.counted_in_other, "{name}");
+        }
+        assert_eq!(found.other, known.other, "{name}");
+        assert_eq!(found.cost, known.cost, "{name}");
+        assert_eq!(found.cpus, known.cpus, "{name}");
+    }
+}
+
+/// What no scenario has.
+#[test]
+fn probes_and_a_failure_of_others_are_read_back() {
+    let snapshot = with_probes();
+    let json = json_of(&snapshot, None);
+    let document: Document<'_> = serde_json::from_str(&json).expect("a document");
+    let found = document.snapshot().expect("a snapshot");
+    assert_eq!(found.probes, snapshot.probes);
+    assert_eq!(found.other, snapshot.other);
+    assert_eq!(json_of(&found, None), json);
+    let changed = json.replace("with-option", "on Sundays");
+    let document: Document<'_> = serde_json::from_str(&changed).expect("a document");
+    assert!(document.snapshot().is_err());
+}
+
+/// Recordings keep documents for years.
+#[test]
+fn a_document_without_fields_that_were_added_is_read() {
+    let json = json_of(&with_probes(), None);
+    let mut document: Value = serde_json::from_str(&json).expect("JSON");
+    let mut remove = |list: &str, field: &str| {
+        for object in document
+            .pointer_mut(list)
+            .and_then(Value::as_array_mut)
+            .expect("a list")
+        {
+            let removed = object.as_object_mut().and_then(|it| it.remove(field));
+            assert!(removed.is_some(), "{field}");
+        }
+    };
+    remove("/tracing/probes", "when");
+    remove("/devices", "counted_in_other");
+    let document: Document<'_> = serde_json::from_value(document).expect("a document");
+    let found = document.snapshot().expect("a snapshot");
+    assert!(found.probes.iter().all(|it| it.when == When::Always));
+    assert!(found.devices.iter().all(|it| !it.counted_in_other));
+}
+
+fn with_probes() -> Snapshot {
+    let probe = |when| Probe {
+        name: "verity_verify_io",
+        target: "verity_verify_io",
+        kind: ProbeKind::Fentry,
+        without: "everything",
+        when,
+    };
+    Snapshot {
+        probes: When::ALL.map(probe).into(),
+        other: Some(Other {
+            first_failure: Some(Failure {
+                sector: 8,
+                status: 10,
+            }),
+            ..Other::default()
+        }),
+        ..common::scenario("failed_ios").snapshot()
+    }
+}
+
+#[test]
+fn a_document_with_a_word_that_is_none_is_no_snapshot() {
+    let json = json_of(&common::scenario("failed_ios").snapshot(), None);
+    for word in ["bh", "best-effort", "device-error", "fentry"] {
+        let changed = json.replace(&format!("\"{word}\""), "\"\\u001b[2J\"");
+        assert_ne!(changed, json, "{word}");
+        let document: Document<'_> = serde_json::from_str(&changed).expect("a document");
+        assert!(document.snapshot().is_err(), "{word}");
+    }
 }
 
 #[test]

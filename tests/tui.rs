@@ -3,14 +3,18 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::text::Span;
 use verity_trace::escape;
+use verity_trace::replay::Playback;
 use verity_trace::snapshot::Snapshot;
-use verity_trace::tui::{Action, App, BINDINGS, Effect, Key, Message, Styles, action, draw};
+use verity_trace::tui::{
+    Action, App, BINDINGS, Effect, Key, Message, REPLAY, Styles, action, draw,
+};
 
 #[test]
 fn screens() {
@@ -91,9 +95,54 @@ fn every_key_does_what_the_table_says() {
                 Action::CloseHelp => assert_eq!((effect, changed), (Effect::None, false)),
                 _ => assert_eq!((effect, changed), (Effect::Redraw, true), "{key:?}"),
             }
-            assert_eq!(action(key), Some(binding.action));
+            assert_eq!(action(key, false), Some(binding.action));
         }
     }
+}
+
+#[test]
+fn every_key_of_a_replay_is_passed_on_and_is_none_when_it_is_live() {
+    for binding in REPLAY {
+        for &key in binding.keys {
+            let mut app = app(snapshot("seventy_devices"), 80, 24);
+            assert_eq!(app.update(Message::Key(key)), Effect::None, "{key:?}");
+            app.update(frame(true));
+            let Action::Control(control) = binding.action else {
+                panic!("{binding:?} asks for something else");
+            };
+            assert_eq!(app.update(Message::Key(key)), Effect::Control(control));
+        }
+    }
+}
+
+#[test]
+fn a_replay_says_where_it_is() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    app.update(frame(true));
+    let playing = screen(&app, 80, 24);
+    insta::assert_snapshot!("replay", playing);
+    app.update(frame(false));
+    assert!(screen(&app, 80, 24).contains("replay paused"));
+    app.update(Message::Key(Key::Char('?')));
+    let help = screen(&app, 80, 60);
+    for binding in REPLAY {
+        assert!(help.contains(binding.help), "{help}");
+    }
+    for (columns, rows) in [(40, 12), (1, 1), (3, 60), (200, 2)] {
+        screen(&app, columns, rows);
+    }
+}
+
+fn frame(plays: bool) -> Message {
+    let playback = Playback {
+        now: Duration::from_secs(72),
+        length: Duration::from_secs(130),
+        at: Duration::from_secs(1_795_000_072),
+        plays,
+        speed: -2,
+        window: Some(Duration::from_secs(10)),
+    };
+    Message::Frame(Arc::new(snapshot("seventy_devices")), playback)
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod oracle;
 mod placement;
 mod plan;
 mod queues;
+mod recording;
 mod screen;
 mod self_cost;
 mod shell;

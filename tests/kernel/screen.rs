@@ -22,6 +22,11 @@ pub struct Screen {
 
 impl Screen {
     pub fn start(arguments: &[&str]) -> Self {
+        Self::of("verity-trace", arguments)
+    }
+
+    /// The same of a program that is elsewhere.
+    pub fn of(program: &str, arguments: &[&str]) -> Self {
         let size = PtySize {
             rows: ROWS,
             cols: COLUMNS,
@@ -30,7 +35,7 @@ impl Screen {
         let pty = native_pty_system()
             .openpty(size)
             .expect("a pseudo-terminal");
-        let mut command = CommandBuilder::new("verity-trace");
+        let mut command = CommandBuilder::new(program);
         command.args(arguments);
         command.env("TERM", "xterm-256color");
         let child = pty.slave.spawn_command(command).expect("verity-trace");

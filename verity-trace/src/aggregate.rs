@@ -355,17 +355,6 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             let totals = found.map_or_else(Totals::default, |found| found.totals(era, reading));
             let counted_in_other = moment.without_slot.contains(&device.number);
             let is_counted = sees_ios && !counted_in_other;
-            let before = previous.filter(|_| is_counted).map(|snapshot| {
-                snapshot
-                    .devices
-                    .iter()
-                    .find(|earlier| {
-                        earlier.number == device.number
-                            && earlier.disk_sequence == device.disk_sequence
-                    })
-                    .and_then(|earlier| earlier.totals.clone())
-                    .unwrap_or_default()
-            });
             Device {
                 name: device.name,
                 uuid: device.uuid,
@@ -374,7 +363,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
                 table: device.table,
                 status: device.status,
                 counted_in_other,
-                recent: before.map(|before| since(&totals, &before)),
+                recent: None,
                 totals: is_counted.then_some(totals),
                 in_flight: is_counted.then(|| {
                     found
@@ -394,10 +383,10 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         first_failure: reading.other.first_failure,
     };
     let is_other_needed = !moment.without_slot.is_empty() || has_counted(&other);
-    Snapshot {
+    let mut snapshot = Snapshot {
         taken_at: moment.taken_at,
         watched: moment.watched,
-        interval: previous.map(|snapshot| moment.watched.saturating_sub(snapshot.watched)),
+        interval: None,
         kernel: moment.kernel,
         tracing: moment.tracing,
         probes: moment.probes,
@@ -431,6 +420,23 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             ..cost
         }),
         sampling: reading.sampling,
+    };
+    if let Some(previous) = previous {
+        relate(&mut snapshot, previous);
+    }
+    snapshot
+}
+
+/// Says of a snapshot what happened since an earlier one of the same source.
+pub fn relate(snapshot: &mut Snapshot, earlier: &Snapshot) {
+    snapshot.interval = Some(snapshot.watched.saturating_sub(earlier.watched));
+    for device in &mut snapshot.devices {
+        let before = earlier.devices.iter().find(|before| {
+            before.number == device.number && before.disk_sequence == device.disk_sequence
+        });
+        let before = before.and_then(|before| before.totals.clone());
+        let totals = device.totals.as_ref();
+        device.recent = totals.map(|totals| since(totals, &before.unwrap_or_default()));
     }
 }
 

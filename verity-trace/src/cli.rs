@@ -1,7 +1,10 @@
 //! The command line: what can be typed, and the texts made from it.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -9,11 +12,14 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::archive::Given;
+use crate::demo::Demo;
+use crate::error::Error;
 use crate::selection::{Selection, Selector};
 use crate::snapshot::Rung;
 
 /// The exit codes of this version, and what they mean.
-const EXIT_CODES: [(&str, &str); 7] = [
+const EXIT_CODES: [(&str, &str); 9] = [
     ("0", "done"),
     ("1", "internal error"),
     ("2", "usage"),
@@ -23,8 +29,16 @@ const EXIT_CODES: [(&str, &str); 7] = [
         "5",
         "no such device: a one-shot command without any verity device, or an argument that fits none",
     ),
+    ("6", "bad input file"),
+    (
+        "125",
+        "verity-trace failed where it runs a command; else that one's own exit code is passed on",
+    ),
     ("128+n", "ended by signal n"),
 ];
+
+/// Devices with totals of their own, unless another number is asked for.
+const DEVICES: u32 = 64;
 
 /// Shows where dm-verity verifies each I/O, and how long each stage takes.
 #[derive(Clone, Debug, Parser)]
@@ -57,10 +71,14 @@ impl Cli {
 pub enum Command {
     /// Watch live in this terminal (the default)
     Top(Watch<Top>),
-    /// Watch for a while, then print one screen of text
-    Report(Watch<Report>),
+    /// Print one screen of text: of a recording, or after watching for a while
+    Report(Report),
     /// Watch for a while, then print a JSON document
     Export(Watch<Export>),
+    /// Record every I/O in a file, while a command runs or for a time
+    Record(Record),
+    /// Watch a recording in this terminal, as if it were live
+    Replay(Replay),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),
     /// Print how this kernel would be watched, what would not be seen, and how to get it
@@ -143,12 +161,120 @@ pub struct Top {
 /// What `report` takes.
 #[derive(Clone, Debug, Args)]
 pub struct Report {
-    /// Time to watch, such as 500ms, 10s or 2m
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = watching)]
-    pub duration: Duration,
+    /// Time to watch, such as 500ms, 10s or 2m [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = watching)]
+    pub duration: Option<Duration>,
+    /// What to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// Write to this file instead
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace that file if it exists
+    #[arg(long, requires = "output")]
+    pub force: bool,
     /// How to watch.
     #[command(flatten)]
     pub source: Source,
+    /// What is reported on.
+    #[command(flatten)]
+    pub of: Subjects,
+}
+
+impl Report {
+    /// How long to watch.
+    #[must_use]
+    pub fn watches(&self) -> Duration {
+        self.duration.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// The recording, where there is one, and the devices.
+    pub fn subjects(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
+        let watches = self.duration.is_some() || self.source != Source::default();
+        match self.of.given()? {
+            (Some(_), _) if watches => Err(Error::Usage(
+                "a recording is not watched: leave out how to watch, and how long".to_owned(),
+            )),
+            (None, _) if self.format == Format::Csv => Err(Error::Usage(
+                "a table of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
+            )),
+            given => Ok(given),
+        }
+    }
+}
+
+/// A recording, or devices, or devices of a recording.
+#[derive(Clone, Debug, Args)]
+pub struct Subjects {
+    /// Read what is left of a damaged recording
+    #[arg(long)]
+    pub salvage: bool,
+    /// Take a recording that travels with the program: of Linux 6.1, 6.12 or 7.3 in a virtual machine
+    #[arg(
+        long,
+        value_name = "KERNEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "7.3",
+        value_parser = Demo::parse
+    )]
+    demo: Option<Demo>,
+    /// A recording, if it is the name of a file; and devices, to show these alone: a name, a pattern such as
+    /// 'app-*', /dev/mapper/NAME, dm-N, MAJOR:MINOR or a mount point, which a recording does not know; CPUs,
+    /// loss and other devices' totals stay those of the machine
+    #[arg(value_name = "FILE|DEVICE", value_parser = Subject::parse)]
+    named: Vec<Subject>,
+}
+
+impl Subjects {
+    /// The recording, where there is one, and the devices.
+    pub fn given(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
+        let mut given: Vec<_> = self.demo.into_iter().map(Given::Demo).collect();
+        let mut devices = Vec::new();
+        for subject in &self.named {
+            match subject {
+                Subject::File(path) => given.push(Given::File(path)),
+                Subject::Device(selector) => devices.push(selector.clone()),
+            }
+        }
+        let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+        match given[..] {
+            [] if self.salvage => usage("--salvage is for a recording, and no argument is a file"),
+            [] => Ok((None, Selection::new(devices))),
+            [one] => Ok((Some(one), Selection::new(devices))),
+            _ => usage("there is more than one recording"),
+        }
+    }
+}
+
+/// What to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One screen of text
+    Text,
+    /// A JSON document
+    Json,
+    /// Of a recording: every I/O in a row of a table, as comma-separated values
+    Csv,
+}
+
+/// A recording or a device.
+#[derive(Clone, Debug)]
+enum Subject {
+    File(PathBuf),
+    Device(Selector),
+}
+
+impl Subject {
+    /// What is a file is taken for a recording, but for the nodes and folders that stand for devices.
+    fn parse(text: &str) -> Result<Self, String> {
+        let kind = std::fs::metadata(text).map(|it| it.file_type());
+        if kind.is_ok_and(|it| it.is_file() || it.is_fifo()) {
+            return Ok(Self::File(text.into()));
+        }
+        let device = Selector::parse(text).map(Self::Device);
+        device.map_err(|error| format!("no such file, and {error}"))
+    }
 }
 
 /// What `export` takes.
@@ -172,8 +298,57 @@ pub struct Export {
     pub source: Source,
 }
 
+/// What `record` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Record {
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Time to record, such as 500ms, 10s or 2m [default: until the command ends, or Ctrl-C]
+    #[arg(long, value_name = "DURATION", value_parser = watching)]
+    pub duration: Option<Duration>,
+    /// Keep records of I/Os alone that took at least so long, such as 5ms; counters and histograms
+    /// still count every I/O
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub slower_than: Option<Duration>,
+    /// Keep records of one in N I/Os alone, chosen by chance; counters and histograms still count every
+    /// I/O
+    #[arg(long, value_name = "1/N", default_value = "1/1", hide_default_value = true, value_parser = one_in)]
+    pub sample: u64,
+    /// Keep the last SIZE bytes in memory, such as 64M, and write them to FILE whenever SIGUSR1 asks for
+    /// it, a second time to FILE.2 and so on
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub ring: Option<usize>,
+    /// Leave out host, command names, root hashes and salts
+    #[arg(long)]
+    pub redact: bool,
+    /// Replace FILE if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Run the command as root [default: as whoever called sudo]
+    #[arg(long, requires = "command")]
+    pub as_root: bool,
+    /// How to watch.
+    #[command(flatten)]
+    pub source: Source,
+    /// What to keep.
+    #[command(flatten)]
+    pub wanted: Wanted,
+    /// Command to run, and its arguments; its exit code is passed on
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What `replay` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Replay {
+    /// What is replayed.
+    #[command(flatten)]
+    pub of: Subjects,
+}
+
 /// How to watch, whatever is made of it.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct Source {
     /// Watch by fentry, by kprobe or by tracepoint alone [default: the first that can be had]
     #[arg(long, value_name = "RUNG", hide_possible_values = true)]
@@ -182,7 +357,7 @@ pub struct Source {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 64,
+        default_value_t = DEVICES,
         value_parser = clap::value_parser!(u32).range(1..=1024)
     )]
     pub max_devices: u32,
@@ -198,6 +373,18 @@ pub struct Source {
     /// each device
     #[arg(long)]
     pub submitters: bool,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            attach: None,
+            max_devices: DEVICES,
+            hash_cache: false,
+            queues: false,
+            submitters: false,
+        }
+    }
 }
 
 /// A rung of the attach ladder that can be asked for.
@@ -293,6 +480,29 @@ fn percent(text: &str) -> Result<f64, String> {
         return Ok(percent);
     }
     Err("not between 0.001 and 100".to_owned())
+}
+
+/// The N of 1/N.
+fn one_in(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix("1/").and_then(|it| it.parse().ok());
+    match number {
+        Some(number @ 1..=1_000_000_000) => Ok(number),
+        _ => Err("not of the form 1/N, such as 1/10".to_owned()),
+    }
+}
+
+/// Bytes, with K, M or G for powers of 1024.
+fn size(text: &str) -> Result<usize, String> {
+    let units = [("K", 10), ("M", 20), ("G", 30)];
+    let (digits, shift) = units
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+        .unwrap_or((text, 0));
+    let bytes = digits.parse().ok().and_then(|it: usize| {
+        let bytes = it.checked_mul(1 << shift)?;
+        (1 << 20..=1 << 34).contains(&bytes).then_some(bytes)
+    });
+    bytes.ok_or_else(|| "not a size from 1M to 16G, such as 64M".to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+use verity_trace_ebpf::record::Record;
 
 use attached::{Attached, Clocks};
 
 use crate::aggregate::{self, Moment, Reading};
-use crate::decode::{self, Io};
+use crate::decode::{self, DecodeError};
 use crate::disks;
 use crate::dm::{self, Finder, VerityDevice};
 use crate::error::{Error, Result};
@@ -178,24 +179,41 @@ impl Collector {
         Ok(snapshot)
     }
 
-    /// Hands over every record that is waiting and wanted. What does not decode is counted as a loss.
-    pub fn drain(&mut self, mut record: impl FnMut(Io)) {
+    /// Hands over every record that is waiting and wanted, as `decode` makes it. What does not decode is
+    /// counted as a loss.
+    pub fn drain<T>(
+        &mut self,
+        decode: impl Fn(&Record, Era) -> Result<T, DecodeError>,
+        mut take: impl FnMut(T),
+    ) {
         let era = self.kernel.era.unwrap_or(Era::NoOption);
         let everything = self.selection.is_everything();
         let mut undecoded = 0;
         if let Some(session) = &mut self.session {
-            session.drain(|bytes| match decode::io(bytes, era) {
-                Ok(mut io) if everything || self.recorded.contains(&io.device) => {
-                    io.seq = self.earlier.renumbered(io.seq);
-                    record(io);
+            session.drain(|bytes| {
+                let Ok(mut record) = decode::record(bytes) else {
+                    undecoded += 1;
+                    return;
+                };
+                let device = decode::device_number(record.device);
+                if everything || self.recorded.contains(&device) {
+                    record.seq = self.earlier.renumbered(record.seq);
+                    match decode(&record, era) {
+                        Ok(it) => take(it),
+                        Err(_) => undecoded += 1,
+                    }
                 }
-                Ok(_) => {}
-                Err(_) => undecoded += 1,
             });
         }
         if undecoded > 0 {
             *self.earlier.losses.entry(Loss::Decode).or_default() += undecoded;
         }
+    }
+
+    /// The verity devices that there were at the last look.
+    #[must_use]
+    pub fn devices(&self) -> &[VerityDevice] {
+        &self.devices
     }
 
     /// Things that the kernel programs saw and no known kernel does: the first ones.

@@ -16,6 +16,9 @@ pub enum Attachment {
 }
 
 impl Attachment {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::TpBtf, Self::Kprobe];
+
     /// The word for it everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -119,10 +119,13 @@ pub fn command(bytes: [u8; COMMAND_BYTES]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// A record from the ring buffer.
-pub fn io(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
-    let record: Record = bytemuck::try_pod_read_unaligned(bytes)
-        .map_err(|_| DecodeError::Length { found: bytes.len() })?;
+/// A record from the ring buffer, as it is.
+pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
+    bytemuck::try_pod_read_unaligned(bytes).map_err(|_| DecodeError::Length { found: bytes.len() })
+}
+
+/// What a record says.
+pub fn io(record: &Record, era: Era) -> Result<Io, DecodeError> {
     let (kernel, reason) = record
         .outcome()
         .ok_or(DecodeError::Outcome(record.outcome))?;
@@ -183,6 +186,10 @@ mod tests {
     use verity_trace_ebpf::reason::outcome;
     use verity_trace_ebpf::record::ABSENT;
 
+    fn decoded(bytes: &[u8], era: Era) -> Result<Io, DecodeError> {
+        io(&record(bytes)?, era)
+    }
+
     fn fallback() -> Record {
         Record {
             seq: 9,
@@ -203,14 +210,14 @@ mod tests {
         let record = fallback();
         let bytes = bytemuck::bytes_of(&record);
         assert_eq!(
-            io(bytes, Era::Bh).map(|io| io.attempt),
+            decoded(bytes, Era::Bh).map(|io| io.attempt),
             Ok(Some(Placement::Bh))
         );
         assert_eq!(
-            io(bytes, Era::Tasklet).map(|io| io.attempt),
+            decoded(bytes, Era::Tasklet).map(|io| io.attempt),
             Ok(Some(Placement::Tasklet))
         );
-        let io = io(bytes, Era::Bh).expect("a record");
+        let io = decoded(bytes, Era::Bh).expect("a record");
         assert_eq!(
             io.device,
             DeviceNumber {
@@ -233,20 +240,23 @@ mod tests {
             outcome: outcome(KernelPlacement::None, Some(Reason::DeviceError)),
             ..Record::zeroed()
         };
-        let io = io(bytemuck::bytes_of(&record), Era::Inline).expect("a record");
+        let io = decoded(bytemuck::bytes_of(&record), Era::Inline).expect("a record");
         assert_eq!(io.stages, BTreeMap::from([(Stage::Device, Nanos(7))]));
         assert_eq!(io.verify_cpu, None);
     }
 
     #[test]
     fn other_bytes_are_refused() {
-        assert_eq!(io(&[0; 3], Era::Bh), Err(DecodeError::Length { found: 3 }));
+        assert_eq!(
+            decoded(&[0; 3], Era::Bh),
+            Err(DecodeError::Length { found: 3 })
+        );
         let record = Record {
             outcome: 77,
             ..fallback()
         };
         assert_eq!(
-            io(bytemuck::bytes_of(&record), Era::Bh),
+            decoded(bytemuck::bytes_of(&record), Era::Bh),
             Err(DecodeError::Outcome(77))
         );
         let record = Record {
@@ -254,7 +264,7 @@ mod tests {
             ..fallback()
         };
         assert_eq!(
-            io(bytemuck::bytes_of(&record), Era::Bh),
+            decoded(bytemuck::bytes_of(&record), Era::Bh),
             Err(DecodeError::Context(77))
         );
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::dm::VerityDevice;
 use crate::facts::{self, OptionEffect};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, effective};
 use crate::snapshot::Era;
 use crate::target::{Fec, Table};
 use crate::{escape, format};
@@ -46,7 +46,7 @@ fn device_fields(
     }
     let effect = OptionEffect::known(
         options.try_verify_in_tasklet,
-        inventory.effective(),
+        effective(inventory.kernel.era),
         inventory.kernel.era,
     );
     field("option", effect.name())?;

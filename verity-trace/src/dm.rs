@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use rustix::thread::CapabilitySet;
 
 use crate::error::{Error, Result};
-use crate::snapshot::DeviceNumber;
+use crate::snapshot::{Device, DeviceNumber};
 use crate::target::{Status, Table};
 
 const CONTROL: &str = "/dev/mapper/control";
@@ -44,6 +44,19 @@ pub struct VerityDevice {
     pub table: Table,
     /// What its target found so far; absent when it does not say.
     pub status: Option<Status>,
+}
+
+impl From<&Device> for VerityDevice {
+    fn from(device: &Device) -> Self {
+        Self {
+            name: device.name.clone(),
+            uuid: device.uuid.clone(),
+            number: device.number,
+            disk_sequence: device.disk_sequence,
+            table: device.table.clone(),
+            status: device.status.clone(),
+        }
+    }
 }
 
 /// Says what to do to whoever may not ask device-mapper for anything.

@@ -17,6 +17,9 @@ pub enum Error {
     /// There is no such device.
     #[error("{0}")]
     NoDevice(String),
+    /// A file that was to be read is not what it should be.
+    #[error("{0}")]
+    Input(String),
     /// Anything else.
     #[error("{0:#}")]
     Internal(#[from] anyhow::Error),
@@ -35,6 +38,7 @@ impl Error {
             Self::NotPermitted(_) => 3,
             Self::Kernel(_) => 4,
             Self::NoDevice(_) => 5,
+            Self::Input(_) => 6,
         }
     }
 }

@@ -13,9 +13,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-pub use devices::Listing;
+pub use devices::{Entry, Listing};
 pub use doctor::Diagnosis;
 pub use document::Document;
+pub use document::reading::Unreadable;
 
 use crate::checkup::Checkup;
 use crate::decode::Io;
@@ -59,7 +60,8 @@ pub fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
     write(facts, out)
 }
 
-fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+/// Writes a document of any type, indented, with nothing in it that a terminal would obey.
+pub fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::new());
     document.serialize(&mut serializer)?;
     writeln!(out)

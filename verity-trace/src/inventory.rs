@@ -42,14 +42,15 @@ impl Inventory {
             devices,
         })
     }
+}
 
-    /// Whether anything but kverityd can have verified; absent where only tracing tells.
-    #[must_use]
-    pub const fn effective(&self) -> Option<bool> {
-        match self.kernel.era {
-            Some(Era::Inert | Era::NoOption) => Some(false),
-            _ => None,
-        }
+/// Whether anything but kverityd can have verified on a kernel of this era; absent where only tracing
+/// tells.
+#[must_use]
+pub const fn effective(era: Option<Era>) -> Option<bool> {
+    match era {
+        Some(Era::Inert | Era::NoOption) => Some(false),
+        _ => None,
     }
 }
 

@@ -24,11 +24,33 @@ use crate::plan::facts::{
 use crate::snapshot::{Era, Kernel};
 
 const DM_VERITY: &str = "/sys/module/dm_verity";
+const USE_BH_BYTES: &str = "parameters/use_bh_bytes";
 
 /// Whether `dm_verity` is there, as a module or built in.
 #[must_use]
 pub fn has_dm_verity() -> bool {
     Path::new(DM_VERITY).exists()
+}
+
+/// `use_bh_bytes`: the bytes up to which an I/O of each ioprio class is verified in BH or inline;
+/// absent where there is no such parameter.
+#[must_use]
+pub fn use_bh_bytes() -> Option<Vec<u64>> {
+    let text = fs::read_to_string(Path::new(DM_VERITY).join(USE_BH_BYTES)).ok()?;
+    text.trim()
+        .split(',')
+        .map(|word| word.parse().ok())
+        .collect()
+}
+
+/// Model of the CPU; absent where the kernel does not tell it.
+#[must_use]
+pub fn cpu_model() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let model = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))?;
+    Some(model.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
 /// The machine, without the era.
@@ -69,9 +91,7 @@ pub fn facts(types: &Types, symbols: &Symbols) -> Result<Facts> {
         machine: uname.machine().to_string_lossy().into_owned(),
         dm_verity: presence(),
         target_version: dm::target_version()?,
-        has_use_bh_bytes: Path::new(DM_VERITY)
-            .join("parameters/use_bh_bytes")
-            .exists(),
+        has_use_bh_bytes: Path::new(DM_VERITY).join(USE_BH_BYTES).exists(),
         has_kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
         lockdown: chosen("/sys/kernel/security/lockdown", '[', ']'),
         kptr_restrict: fs::read_to_string("/proc/sys/kernel/kptr_restrict")

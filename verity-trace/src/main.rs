@@ -1,17 +1,21 @@
 //! Parses the command line, runs the command, prints one line on failure.
 
+mod record;
 mod watch;
 
-use std::io::{self, BufWriter, StdoutLock, Write as _};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use verity_trace::archive::Given;
 use verity_trace::checkup::{self, Checkup};
-use verity_trace::cli::{self, Cli, Command};
+use verity_trace::cli::{self, Cli, Command, Format};
 use verity_trace::error::Error;
 use verity_trace::inventory::Inventory;
+use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
-use verity_trace::{devices, doctor, escape, export};
+use verity_trace::table::{self, Stop};
+use verity_trace::{devices, doctor, escape, export, output};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -26,8 +30,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Top(it) => watch::top(&it.how, it.wanted.selection()),
-        Command::Report(it) => watch::report(&it.how, it.wanted.selection()),
+        Command::Report(it) => report(&it),
         Command::Export(it) => watch::export(&it.how, it.wanted.selection()),
+        Command::Record(it) => record::record(&it, it.wanted.clone().selection()),
+        Command::Replay(it) => watch::replay(&it),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;
             if it.json {
@@ -38,6 +44,67 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Doctor(it) => doctor(it),
         Command::Completions { shell } => print(|out| cli::completions(shell, out)),
         Command::Man => print(cli::man),
+    }
+}
+
+/// Of a recording, or of what is watched for a while.
+fn report(it: &cli::Report) -> Result<ExitCode, Error> {
+    let (given, selection) = it.subjects()?;
+    if let Some(path) = &it.output {
+        output::check(path, it.force)?;
+    }
+    let Some(given) = given else {
+        return watch::report(it, selection);
+    };
+    let mut archive = given.open(it.of.salvage)?;
+    let start = archive.place();
+    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    let overview = overview.of(&selection)?;
+    if let Some(cut) = overview.condition.cut {
+        say(&format!("{given} was cut at byte {cut}"));
+    }
+    let mut undecoded = 0;
+    deliver(it, Some(&given), |mut out| {
+        match it.format {
+            Format::Text => overview::overview(&overview, &mut out)?,
+            Format::Json => overview::json(&overview, &mut out)?,
+            Format::Csv => {
+                let devices = overview.snapshot.devices.iter();
+                let devices: Vec<_> = devices.map(|device| device.number).collect();
+                let devices = (!selection.is_everything()).then_some(&devices[..]);
+                archive.go_to(start)?;
+                undecoded = table::csv(&mut archive, devices, out)?;
+            }
+        }
+        Ok(())
+    })?;
+    if undecoded > 0 {
+        say(&format!(
+            "{undecoded} records make no I/O and were left out"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a report to its file, or to standard output.
+fn deliver(
+    it: &cli::Report,
+    given: Option<&Given<'_>>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Stop>,
+) -> Result<(), Error> {
+    let mut out: Box<dyn Write> = match &it.output {
+        Some(path) => Box::new(BufWriter::new(output::create(path, it.force)?)),
+        None => Box::new(BufWriter::new(io::stdout())),
+    };
+    match write(&mut out).and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => Ok(()),
+        Err(Stop::Fault(fault)) => Err(given.map_or_else(
+            || Error::Input(fault.to_string()),
+            |given| given.wrong(&fault),
+        )),
+        // A reader that went away is not an error.
+        Err(Stop::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Stop::Io(error)) => Err(anyhow::Error::new(error).context("write the report").into()),
     }
 }
 

@@ -117,9 +117,15 @@ impl Selection {
         self.0.is_empty()
     }
 
+    /// Whether a mount point stands for a device.
+    #[must_use]
+    pub fn has_mount_point(&self) -> bool {
+        self.0.iter().any(|it| it.mount_point().is_some())
+    }
+
     /// The mounts as they are now, if a selector asks for them.
     pub fn mounts(&self) -> Result<Mounts> {
-        if self.0.iter().any(|it| it.mount_point().is_some()) {
+        if self.has_mount_point() {
             return Mounts::read();
         }
         Ok(Mounts::none())

@@ -90,6 +90,15 @@ pub enum Era {
 }
 
 impl Era {
+    /// Every era, the oldest first.
+    pub const ALL: [Self; 5] = [
+        Self::NoOption,
+        Self::Tasklet,
+        Self::Inert,
+        Self::Bh,
+        Self::Inline,
+    ];
+
     /// Whether a verification outside kverityd can happen at all.
     #[must_use]
     pub const fn can_attempt(self) -> bool {
@@ -534,14 +543,26 @@ impl Softirq {
     /// Where many drivers complete I/Os.
     pub const BLOCK: Self = Self(4);
 
+    /// Every vector.
+    pub const ALL: [Self; Self::NAMES.len()] = {
+        let mut all = [Self(0); Self::NAMES.len()];
+        let mut number = 0;
+        while number < all.len() {
+            all[number] = Self(number);
+            number += 1;
+        }
+        all
+    };
+
+    const NAMES: [&str; 10] = [
+        "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
+        "RCU",
+    ];
+
     /// The kernel's word for it (`softirq_to_name`, kernel/softirq.c).
     #[must_use]
     pub fn name(self) -> &'static str {
-        const NAMES: [&str; 10] = [
-            "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
-            "RCU",
-        ];
-        NAMES.get(self.0).copied().unwrap_or("unknown")
+        Self::NAMES.get(self.0).copied().unwrap_or("unknown")
     }
 }
 

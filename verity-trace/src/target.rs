@@ -66,6 +66,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::Eio, Self::Ignore, Self::Restart, Self::Panic];
+
     /// The word for it everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -234,6 +237,16 @@ impl Verdict {
             Self::Valid => "valid",
             Self::Corruption => "corruption",
             Self::Unknown(word) => word,
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        match name {
+            "valid" => Self::Valid,
+            "corruption" => Self::Corruption,
+            other => Self::Unknown(other.to_owned()),
         }
     }
 }

@@ -13,6 +13,6 @@ mod table;
 
 pub use app::{App, Effect, Message};
 pub use draw::draw;
-pub use keys::{Action, BINDINGS, Binding, Key, action};
+pub use keys::{Action, BINDINGS, Binding, Key, REPLAY, action};
 pub use run::{forward_input, require_terminal, run};
 pub use style::Styles;

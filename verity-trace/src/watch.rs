@@ -9,18 +9,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use verity_trace::archive;
 use verity_trace::budget::Budget;
-use verity_trace::cli::{Attach, Export, Report, Source, Top};
+use verity_trace::cli::{Attach, Export, Format, Replay, Report, Source, Top};
 use verity_trace::collector::{Collector, TICK};
-use verity_trace::decode::Io;
+use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::live::Options;
+use verity_trace::overview::NO_MOUNT_POINTS;
+use verity_trace::recording::Fault;
+use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
 use verity_trace::tui::{self, Message, Styles};
 
-use crate::{print, say};
+use crate::{deliver, print, say};
+
+/// Time between two pictures of a replay.
+const FRAME: Duration = Duration::from_millis(100);
 
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
@@ -36,8 +43,7 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
         let published = publish(&mut collector, interval, &messages, &stopped);
         (published, collector.faults())
     });
-    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let shown = tui::run(&received, Styles::new(color));
+    let shown = tui::run(&received, styles(), None);
     drop(stop);
     let (published, faults) = collecting
         .join()
@@ -50,6 +56,85 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     }
     shown.context("draw on the terminal")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The live view over a recording.
+pub fn replay(arguments: &Replay) -> Result<ExitCode> {
+    let (given, selection) = arguments.of.given()?;
+    let given = given.ok_or_else(|| {
+        Error::Usage("there is no recording: name a file, or try --demo".to_owned())
+    })?;
+    if selection.has_mount_point() {
+        return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
+    }
+    let archive = given.open(arguments.of.salvage)?;
+    tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
+    let wrong = |fault| given.wrong(&fault);
+    let mut film = Film::new(archive, selection).map_err(wrong)?;
+    let player = Player::new(film.times(), film.began());
+    let (messages, received) = mpsc::channel();
+    let (controls, asked) = mpsc::channel();
+    let signalled = forward_signals(messages.clone())?;
+    tui::forward_input(messages.clone());
+    let playing = thread::spawn(move || {
+        let _end = StopWhenDropped(messages.clone());
+        play(&mut film, player, &messages, &asked)
+    });
+    let shown = tui::run(&received, styles(), Some(&controls));
+    drop(controls);
+    playing
+        .join()
+        .map_err(|_| anyhow!("the player panicked"))?
+        .map_err(wrong)?;
+    if let Ok(signal) = signalled.try_recv() {
+        return Ok(exit_code(Some(signal)));
+    }
+    shown.context("draw on the terminal")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Publishes what is to be seen of a recording, until nobody listens or asks for anything any more.
+fn play(
+    film: &mut Film<Box<dyn archive::Source>>,
+    mut player: Player,
+    messages: &Sender<Message>,
+    asked: &Receiver<Control>,
+) -> std::result::Result<(), Fault> {
+    let mut last = Instant::now();
+    let mut shown = None;
+    loop {
+        let now = Instant::now();
+        player.pass(now - last);
+        last = now;
+        let playback = player.playback();
+        if shown != Some(playback) {
+            let (frame, earlier) = player.frames();
+            let snapshot = Arc::new(film.snapshot(frame, earlier)?);
+            if messages.send(Message::Frame(snapshot, playback)).is_err() {
+                return Ok(());
+            }
+            shown = Some(playback);
+        }
+        let control = if playback.plays {
+            asked.recv_timeout(FRAME)
+        } else {
+            asked.recv().map_err(RecvTimeoutError::from)
+        };
+        if !playback.plays {
+            // What has passed meanwhile has not for the recording.
+            last = Instant::now();
+        }
+        match control {
+            Ok(control) => player.control(control),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+fn styles() -> Styles {
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Styles::new(color)
 }
 
 /// Ends the live view with the collector, also when that panics: a failure is not to be hidden
@@ -66,11 +151,18 @@ impl Drop for StopWhenDropped {
 /// One screen of text after a while.
 pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
     let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
-    let signal = watch(&mut collector, arguments.duration, |_| {})?;
+    let signal = watch(&mut collector, arguments.watches(), |_| {})?;
     let snapshot = collector.snapshot()?;
     // Whoever reads the text may take long, and the probes hold dm_verity.
     drop(collector);
-    print(|out| report::report(&snapshot, out))?;
+    deliver(arguments, None, |mut out| {
+        if arguments.format == Format::Json {
+            export::json(&snapshot, None, &mut out)?;
+        } else {
+            report::report(&snapshot, &mut out)?;
+        }
+        Ok(())
+    })?;
     Ok(exit_code(signal))
 }
 
@@ -91,7 +183,7 @@ pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let signal = watch(&mut collector, arguments.duration, &mut record)?;
     let snapshot = collector.snapshot()?;
     // Of no I/O that is counted the record is still on its way.
-    collector.drain(record);
+    collector.drain(decode::io, record);
     // As above.
     drop(collector);
     let records = keep.map(|_| Records {
@@ -127,14 +219,15 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("no more signals").into()),
         }
         collector.tick()?;
-        collector.drain(&mut record);
+        collector.drain(decode::io, &mut record);
     };
-    collector.drain(&mut record);
+    collector.drain(decode::io, &mut record);
     say_faults(&collector.faults());
     Ok(signal)
 }
 
-fn say_faults(faults: &[String]) {
+/// Says what [`Collector::faults`] found.
+pub fn say_faults(faults: &[String]) {
     for fault in faults {
         say(&format!("the kernel programs report: {fault}"));
     }
@@ -179,7 +272,8 @@ fn forward_signals(messages: Sender<Message>) -> Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-fn exit_code(signal: Option<i32>) -> ExitCode {
+/// What it is when a signal ended it.
+pub fn exit_code(signal: Option<i32>) -> ExitCode {
     let code = signal.and_then(|signal| u8::try_from(128 + signal).ok());
     code.map_or(ExitCode::SUCCESS, ExitCode::from)
 }

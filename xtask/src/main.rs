@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod build;
 mod command;
+mod demo;
 mod facts;
 mod install;
 mod lab;
@@ -45,6 +46,8 @@ enum Task {
     Lint,
     /// Ask every lab kernel for what decides how it is watched, into tests/facts
     Facts(facts::Args),
+    /// Make the recordings that travel inside the program anew, on a lab kernel of each era
+    DemoRecordings,
     /// Count the instructions that tracing adds, beside those of others, on a lab kernel of each era
     Bench(bench::Args),
 }
@@ -80,6 +83,7 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Lab(args) => lab::main(&args),
         Task::Lint => Ok(lint::main()),
         Task::Facts(args) => facts::main(&args).map(|()| 0),
+        Task::DemoRecordings => demo::main().map(|()| 0),
         Task::Bench(args) => bench::main(&args).map(|()| 0),
     }
 }

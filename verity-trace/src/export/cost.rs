@@ -1,13 +1,20 @@
 //! What tracing costs, in the JSON document.
 
-use serde::Serialize;
+use std::time::Duration;
 
-use super::document::{Named, named};
-use crate::cost::{Attachment, Cost, Occasion};
+use serde::{Deserialize, Serialize};
+
+use super::document::reading::{self, Unreadable};
+use super::document::{Named, Word, named, word};
+use crate::cost::{Attachment, Calibration, Cost, Occasion, ProgramRuns};
 use crate::format::nanos;
 
+/// Runs of a program that can be, and what the longest takes: the product of the two is a sum that can be.
+const MOST_RUNS: u64 = 1 << 40;
+const LONGEST_RUN_NS: u64 = 1 << 16;
+
 /// What tracing costs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SelfCost {
     measured_ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,10 +27,10 @@ pub struct SelfCost {
     programs: Vec<Program>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Program {
-    name: &'static str,
-    attachment: &'static str,
+    name: Word,
+    attachment: Word,
     runs: u64,
     run_ns: u64,
     cost_ns: u64,
@@ -46,13 +53,43 @@ impl From<&Cost> for SelfCost {
                 .programs
                 .iter()
                 .map(|program| Program {
-                    name: program.name,
-                    attachment: program.attachment.name(),
+                    name: word(program.name),
+                    attachment: word(program.attachment.name()),
                     runs: program.runs,
                     run_ns: program.run_ns,
                     cost_ns: cost.of(program),
                 })
                 .collect(),
         }
+    }
+}
+
+impl SelfCost {
+    /// What a document says; its sums are made anew.
+    pub(super) fn cost(&self) -> Result<Cost, Unreadable> {
+        let attachment =
+            |word: &str| reading::known("attachment", Attachment::ALL, Attachment::name, word);
+        let programs = self.programs.iter().map(|it| {
+            Ok(ProgramRuns {
+                name: reading::lasting(&it.name)?,
+                attachment: attachment(&it.attachment)?,
+                runs: reading::at_most(it.runs, MOST_RUNS)?,
+                run_ns: reading::count(it.run_ns)?,
+            })
+        });
+        Ok(Cost {
+            measured: Duration::from_nanos(self.measured_ns),
+            programs: programs.collect::<Result<_, _>>()?,
+            calibration: Calibration {
+                dispatch_ns: reading::keyed(&self.dispatch_ns, attachment, |&ns| {
+                    reading::at_most(ns, LONGEST_RUN_NS)
+                })?,
+                clock_ns: self
+                    .clock_ns
+                    .map(|ns| reading::at_most(ns, LONGEST_RUN_NS))
+                    .transpose()?,
+            },
+            process: Duration::from_nanos(self.process_ns),
+        })
     }
 }

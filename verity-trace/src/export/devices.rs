@@ -1,14 +1,17 @@
 //! The types of the JSON document about devices alone, made from an inventory.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::SCHEMA_VERSION;
-use super::document::Kernel;
+use super::document::reading::{self, Unreadable};
+use super::document::{Kernel, Word, word};
 use crate::dm::VerityDevice;
-use crate::inventory::Inventory;
-use crate::target::{self, Status, Table};
+use crate::inventory::{self, Inventory};
+use crate::snapshot::Era;
+use crate::target::{self, Mode, Status, Table, Verdict};
 
 /// What is known of the verity devices at one moment.
 #[derive(Debug, Serialize)]
@@ -20,11 +23,12 @@ pub struct Listing<'a> {
     devices: Vec<Entry<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Entry<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    uuid: &'a str,
+/// What device-mapper says of one device.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    name: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    uuid: Cow<'a, str>,
     #[serde(flatten)]
     place: Place<'a>,
     option: bool,
@@ -35,10 +39,10 @@ struct Entry<'a> {
 }
 
 /// What a verity target says of itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Target<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<&'a str>,
+    status: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fec_corrected: Option<u64>,
     hash_type: u32,
@@ -48,45 +52,47 @@ pub(super) struct Target<'a> {
     hash_block_bytes: u32,
     data_blocks: u64,
     hash_start_block: u64,
-    algorithm: &'a str,
-    root_hash: &'a str,
+    algorithm: Cow<'a, str>,
+    root_hash: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    salt: Option<&'a str>,
+    salt: Option<Cow<'a, str>>,
     options: Options<'a>,
 }
 
 /// A block device.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Place<'a> {
     number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    kernel_name: Option<&'a str>,
+    kernel_name: Option<Cow<'a, str>>,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn new(number: String, kernel_names: &'a BTreeMap<String, String>) -> Self {
         Self {
-            kernel_name: kernel_names.get(&number).map(String::as_str),
+            kernel_name: kernel_names
+                .get(&number)
+                .map(|name| Cow::Borrowed(name.as_str())),
             number,
         }
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Options<'a> {
     try_verify_in_tasklet: bool,
     check_at_most_once: bool,
     ignore_zero_blocks: bool,
-    on_corruption: &'static str,
-    on_error: &'static str,
+    on_corruption: Word,
+    on_error: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
     fec: Option<Fec<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    root_hash_sig_key_desc: Option<&'a str>,
-    unknown: &'a [String],
+    root_hash_sig_key_desc: Option<Cow<'a, str>>,
+    unknown: Cow<'a, [String]>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Fec<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<Place<'a>>,
@@ -100,27 +106,36 @@ struct Fec<'a> {
 
 impl<'a> From<&'a Inventory> for Listing<'a> {
     fn from(inventory: &'a Inventory) -> Self {
-        let device = |device| Entry::new(device, inventory);
+        let (names, era) = (&inventory.kernel_names, inventory.kernel.era);
         Self {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION"),
             taken_at_unix_ms: u64::try_from(inventory.taken_at.as_millis()).unwrap_or(u64::MAX),
             kernel: Kernel::from(&inventory.kernel),
-            devices: inventory.devices.iter().map(device).collect(),
+            devices: inventory
+                .devices
+                .iter()
+                .map(|device| Entry::new(device, names, era))
+                .collect(),
         }
     }
 }
 
 impl<'a> Entry<'a> {
-    fn new(device: &'a VerityDevice, inventory: &'a Inventory) -> Self {
-        let names = &inventory.kernel_names;
+    /// What is said of this device, on a kernel of this era.
+    #[must_use]
+    pub fn new(
+        device: &'a VerityDevice,
+        kernel_names: &'a BTreeMap<String, String>,
+        era: Option<Era>,
+    ) -> Self {
         Self {
-            name: &device.name,
-            uuid: &device.uuid,
-            place: Place::new(device.number.to_string(), names),
+            name: Cow::Borrowed(&device.name),
+            uuid: Cow::Borrowed(&device.uuid),
+            place: Place::new(device.number.to_string(), kernel_names),
             option: device.table.options.try_verify_in_tasklet,
-            effective: inventory.effective(),
-            target: Target::new(&device.table, device.status.as_ref(), names),
+            effective: inventory::effective(era),
+            target: Target::new(&device.table, device.status.as_ref(), kernel_names),
         }
     }
 }
@@ -133,7 +148,7 @@ impl<'a> Target<'a> {
     ) -> Self {
         let place = |number| Place::new(number, kernel_names);
         Self {
-            status: status.map(|status| status.verdict.name()),
+            status: status.map(|status| Cow::Borrowed(status.verdict.name())),
             fec_corrected: status.and_then(|status| status.fec_corrected),
             hash_type: table.hash_type,
             data_device: place(table.data_device.clone()),
@@ -142,9 +157,9 @@ impl<'a> Target<'a> {
             hash_block_bytes: table.hash_block_bytes,
             data_blocks: table.data_blocks,
             hash_start_block: table.hash_start_block,
-            algorithm: &table.algorithm,
-            root_hash: &table.root_hash,
-            salt: table.salt.as_deref(),
+            algorithm: Cow::Borrowed(&table.algorithm),
+            root_hash: Cow::Borrowed(&table.root_hash),
+            salt: table.salt.as_deref().map(Cow::Borrowed),
             options: Options::new(&table.options, place),
         }
     }
@@ -156,16 +171,83 @@ impl<'a> Options<'a> {
             try_verify_in_tasklet: options.try_verify_in_tasklet,
             check_at_most_once: options.check_at_most_once,
             ignore_zero_blocks: options.ignore_zero_blocks,
-            on_corruption: options.on_corruption.name(),
-            on_error: options.on_error.name(),
+            on_corruption: word(options.on_corruption.name()),
+            on_error: word(options.on_error.name()),
             fec: options.fec.as_ref().map(|fec| Fec {
                 device: fec.device.clone().map(place),
                 roots: fec.roots,
                 blocks: fec.blocks,
                 start_block: fec.start_block,
             }),
-            root_hash_sig_key_desc: options.root_hash_sig_key_desc.as_deref(),
-            unknown: &options.unknown,
+            root_hash_sig_key_desc: options.root_hash_sig_key_desc.as_deref().map(Cow::Borrowed),
+            unknown: Cow::Borrowed(&options.unknown),
         }
+    }
+}
+
+impl Place<'_> {
+    pub(super) fn number(&self) -> &str {
+        &self.number
+    }
+
+    pub(super) fn kernel_name(&self) -> Option<&str> {
+        self.kernel_name.as_deref()
+    }
+}
+
+impl Target<'_> {
+    /// The devices that it lies on.
+    pub(super) fn places(&self) -> Vec<&Place<'_>> {
+        let fec = self
+            .options
+            .fec
+            .as_ref()
+            .and_then(|fec| fec.device.as_ref());
+        let below = [&self.data_device, &self.hash_device];
+        below.into_iter().chain(fec).collect()
+    }
+
+    pub(super) fn status(&self) -> Option<Status> {
+        Some(Status {
+            verdict: Verdict::named(self.status.as_deref()?),
+            fec_corrected: self.fec_corrected,
+        })
+    }
+
+    pub(super) fn table(&self) -> Result<Table, Unreadable> {
+        Ok(Table {
+            hash_type: self.hash_type,
+            data_device: self.data_device.number.clone(),
+            hash_device: self.hash_device.number.clone(),
+            data_block_bytes: self.data_block_bytes,
+            hash_block_bytes: self.hash_block_bytes,
+            data_blocks: self.data_blocks,
+            hash_start_block: self.hash_start_block,
+            algorithm: self.algorithm.clone().into_owned(),
+            root_hash: self.root_hash.clone().into_owned(),
+            salt: self.salt.clone().map(Cow::into_owned),
+            options: self.options.options()?,
+        })
+    }
+}
+
+impl Options<'_> {
+    fn options(&self) -> Result<target::Options, Unreadable> {
+        let mode = |word: &str| reading::known("mode", Mode::ALL, Mode::name, word);
+        Ok(target::Options {
+            try_verify_in_tasklet: self.try_verify_in_tasklet,
+            check_at_most_once: self.check_at_most_once,
+            ignore_zero_blocks: self.ignore_zero_blocks,
+            on_corruption: mode(&self.on_corruption)?,
+            on_error: mode(&self.on_error)?,
+            fec: self.fec.as_ref().map(|fec| target::Fec {
+                device: fec.device.as_ref().map(|place| place.number.clone()),
+                roots: fec.roots,
+                blocks: fec.blocks,
+                start_block: fec.start_block,
+            }),
+            root_hash_sig_key_desc: self.root_hash_sig_key_desc.clone().map(Cow::into_owned),
+            unknown: self.unknown.clone().into_owned(),
+        })
     }
 }

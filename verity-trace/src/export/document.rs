@@ -1,8 +1,14 @@
 //! The types of the JSON document, made from a snapshot.
 
-use std::collections::BTreeMap;
+pub(super) mod reading;
 
-use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::{self, Formatter};
+use std::marker::PhantomData;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
 
 use super::cost::SelfCost;
@@ -12,14 +18,17 @@ use crate::decode::Io;
 use crate::format::nanos;
 use crate::histogram::{self, Nanos};
 use crate::snapshot::{
-    self, Completion, Context, Era, Loss, Placement, Reason, Snapshot, Softirq, stage_name,
+    self, Completion, Context, Loss, Placement, Reason, Snapshot, Softirq, When, stage_name,
 };
 
+/// A word of this program's, or the same out of a document.
+pub(super) type Word = Cow<'static, str>;
+
 /// Everything that is known at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Document<'a> {
     schema_version: u32,
-    version: &'static str,
+    version: Word,
     taken_at_unix_ms: u64,
     watched_ns: u64,
     kernel: Kernel,
@@ -30,7 +39,7 @@ pub struct Document<'a> {
     loss_is_lower_bound: bool,
     loss: Named<u64>,
     before_attach: u64,
-    inferred_reasons: Vec<&'static str>,
+    inferred_reasons: Vec<Word>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hash_cache_unseen: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +52,7 @@ pub struct Document<'a> {
     cpus: Vec<Cpu>,
     #[serde(skip_serializing_if = "Option::is_none")]
     self_cost: Option<SelfCost>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     records: Option<RecordList<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     records_omitted: Option<u64>,
@@ -53,20 +62,20 @@ pub struct Document<'a> {
     records_sampled_out: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Kernel {
     release: String,
     host: String,
     cpus: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    era: Option<&'static str>,
+    era: Option<Word>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Tracing {
-    state: &'static str,
+    state: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rung: Option<&'static str>,
+    rung: Option<Word>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     probes: Vec<Probe>,
@@ -74,26 +83,27 @@ struct Tracing {
 }
 
 /// A probe that is attached, or would be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Probe {
-    name: &'static str,
-    attach: &'static str,
-    target: &'static str,
-    without: &'static str,
-    when: &'static str,
+    name: Word,
+    attach: Word,
+    target: Word,
+    without: Word,
+    #[serde(default = "always")]
+    when: Word,
 }
 
 /// What this kernel does not let be seen.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Gap {
-    missing: &'static str,
-    lost: &'static str,
+    missing: Word,
+    lost: Word,
     why: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<&'static str>,
+    remedy: Option<Word>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Account {
     mapped: u64,
     finished: u64,
@@ -102,18 +112,21 @@ struct Account {
     lost: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Device<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    uuid: &'a str,
+    name: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    uuid: Cow<'a, str>,
     #[serde(flatten)]
     place: Place<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_sequence: Option<u64>,
     option: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<bool>,
     #[serde(flatten)]
     target: Target<'a>,
+    #[serde(default)]
     counted_in_other: bool,
     #[serde(flatten)]
     in_flight: Option<IosInFlight>,
@@ -126,7 +139,7 @@ struct Device<'a> {
 }
 
 /// Devices without an object of their own, together.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Other {
     #[serde(flatten)]
     in_flight: IosInFlight,
@@ -136,7 +149,7 @@ struct Other {
     totals: Totals,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct IosInFlight {
     in_flight: u64,
     in_flight_stages: Named<InStage>,
@@ -144,25 +157,25 @@ struct IosInFlight {
     oldest_in_flight_ns: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct InStage {
     ios: u64,
     oldest_ns: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Reads {
     ios: u64,
     bytes: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Failure {
     sector: u64,
     status: u8,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Totals {
     ios: u64,
     bytes: u64,
@@ -186,14 +199,14 @@ struct Totals {
     submitters: Option<Submitters>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Submitters {
     top: Vec<TopSubmitter>,
     others: OtherSubmitters,
 }
 
 /// `cgroup` is a string, as in a [`Record`].
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct TopSubmitter {
     submitter: u32,
     command: String,
@@ -202,7 +215,7 @@ struct TopSubmitter {
     bytes: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct OtherSubmitters {
     submitters: usize,
     ios: u64,
@@ -210,7 +223,7 @@ struct OtherSubmitters {
     unlisted: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct KveritydQueue {
     ios: u64,
     behind: u64,
@@ -219,7 +232,7 @@ struct KveritydQueue {
     unsplit: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct HashCache {
     hits: u64,
     misses: u64,
@@ -228,17 +241,17 @@ struct HashCache {
     unmeasured: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Kind {
     size_bytes: u32,
-    class: &'static str,
-    placement: &'static str,
+    class: Word,
+    placement: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    reason: Option<Word>,
     ios: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct PlacementTotals {
     ios: u64,
     bytes: u64,
@@ -249,20 +262,20 @@ struct PlacementTotals {
     stages: Named<Histogram>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Histogram {
     count: u64,
     sum_ns: u64,
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     percentiles: Named<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    upper_bounds: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    lower_bounds: Vec<&'static str>,
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    upper_bounds: Vec<Word>,
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    lower_bounds: Vec<Word>,
     buckets: Vec<Bucket>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Bucket {
     lower_ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -270,7 +283,7 @@ struct Bucket {
     count: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Cpu {
     number: usize,
     softirq_ns: u64,
@@ -288,7 +301,7 @@ struct Cpu {
     queues: Option<CpuQueues>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct CpuQueues {
     softirqs: Named<u64>,
     ksoftirqd: Named<u64>,
@@ -300,7 +313,7 @@ struct CpuQueues {
 
 /// Fields in the order in which they were put in.
 #[derive(Debug)]
-pub(super) struct Named<T>(Vec<(&'static str, T)>);
+pub(super) struct Named<T>(pub Vec<(Word, T)>);
 
 /// Each is made when it is written: there may be a million.
 #[derive(Debug)]
@@ -318,16 +331,16 @@ struct Record {
     mapped_at_ns: String,
     sector: u64,
     bytes: u32,
-    placement: &'static str,
+    placement: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attempt: Option<&'static str>,
+    attempt: Option<Word>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    completion_context: &'static str,
+    reason: Option<Word>,
+    completion_context: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<&'static str>,
+    context: Option<Word>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attempt_context: Option<&'static str>,
+    attempt_context: Option<Word>,
     stages_ns: Named<u64>,
     total_ns: u64,
     status: u8,
@@ -353,7 +366,7 @@ impl<'a> Document<'a> {
     pub fn new(snapshot: &'a Snapshot, records: Option<Records<'a>>) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
-            version: env!("CARGO_PKG_VERSION"),
+            version: word(env!("CARGO_PKG_VERSION")),
             taken_at_unix_ms: u64::try_from(snapshot.taken_at.as_millis()).unwrap_or(u64::MAX),
             watched_ns: nanos(snapshot.watched).0,
             kernel: Kernel::from(&snapshot.kernel),
@@ -367,7 +380,7 @@ impl<'a> Document<'a> {
             inferred_reasons: Reason::ALL
                 .into_iter()
                 .filter(|&reason| snapshot.account.is_some() && snapshot.is_inferred(reason))
-                .map(Reason::name)
+                .map(|reason| word(reason.name()))
                 .collect(),
             hash_cache_unseen: snapshot.hash_cache_unseen,
             queues_unseen: snapshot.queues_unseen,
@@ -400,7 +413,7 @@ impl From<&snapshot::Kernel> for Kernel {
             release: kernel.release.clone(),
             host: kernel.host.clone(),
             cpus: kernel.cpus,
-            era: kernel.era.map(Era::name),
+            era: kernel.era.map(|era| word(era.name())),
         }
     }
 }
@@ -414,8 +427,8 @@ impl Tracing {
             snapshot::Tracing::Failed(sentence) => ("failed", None, Some(sentence.clone())),
         };
         Self {
-            state,
-            rung,
+            state: word(state),
+            rung: rung.map(word),
             failure,
             probes: snapshot.probes.iter().map(Probe::from).collect(),
             gaps: snapshot.gaps.iter().map(Gap::from).collect(),
@@ -426,22 +439,27 @@ impl Tracing {
 impl From<&snapshot::Probe> for Probe {
     fn from(probe: &snapshot::Probe) -> Self {
         Self {
-            name: probe.name,
-            attach: probe.kind.name(),
-            target: probe.target,
-            without: probe.without,
-            when: probe.when.name(),
+            name: word(probe.name),
+            attach: word(probe.kind.name()),
+            target: word(probe.target),
+            without: word(probe.without),
+            when: word(probe.when.name()),
         }
     }
+}
+
+/// What a probe is that does not say when: there was nothing else.
+const fn always() -> Word {
+    word(When::Always.name())
 }
 
 impl From<&snapshot::Gap> for Gap {
     fn from(gap: &snapshot::Gap) -> Self {
         Self {
-            missing: gap.missing,
-            lost: gap.lost,
+            missing: word(gap.missing),
+            lost: word(gap.lost),
             why: gap.why.clone(),
-            remedy: gap.remedy,
+            remedy: gap.remedy.map(word),
         }
     }
 }
@@ -461,9 +479,10 @@ impl From<snapshot::Account> for Account {
 impl<'a> Device<'a> {
     fn new(device: &'a snapshot::Device, kernel_names: &'a BTreeMap<String, String>) -> Self {
         Self {
-            name: &device.name,
-            uuid: &device.uuid,
+            name: Cow::Borrowed(&device.name),
+            uuid: Cow::Borrowed(&device.uuid),
             place: Place::new(device.number.to_string(), kernel_names),
+            disk_sequence: device.disk_sequence,
             option: device.table.options.try_verify_in_tasklet,
             effective: device.effective(),
             target: Target::new(&device.table, device.status.as_ref(), kernel_names),
@@ -547,9 +566,9 @@ impl From<&snapshot::Totals> for Totals {
                 .iter()
                 .map(|(kind, &ios)| Kind {
                     size_bytes: kind.size,
-                    class: kind.class.name(),
-                    placement: kind.placement.name(),
-                    reason: kind.reason.map(Reason::name),
+                    class: word(kind.class.name()),
+                    placement: word(kind.placement.name()),
+                    reason: kind.reason.map(|reason| word(reason.name())),
                     ios,
                 })
                 .collect(),
@@ -680,12 +699,12 @@ impl From<&Io> for Record {
             mapped_at_ns: io.mapped_at.0.to_string(),
             sector: io.sector,
             bytes: io.bytes,
-            placement: io.placement.name(),
-            attempt: io.attempt.map(Placement::name),
-            reason: io.reason.map(Reason::name),
-            completion_context: io.completion.name(),
-            context: io.context.map(Context::name),
-            attempt_context: io.attempt_context.map(Context::name),
+            placement: word(io.placement.name()),
+            attempt: io.attempt.map(|it| word(it.name())),
+            reason: io.reason.map(|it| word(it.name())),
+            completion_context: word(io.completion.name()),
+            context: io.context.map(|it| word(it.name())),
+            attempt_context: io.attempt_context.map(|it| word(it.name())),
             stages_ns: io
                 .stages
                 .iter()
@@ -721,15 +740,26 @@ pub(super) fn named<K: Copy>(
 
 impl Named<u64> {
     /// The fields with this value.
-    fn names_of(&self, value: u64) -> Vec<&'static str> {
+    fn names_of(&self, value: u64) -> Vec<Word> {
         let fields = self.0.iter().filter(|&&(_, it)| it == value);
-        fields.map(|&(name, _)| name).collect()
+        fields.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+pub(super) const fn word(text: &'static str) -> Word {
+    Cow::Borrowed(text)
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 
 impl<T> FromIterator<(&'static str, T)> for Named<T> {
     fn from_iter<I: IntoIterator<Item = (&'static str, T)>>(fields: I) -> Self {
-        Self(fields.into_iter().collect())
+        let fields = fields.into_iter();
+        Self(fields.map(|(name, value)| (word(name), value)).collect())
     }
 }
 
@@ -742,5 +772,29 @@ impl Serialize for RecordList<'_> {
 impl<T: Serialize> Serialize for Named<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+struct Fields<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+    type Value = Named<T>;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Named(fields))
     }
 }

@@ -14,6 +14,9 @@ pub enum ProbeKind {
 }
 
 impl ProbeKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::TpBtf, Self::Fentry, Self::Fexit, Self::Kprobe];
+
     /// The word for it everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -76,6 +79,9 @@ pub enum When {
 }
 
 impl When {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::Always, Self::WithOption];
+
     /// The word for it in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

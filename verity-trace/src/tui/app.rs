@@ -7,6 +7,7 @@ use ratatui::layout::Size;
 use super::draw;
 use super::keys::{self, Action, Key};
 use super::style::Styles;
+use crate::replay::{Control, Playback};
 use crate::snapshot::Snapshot;
 
 /// Everything that can happen.
@@ -14,6 +15,8 @@ use crate::snapshot::Snapshot;
 pub enum Message {
     /// The collector published a snapshot.
     Snapshot(Arc<Snapshot>),
+    /// A recording has come so far.
+    Frame(Arc<Snapshot>, Playback),
     /// A key was pressed.
     Key(Key),
     /// The terminal has this size now.
@@ -34,6 +37,8 @@ pub enum Effect {
     None,
     /// Draw again.
     Redraw,
+    /// Ask this of the recording's player.
+    Control(Control),
     /// End.
     Quit,
 }
@@ -42,6 +47,8 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// How the recording's player stands; absent when this is live.
+    pub(super) playback: Option<Playback>,
     pub(super) styles: Styles,
     pub(super) help: bool,
     /// The first device shown.
@@ -55,6 +62,7 @@ impl App {
     pub const fn new(styles: Styles) -> Self {
         Self {
             snapshot: None,
+            playback: None,
             styles,
             help: false,
             first: 0,
@@ -71,12 +79,19 @@ impl App {
                 self.scroll_to(self.first);
                 Effect::Redraw
             }
+            Message::Frame(snapshot, playback) => {
+                self.playback = Some(playback);
+                self.update(Message::Snapshot(snapshot))
+            }
             Message::Resize { columns, rows } => {
                 self.size = Size::new(columns, rows);
                 self.scroll_to(self.first);
                 Effect::Redraw
             }
-            Message::Key(key) => keys::action(key).map_or(Effect::None, |action| self.act(action)),
+            Message::Key(key) => {
+                let action = keys::action(key, self.playback.is_some());
+                action.map_or(Effect::None, |action| self.act(action))
+            }
         }
     }
 
@@ -94,6 +109,7 @@ impl App {
             }
             Action::CloseHelp => return Effect::None,
             _ if self.help => return Effect::None,
+            Action::Control(control) => return Effect::Control(control),
             Action::Up => self.scroll_to(self.first.saturating_sub(1)),
             Action::Down => self.scroll_to(self.first.saturating_add(1)),
             Action::PageUp => self.scroll_to(self.first.saturating_sub(shown)),

@@ -3,6 +3,7 @@
 //! ```text
 //! verity-trace   kernel on host   era   probes
 //! watched   interval   in flight   loss
+//! where the player of a recording is
 //! what the era means, or what is waited for
 //!
 //! the table of devices, or the help
@@ -17,7 +18,7 @@ use ratatui::widgets::Paragraph;
 
 use super::app::App;
 use super::header::{self, prose};
-use super::keys::BINDINGS;
+use super::keys::bindings;
 use super::table::Table;
 use crate::snapshot::Snapshot;
 
@@ -52,7 +53,7 @@ pub fn capacity(app: &App, size: Size) -> usize {
     let Some(snapshot) = &app.snapshot else {
         return 0;
     };
-    let header = header::lines(snapshot, &app.styles, size.width).len();
+    let header = header(app, snapshot, size.width).len();
     let (head, device) = Table::new(snapshot, app.styles, size.width).heights();
     usize::from(size.height).saturating_sub(header + 1 + head + 1) / device
 }
@@ -66,12 +67,21 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
     let Some(snapshot) = &app.snapshot else {
         return vec![Line::styled("verity-trace", app.styles.name)];
     };
-    let mut lines = header::lines(snapshot, &app.styles, size.width);
+    let mut lines = header(app, snapshot, size.width);
     lines.push(Line::default());
     if app.help {
-        lines.extend(help(size.width));
+        lines.extend(help(size.width, app.playback.is_some()));
     } else if !snapshot.devices.is_empty() {
         lines.extend(table(app, snapshot, size));
+    }
+    lines
+}
+
+/// What stands above the table.
+fn header(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
+    let mut lines = header::lines(snapshot, &app.styles, width);
+    if let Some(playback) = &app.playback {
+        lines.extend(header::playback(playback, &app.styles, width));
     }
     lines
 }
@@ -88,9 +98,8 @@ fn table(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
     lines
 }
 
-fn help(width: u16) -> Vec<Line<'static>> {
-    let keys = BINDINGS
-        .iter()
+fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
+    let keys = bindings(replays)
         .map(|binding| Line::raw(format!("{:<12}{}", binding.label, binding.help)));
     let columns = COLUMNS
         .iter()
@@ -99,8 +108,7 @@ fn help(width: u16) -> Vec<Line<'static>> {
 }
 
 fn footer_text(app: &App, size: Size) -> String {
-    let keys: Vec<_> = BINDINGS
-        .iter()
+    let keys: Vec<_> = bindings(app.playback.is_some())
         .filter_map(|binding| binding.footer)
         .collect();
     let keys = keys.join("   ");

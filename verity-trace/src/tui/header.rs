@@ -1,11 +1,13 @@
 //! The lines above the table: what is watched, how, for how long, and what was not seen.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::style::Styles;
+use crate::replay::Playback;
 use crate::snapshot::{Era, Rung, Snapshot, Tracing};
 use crate::{escape, facts, format};
 
@@ -32,6 +34,31 @@ pub fn lines(snapshot: &Snapshot, styles: &Styles, width: u16) -> Vec<Line<'stat
         lines.extend(prose(&sentence, styles.notice, width));
     }
     lines
+}
+
+/// Where the player of a recording is, and how it goes on.
+pub fn playback(playback: &Playback, styles: &Styles, width: u16) -> Vec<Line<'static>> {
+    let state = if playback.plays { "playing" } else { "paused" };
+    let at = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + playback.at);
+    let speed = match playback.speed {
+        speed if speed < 0 => format!("speed 1/{}", 1 << -speed),
+        speed => format!("speed {}", 1 << speed),
+    };
+    let window = playback
+        .window
+        .map_or_else(|| "all".to_owned(), format::span);
+    let parts = vec![
+        Part::new(GAP, format!("replay {state}"), styles.notice),
+        Part::plain(format!(
+            "{} of {}",
+            format::span(playback.now),
+            format::span(playback.length)
+        )),
+        Part::plain(at.to_string()),
+        Part::plain(speed),
+        Part::plain(format!("window {window}")),
+    ];
+    flow(parts, usize::from(width))
 }
 
 /// Words joined by blanks, broken where the line is full.

@@ -1,5 +1,7 @@
 //! Every key in one table, from which dispatch, footer and help are made.
 
+use crate::replay::Control;
+
 /// A key as the program understands it, whatever the terminal sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
@@ -11,6 +13,10 @@ pub enum Key {
     Up,
     /// Cursor down.
     Down,
+    /// Cursor left.
+    Left,
+    /// Cursor right.
+    Right,
     /// Page up.
     PageUp,
     /// Page down.
@@ -44,6 +50,8 @@ pub enum Action {
     First,
     /// To the last device.
     Last,
+    /// Something of a recording's player.
+    Control(Control),
 }
 
 /// Keys that ask for the same.
@@ -128,11 +136,104 @@ pub const BINDINGS: [Binding; 9] = [
     },
 ];
 
+/// Every further key there is while a recording is replayed.
+pub const REPLAY: [Binding; 12] = [
+    Binding {
+        keys: &[Key::Char(' ')],
+        action: Action::Control(Control::PlayOrPause),
+        label: "space",
+        help: "pause or play; at the end, play anew",
+        footer: Some("space pause"),
+    },
+    Binding {
+        keys: &[Key::Left],
+        action: Action::Control(Control::Back),
+        label: "left",
+        help: "10 s back",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Right],
+        action: Action::Control(Control::Forward),
+        label: "right",
+        help: "10 s ahead",
+        footer: Some("left/right 10 s"),
+    },
+    Binding {
+        keys: &[Key::Char('[')],
+        action: Action::Control(Control::FarBack),
+        label: "[",
+        help: "a tenth of the recording back",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Char(']')],
+        action: Action::Control(Control::FarForward),
+        label: "]",
+        help: "a tenth of the recording ahead",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Char('{')],
+        action: Action::Control(Control::Start),
+        label: "{",
+        help: "to the start of the recording",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Char('}')],
+        action: Action::Control(Control::End),
+        label: "}",
+        help: "to the end of the recording",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Char(',')],
+        action: Action::Control(Control::StepBack),
+        label: ",",
+        help: "one snapshot back",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Char('.')],
+        action: Action::Control(Control::StepForward),
+        label: ".",
+        help: "one snapshot ahead",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Char('+'), Key::Char('=')],
+        action: Action::Control(Control::Faster),
+        label: "+",
+        help: "twice as fast",
+        footer: Some("+/- speed"),
+    },
+    Binding {
+        keys: &[Key::Char('-')],
+        action: Action::Control(Control::Slower),
+        label: "-",
+        help: "half as fast",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Char('w')],
+        action: Action::Control(Control::Window),
+        label: "w",
+        help: "show what happened in a longer time before each moment",
+        footer: None,
+    },
+];
+
+/// The keys that there are.
+pub fn bindings(replays: bool) -> impl Iterator<Item = &'static Binding> {
+    let further: &[Binding] = if replays { &REPLAY } else { &[] };
+    BINDINGS.iter().chain(further)
+}
+
 /// What a key asks for; absent when nothing is bound to it.
 #[must_use]
-pub fn action(key: Key) -> Option<Action> {
-    BINDINGS
-        .iter()
+pub fn action(key: Key, replays: bool) -> Option<Action> {
+    bindings(replays)
         .find(|binding| binding.keys.contains(&key))
         .map(|binding| binding.action)
 }
@@ -143,7 +244,7 @@ mod tests {
 
     #[test]
     fn no_key_is_bound_twice() {
-        let keys: Vec<_> = BINDINGS.iter().flat_map(|binding| binding.keys).collect();
+        let keys: Vec<_> = bindings(true).flat_map(|binding| binding.keys).collect();
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[..at].contains(key), "{key:?}");
         }
@@ -151,6 +252,7 @@ mod tests {
 
     #[test]
     fn an_unbound_key_asks_for_nothing() {
-        assert_eq!(action(Key::Char('x')), None);
+        assert_eq!(action(Key::Char('x'), true), None);
+        assert_eq!(action(Key::Char(' '), false), None);
     }
 }

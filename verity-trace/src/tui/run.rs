@@ -14,6 +14,7 @@ use super::app::{App, Effect, Message};
 use super::draw::draw;
 use super::keys::Key;
 use super::style::Styles;
+use crate::replay::Control;
 
 /// What a terminal is taken for that does not know its size, as a serial console does not.
 const SIZE_OF_A_SILENT_TERMINAL: Rect = Rect::new(0, 0, 80, 24);
@@ -29,9 +30,13 @@ pub fn require_terminal() -> io::Result<()> {
     ))
 }
 
-/// Shows every snapshot until a key or a message asks to end, or every sender is gone. The
+/// Shows every snapshot, and passes on what is asked of a recording's player, until a key or a message asks to end, or every sender is gone. The
 /// terminal is as it was before when this returns, or panics.
-pub fn run(messages: &Receiver<Message>, styles: Styles) -> io::Result<()> {
+pub fn run(
+    messages: &Receiver<Message>,
+    styles: Styles,
+    player: Option<&Sender<Control>>,
+) -> io::Result<()> {
     require_terminal()?;
     let mut screen = Screen::open()?;
     let mut app = App::new(styles);
@@ -42,8 +47,15 @@ pub fn run(messages: &Receiver<Message>, styles: Styles) -> io::Result<()> {
     });
     loop {
         screen.terminal.draw(|frame| draw(&app, frame))?;
-        if wait(&mut app, messages) == Effect::Quit {
-            return Ok(());
+        match wait(&mut app, messages) {
+            Effect::Quit => return Ok(()),
+            Effect::Control(control) => {
+                if let Some(player) = player {
+                    // One that is gone has sent its last word already.
+                    let _ = player.send(control);
+                }
+            }
+            Effect::Redraw | Effect::None => {}
         }
     }
 }
@@ -119,7 +131,7 @@ fn wait(app: &mut App, messages: &Receiver<Message>) -> Effect {
         let mut redraw = false;
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match app.update(message) {
-                Effect::Quit => return Effect::Quit,
+                effect @ (Effect::Quit | Effect::Control(_)) => return effect,
                 Effect::Redraw => redraw = true,
                 Effect::None => {}
             }
@@ -147,6 +159,8 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
             Some(Key::Ctrl(character))
         }
         KeyCode::Char(character) => Some(Key::Char(character)),
+        KeyCode::Left => Some(Key::Left),
+        KeyCode::Right => Some(Key::Right),
         KeyCode::Up => Some(Key::Up),
         KeyCode::Down => Some(Key::Down),
         KeyCode::PageUp => Some(Key::PageUp),

@@ -1,0 +1,677 @@
+//! Recordings: what was written is read back, and what is damaged says so.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::io::Cursor;
+use std::path::Path;
+use std::time::Duration;
+
+use bytemuck::Zeroable as _;
+use verity_trace::dm::VerityDevice;
+use verity_trace::export::{Document, Entry};
+use verity_trace::overview::{self, Overview};
+use verity_trace::recording::{
+    Block, Condition, Devices, Encoder, End, Ended, Fault, Filter, Header, Kept, Machine,
+    Parameters, Picture, Reader, VERSION, Writer,
+};
+use verity_trace::replay::Film;
+use verity_trace::selection::{Selection, Selector};
+use verity_trace::snapshot::{Era, Snapshot, Totals};
+use verity_trace::{decode, demo, escape, report, table};
+use verity_trace_ebpf::record::{ABSENT, Record};
+
+const HEADER: Header = Header {
+    realtime_ns: 1_795_000_000_000_000_000,
+    monotonic_ns: 5_000_000_000,
+    boottime_ns: 6_000_000_000,
+};
+/// Of a block's head.
+const HEAD: usize = 28;
+
+/// All that a recording says.
+#[derive(Default)]
+struct Read {
+    records: Vec<Record>,
+    machines: Vec<Machine>,
+    devices: Vec<String>,
+    parameters: Vec<Parameters>,
+    snapshots: Vec<Snapshot>,
+    ends: Vec<End>,
+    condition: Condition,
+    fault: Option<Fault>,
+}
+
+impl Read {
+    fn blocks(&self) -> usize {
+        self.machines.len()
+            + self.devices.len()
+            + self.parameters.len()
+            + self.snapshots.len()
+            + self.ends.len()
+            + self.records.len().div_ceil(RECORDS)
+    }
+}
+
+/// Records in a block of these.
+const RECORDS: usize = 100;
+
+#[test]
+fn what_was_written_is_read_back() {
+    let read = read(&recording());
+    assert!(read.fault.is_none());
+    assert_eq!(read.records, records(0..200));
+    assert_eq!(read.machines, [machine()]);
+    assert_eq!(read.parameters, [parameters()]);
+    assert_eq!(read.ends, [end()]);
+    assert_eq!(read.devices.len(), 1);
+    assert!(read.devices[0].contains("sha256"), "{}", read.devices[0]);
+    let expected = snapshots();
+    assert_eq!(read.snapshots.len(), expected.len());
+    for (found, expected) in read.snapshots.iter().zip(&expected) {
+        assert_eq!(found.watched, expected.watched);
+        assert_eq!(found.loss, expected.loss);
+        assert_eq!(found.devices.len(), expected.devices.len());
+        for (found, expected) in found.devices.iter().zip(&expected.devices) {
+            assert_eq!(found.totals, expected.totals);
+        }
+    }
+    let whole = Condition {
+        ended: true,
+        ..Condition::default()
+    };
+    assert_eq!(read.condition, whole);
+}
+
+#[test]
+fn the_snapshot_of_every_scenario_is_read_back() {
+    let scenarios = common::scenarios();
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    for (_, scenario) in &scenarios {
+        let frame = encoder.picture(&picture(0, &scenario.snapshot()));
+        writer.write(&frame.expect("a block")).expect("written");
+    }
+    let read = read(&writer.into_inner());
+    for ((name, scenario), found) in scenarios.iter().zip(&read.snapshots) {
+        let json = |snapshot| {
+            let document = Document::new(snapshot, None);
+            serde_json::to_string(&document).expect("JSON")
+        };
+        let description = &scenario.description;
+        assert_eq!(
+            json(found),
+            json(&scenario.snapshot()),
+            "{name}: {description}"
+        );
+    }
+    assert_eq!(read.snapshots.len(), scenarios.len());
+}
+
+#[test]
+fn a_file_that_ends_anywhere_is_read_up_to_there() {
+    let file = recording();
+    let blocks = blocks(&file);
+    for length in 0..file.len() {
+        let read = read(&file[..length]);
+        if length < Header::BYTES {
+            let fault = read.fault.expect("no header");
+            assert_eq!(fault.offset, 0);
+            assert!(!fault.can_be_salvaged());
+            continue;
+        }
+        assert!(read.fault.is_none(), "{length}: {:?}", read.fault);
+        let whole = blocks.iter().filter(|&&(_, end)| end <= length).count();
+        let cut = blocks.get(whole).map_or(file.len(), |&(start, _)| start);
+        assert_eq!(read.condition.cut, Some(cut as u64), "{length}");
+        assert!(!read.condition.ended);
+        assert_eq!(read.blocks(), whole, "{length}");
+    }
+}
+
+#[test]
+fn a_file_of_which_the_last_part_was_never_written_is_cut_there() {
+    let file = recording();
+    for (start, _) in blocks(&file) {
+        for zeros in [1, HEAD, 70_000] {
+            let mut file = file[..start].to_vec();
+            file.resize(start + zeros, 0);
+            let read = read(&file);
+            assert!(read.fault.is_none(), "{start} {zeros}: {:?}", read.fault);
+            assert_eq!(read.condition.cut, Some(start as u64), "{start} {zeros}");
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_is_noticed_and_the_rest_can_be_salvaged() {
+    let file = recording();
+    let blocks = blocks(&file);
+    for at in 0..file.len() {
+        let mut changed = file.clone();
+        changed[at] ^= 0xff;
+        let fault = read(&changed).fault.expect("a fault");
+        assert!(fault.offset <= at as u64, "{at}: {fault}");
+        if at < Header::BYTES {
+            assert!(!fault.can_be_salvaged(), "{at}: {fault}");
+            continue;
+        }
+        let (start, end) = *blocks
+            .iter()
+            .find(|&&(start, end)| (start..end).contains(&at))
+            .expect("a block");
+        assert_eq!(fault.offset, start as u64, "{at}: {fault}");
+        assert!(fault.can_be_salvaged(), "{at}: {fault}");
+        if at % 7 != 0 {
+            continue;
+        }
+        let rest = salvage(&changed);
+        assert!(rest.fault.is_none(), "{at}: {:?}", rest.fault);
+        assert_eq!(rest.condition.skipped, (end - start) as u64, "{at}");
+        // The snapshot after a damaged one says only what differs.
+        let lost = usize::try_from(rest.condition.lost_pictures).expect("few");
+        assert!(lost <= 1, "{at}");
+        assert_eq!(rest.blocks() + lost, blocks.len() - 1, "{at}");
+    }
+}
+
+#[test]
+fn blocks_of_an_unknown_kind_are_passed_over_and_counted() {
+    let mut file = head_and_payload(0, 999, 0, b"from the future", None);
+    file.splice(0..0, HEADER.to_bytes());
+    file.extend(head_and_payload(1, 998, 0, b"", None));
+    let read = read(&file);
+    assert!(read.fault.is_none());
+    assert_eq!(read.condition.unknown, 2);
+    assert_eq!(read.condition.cut, Some(file.len() as u64));
+}
+
+#[test]
+fn a_claim_that_cannot_be_is_refused_before_anything_is_kept_for_it() {
+    let cases = [
+        (head_and_payload(0, 2, 0, b"", Some([1 << 30, 0])), "claims"),
+        (
+            head_and_payload(0, 2, 0, b"", Some([0, u32::MAX])),
+            "claims",
+        ),
+        (head_and_payload(0, 1, 0, b"{}", Some([2, 3])), "as long as"),
+        (head_and_payload(0, 1, 7, b"{}", None), "unknown way"),
+        (
+            head_and_payload(0, 1, 1, b"{}", None),
+            "compressed contents",
+        ),
+        (head_and_payload(0, 1, 0, b"{}", None), "missing field"),
+        (head_and_payload(0, 2, 0, b"", None), "ends too early"),
+        (head_and_payload(0, 6, 0, b"{}", None), "not there"),
+        (
+            head_and_payload(3, 1, 0, b"{}", None),
+            "block 3 where block 0",
+        ),
+    ];
+    for (block, expected) in cases {
+        let mut file = HEADER.to_bytes().to_vec();
+        file.extend(block);
+        let fault = read(&file).fault.expect("a fault");
+        assert_eq!(fault.offset, Header::BYTES as u64);
+        assert!(fault.to_string().contains(expected), "{fault}");
+    }
+}
+
+#[test]
+fn a_few_bytes_that_claim_to_be_many_are_not_unpacked_beyond_the_claim() {
+    let bomb = zstd::encode_all(&vec![b' '; 32 << 20][..], 3).expect("compressed");
+    let mut file = HEADER.to_bytes().to_vec();
+    let stored = u32::try_from(bomb.len()).expect("few");
+    file.extend(head_and_payload(0, 1, 1, &bomb, Some([stored, 100])));
+    let fault = read(&file).fault.expect("a fault");
+    assert!(fault.to_string().contains("not as long"), "{fault}");
+}
+
+#[test]
+fn what_follows_the_end_is_noticed() {
+    let mut file = recording();
+    let length = file.len();
+    file.extend(b"more");
+    let fault = read(&file).fault.expect("a fault");
+    assert_eq!(fault.offset, length as u64);
+    assert!(salvage(&file).fault.is_none());
+}
+
+#[test]
+fn a_report_of_a_recording_is_that_of_its_last_snapshot_and_how_it_came_to_be() {
+    let file = recording();
+    let whole = report_of(&file, false);
+    insta::assert_snapshot!("report_of_a_recording", whole);
+    let mut expected = Vec::new();
+    let last = snapshots().pop().expect("a snapshot");
+    report::report(&last, &mut expected).expect("written to memory");
+    let expected = String::from_utf8(expected).expect("text");
+    assert!(whole.starts_with(&expected), "{whole}");
+    let (start, _) = *blocks(&file).last().expect("a block");
+    let cut = report_of(&file[..start + 5], false);
+    assert!(cut.contains(&format!("cut at byte {start}")), "{cut}");
+    let mut damaged = file.clone();
+    damaged[Header::BYTES + HEAD] ^= 1;
+    let salvaged = report_of(&damaged, true);
+    assert!(salvaged.contains("bytes were damaged"), "{salvaged}");
+    for text in [whole, cut, salvaged] {
+        assert!(
+            !text.replace('\n', "").contains(escape::is_hidden),
+            "{text}"
+        );
+    }
+}
+
+/// What happened in a window is what the snapshots at its ends say together, wherever one comes from.
+#[test]
+fn a_film_shows_every_snapshot_in_any_order() {
+    let count: usize = 150;
+    let recording = seconds_of(count);
+    let reader = Reader::new(Cursor::new(&recording[..]), false).expect("a recording");
+    let mut film = Film::new(reader, Selection::default()).expect("a recording");
+    let times = film.times();
+    let seconds = (0..count as u64).map(Duration::from_secs);
+    assert_eq!(times, seconds.collect::<Vec<_>>());
+    assert_eq!(film.began(), Duration::from_nanos(HEADER.realtime_ns));
+    for (frame, earlier) in [(0, 0), (149, 148), (3, 2), (149, 0), (61, 59), (130, 70)] {
+        let snapshot = film.snapshot(frame, earlier).expect("a snapshot");
+        let [now, then] = [frame, earlier].map(|at| (at as u64).min(WATCHED));
+        assert_eq!(snapshot.watched, Duration::from_secs(now));
+        let since = Duration::from_secs(now - then);
+        assert_eq!(snapshot.interval, (frame > earlier).then_some(since));
+        let recent = &snapshot.devices[0].recent;
+        let ios = recent.as_ref().map(Totals::ios);
+        assert_eq!(ios, (frame > earlier).then_some(now - then));
+    }
+    let reader = Reader::new(Cursor::new(&recording[..]), false).expect("a recording");
+    let none = Selector::parse("no-such-device").expect("a selector");
+    let mut film = Film::new(reader, Selection::new(vec![none])).expect("a recording");
+    let snapshot = film.snapshot(5, 4).expect("a snapshot");
+    assert!(snapshot.devices.is_empty());
+}
+
+/// After so many seconds the probes are away.
+const WATCHED: u64 = 145;
+
+/// A snapshot each second, with one more I/O in each that the probes saw.
+fn seconds_of(count: usize) -> Vec<u8> {
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    let mut snapshot = snapshots().remove(0);
+    for at in 0..count as u64 {
+        snapshot.watched = Duration::from_secs(at.min(WATCHED));
+        let totals = snapshot.devices[0].totals.as_mut().expect("totals");
+        let placements = totals.placements.values_mut();
+        for these in placements.take(1) {
+            these.ios += u64::from(at <= WATCHED);
+        }
+        let frames = [
+            encoder.picture(&picture(at, &snapshot)),
+            encoder.ios(&records(at..at + 1), Some(Era::Bh)),
+        ];
+        for frame in frames {
+            writer.write(&frame.expect("a block")).expect("written");
+        }
+    }
+    writer.into_inner()
+}
+
+#[test]
+fn a_file_that_is_no_recording_is_told_in_one_line_that_ends_with_6() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name);
+    let file = recording();
+    let (second, _) = blocks(&file)[1];
+    let mut damaged = file.clone();
+    damaged[second] ^= 1;
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("empty", b"", "byte 0: the file is empty"),
+        ("text", b"{}", "byte 0: this is no recording"),
+        (
+            "short",
+            &file[..40],
+            "byte 0: the file ends within its header",
+        ),
+        ("header", &file[..64], "byte 64: the block makes no sense"),
+        ("damaged", &damaged, "; --salvage reads what is left"),
+        ("\u{1b}[2J", b"PNG", "\\u{1b}[2J: byte 0: this is no"),
+    ];
+    for (name, contents, expected) in cases {
+        std::fs::write(place(name), contents).expect("written");
+        let output = reported(&[place(name).as_os_str()]);
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(6), "{name}: {message}");
+        assert!(message.contains(expected), "{name}: {message}");
+        let path = escape::terminal(place(name).to_str().expect("a name")).into_owned();
+        assert!(message.contains(&path), "{name}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(output.stdout.is_empty());
+    }
+    let offset = format!("byte {second}: there should be a block");
+    let output = reported(&[place("damaged").as_os_str()]);
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert!(message.contains(&offset), "{message}");
+    let output = reported(&[place("damaged").as_os_str(), "--salvage".as_ref()]);
+    assert!(output.status.success());
+
+    let pipe = place("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let output = reported(&[pipe.as_os_str()]);
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(6), "{message}");
+    assert!(message.contains("is a pipe"), "{message}");
+}
+
+/// Recordings that were made by the first program that wrote each version of the format.
+#[test]
+fn every_version_is_read() {
+    let file = |version| {
+        let name = format!("../tests/recordings/version-{version}.vtrec");
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a recording")
+    };
+    assert_eq!(
+        VERSION, 1,
+        "a new version needs a recording, and a line here"
+    );
+    let file = file(1);
+    let read = read(&file);
+    assert!(read.fault.is_none(), "{:?}", read.fault);
+    assert_eq!((read.records.len(), read.snapshots.len()), (1_251, 15));
+    for record in &read.records {
+        decode::io(record, Era::Inline).expect("an I/O");
+    }
+    insta::assert_snapshot!("version_1", report_of(&file, false));
+}
+
+#[test]
+fn what_travels_with_the_program_can_be_reported_on_by_anybody() {
+    for demo in demo::ALL {
+        let option = format!("--demo={}", demo.kernel);
+        let output = reported(&[option.as_ref(), "--format=json".as_ref(), "root".as_ref()]);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(document["lost"], 0);
+        assert_eq!(document["devices"].as_array().expect("devices").len(), 1);
+        let counted = document["account"]["finished"].as_u64();
+        assert_eq!(document["recording"]["records"].as_u64(), counted);
+        assert_eq!(document["recording"]["machine"]["redacted"], true);
+    }
+    let output = reported(&["--demo".as_ref()]);
+    assert_eq!(output.stdout, reported(&["--demo=7.3".as_ref()]).stdout);
+}
+
+#[test]
+fn a_table_has_a_row_for_every_io() {
+    let demo = demo::ALL[2];
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("table.csv");
+    let to: [&OsStr; 4] = [
+        "--demo=7.3".as_ref(),
+        "--format=csv".as_ref(),
+        "-o".as_ref(),
+        path.as_os_str(),
+    ];
+    assert!(reported(&to).status.success());
+    assert_eq!(reported(&to).status.code(), Some(2), "it exists");
+    assert!(
+        reported(&[&to[..], &["--force".as_ref()]].concat())
+            .status
+            .success()
+    );
+    let mut table = csv::Reader::from_path(&path).expect("a table");
+    assert_eq!(table.headers().expect("a heading"), &table::COLUMNS[..]);
+    let rows: Vec<_> = table.records().map(|row| row.expect("a row")).collect();
+    let records = read(demo.bytes).records;
+    assert_eq!(rows.len(), records.len());
+    let at = |name| {
+        let found = table::COLUMNS.iter().position(|&column| column == name);
+        found.expect("a column")
+    };
+    let (total, stages) = (at("total_ns"), at("device_ns")..at("total_ns"));
+    for (row, record) in rows.iter().zip(&records) {
+        let stages = stages
+            .clone()
+            .filter_map(|stage| row[stage].parse::<u64>().ok());
+        assert_eq!(row[total], stages.sum::<u64>().to_string());
+        assert_eq!(row[at("seq")], record.seq.to_string());
+    }
+    let output = reported(&["--demo".as_ref(), "--format=csv".as_ref(), "usr".as_ref()]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(text.lines().count(), 1 + 600);
+}
+
+#[test]
+fn a_hostile_command_stays_in_its_cell() {
+    let mut record = records(0..1)[0];
+    record.command = *b"\x1b[2J\",\n=1+1\0\0\0\0\0";
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    let frame = encoder.ios(&[record], Some(Era::Bh)).expect("a block");
+    writer.write(&frame).expect("written");
+    let file = writer.into_inner();
+    let mut reader = Reader::new(Cursor::new(&file[..]), false).expect("a recording");
+    let mut text = Vec::new();
+    let undecoded = table::csv(&mut reader, None, &mut text).expect("a table");
+    assert_eq!(undecoded, 0);
+    let mut table = csv::Reader::from_reader(&text[..]);
+    let rows: Vec<_> = table.records().map(|row| row.expect("a row")).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(&rows[0][21], "\\u{1b}[2J\",\\u{a}=1+1");
+}
+
+#[test]
+fn devices_of_a_recording_are_chosen_as_those_of_a_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    std::fs::write(&path, recording()).expect("written");
+    let last = snapshots().pop().expect("a snapshot");
+    let name = &last.devices[0].name;
+    let output = reported(&[path.as_os_str(), name.as_ref(), "--format=json".as_ref()]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let devices = document["devices"].as_array().expect("devices");
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0]["name"], *name);
+    assert_eq!(document["recording"]["records"], 200);
+    let codes = [("no-such-device", 5), ("/usr", 2)];
+    for (device, code) in codes {
+        let output = reported(&[path.as_os_str(), device.as_ref()]);
+        assert_eq!(output.status.code(), Some(code), "{device}");
+    }
+    let output = reported(&[path.as_os_str(), path.as_os_str()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+fn reported(arguments: &[&OsStr]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+        .arg("report")
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn report_of(file: &[u8], salvages: bool) -> String {
+    let mut reader = Reader::new(Cursor::new(file), salvages).expect("a recording");
+    let read = Overview::read(&mut reader).expect("a recording");
+    let mut text = Vec::new();
+    overview::overview(&read, &mut text).expect("written to memory");
+    String::from_utf8(text).expect("text")
+}
+
+fn read(file: &[u8]) -> Read {
+    read_as(file, false)
+}
+
+fn salvage(file: &[u8]) -> Read {
+    read_as(file, true)
+}
+
+fn read_as(file: &[u8], salvages: bool) -> Read {
+    let mut read = Read::default();
+    match Reader::new(Cursor::new(file), salvages) {
+        Ok(mut reader) => {
+            read.fault = fill(&mut read, &mut reader).err();
+            read.condition = reader.condition();
+        }
+        Err(fault) => read.fault = Some(fault),
+    }
+    read
+}
+
+fn fill(read: &mut Read, reader: &mut Reader<Cursor<&[u8]>>) -> Result<(), Fault> {
+    while let Some(block) = reader.next_block()? {
+        match block {
+            Block::Machine(it) => read.machines.push(it),
+            Block::Ios(ios) => {
+                let before = read.records.len();
+                reader.records(&ios, &mut read.records)?;
+                assert_eq!(read.records.len() - before, ios.span.records);
+            }
+            Block::Devices(it) => read.devices.push(serde_json::to_string(&it).expect("JSON")),
+            Block::Parameters(it) => read.parameters.push(it),
+            Block::Picture { picture, .. } => read
+                .snapshots
+                .push(picture.document.snapshot().expect("a snapshot")),
+            Block::End(it) => read.ends.push(it),
+        }
+    }
+    Ok(())
+}
+
+/// A recording with a block of every kind.
+fn recording() -> Vec<u8> {
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    let snapshots = snapshots();
+    let scenario = common::scenario("hostile_names").snapshot();
+    let devices: Vec<VerityDevice> = scenario.devices.iter().map(VerityDevice::from).collect();
+    let devices = Devices {
+        monotonic_ns: 5_000_000_001,
+        devices: devices
+            .iter()
+            .map(|it| Entry::new(it, &scenario.kernel_names, Some(Era::Bh)))
+            .collect(),
+    };
+    let mut frames = vec![
+        encoder.machine(&machine()),
+        encoder.devices(&devices),
+        encoder.parameters(&parameters()),
+    ];
+    for (at, snapshot) in (0..).zip(&snapshots) {
+        frames.push(encoder.picture(&picture(at, snapshot)));
+        let first = at * RECORDS as u64;
+        frames.push(encoder.ios(&records(first..first + RECORDS as u64), Some(Era::Bh)));
+    }
+    frames.push(encoder.end(&end()));
+    for frame in frames {
+        writer.write(&frame.expect("a block")).expect("written");
+    }
+    writer.into_inner()
+}
+
+fn picture(at: u64, snapshot: &Snapshot) -> Picture<'_> {
+    Picture {
+        monotonic_ns: 5_000_000_000 + at * 1_000_000_000,
+        kept: Kept {
+            records: at * RECORDS as u64,
+            ..Kept::default()
+        },
+        document: Document::new(snapshot, None),
+    }
+}
+
+fn snapshots() -> Vec<Snapshot> {
+    ["bh_always_with_fallbacks", "losses_of_every_kind"]
+        .map(|name| common::scenario(name).snapshot())
+        .into()
+}
+
+fn machine() -> Machine {
+    Machine {
+        version: "0.1.0".to_owned(),
+        release: "7.3.4\u{1b}[2J".to_owned(),
+        machine: "x86_64".to_owned(),
+        host: Some("$(id)<script>".to_owned()),
+        cpus: 2,
+        cpu_model: None,
+        memory_bytes: 1 << 30,
+        command: Some(vec!["fio".to_owned(), "--name=x".to_owned()]),
+        redacted: false,
+        filter: Filter {
+            slower_than_ns: 5_000_000,
+            one_in: 10,
+        },
+        ring_bytes: None,
+    }
+}
+
+const fn end() -> End {
+    End {
+        monotonic_ns: 7_000_000_000,
+        kept: Kept {
+            records: 200,
+            faster: 30,
+            sampled_out: 7,
+        },
+        ended: Ended::Command(3),
+    }
+}
+
+fn parameters() -> Parameters {
+    Parameters {
+        monotonic_ns: 5_000_000_002,
+        use_bh_bytes: Some(vec![8_192, 0, 8_192, 8_192]),
+    }
+}
+
+/// Records of which no two are alike.
+fn records(numbers: std::ops::Range<u64>) -> Vec<Record> {
+    numbers
+        .map(|number| Record {
+            seq: (number % 3) << 47 | number,
+            mapped_at: 5_000_000_000 + number * 1_234_567,
+            sector: number * 7_919 % 2_097_152,
+            total_ns: 40_000 + number,
+            stages_ns: [30_000, 5_000 + number, ABSENT, ABSENT, 5_000],
+            bytes: 4_096 << (number % 3),
+            device: 253 << 20,
+            submitter: 800,
+            command: *b"fio\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..Record::zeroed()
+        })
+        .collect()
+}
+
+/// Where each block begins and ends.
+fn blocks(file: &[u8]) -> Vec<(usize, usize)> {
+    let mut blocks = Vec::new();
+    let mut start = Header::BYTES;
+    while start < file.len() {
+        let stored = file[start + 12..start + 16].try_into().expect("4 bytes");
+        let stored = usize::try_from(u32::from_le_bytes(stored)).expect("a length");
+        blocks.push((start, start + HEAD + stored));
+        start += HEAD + stored;
+    }
+    blocks
+}
+
+/// A block made by hand, which may claim other lengths than it has.
+fn head_and_payload(
+    number: u32,
+    kind: u16,
+    flags: u16,
+    payload: &[u8],
+    lengths: Option<[u32; 2]>,
+) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a length");
+    let mut block = b"vblk".to_vec();
+    block.extend(kind.to_le_bytes());
+    block.extend(flags.to_le_bytes());
+    block.extend(number.to_le_bytes());
+    for length in lengths.unwrap_or([length; 2]) {
+        block.extend(length.to_le_bytes());
+    }
+    block.extend(crc32fast::hash(payload).to_le_bytes());
+    block.extend(crc32fast::hash(&block).to_le_bytes());
+    block.extend(payload);
+    block
+}

@@ -1,0 +1,345 @@
+//! `record`: watches, and keeps what it sees in a file, for a time, until a signal, or for as long as
+//! a command runs.
+
+mod command;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use rustix::time::{ClockId, clock_gettime};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use verity_trace::cli;
+use verity_trace::collector::{Collector, TICK};
+use verity_trace::error::Result;
+use verity_trace::recorder::{Files, Recorder, Sink, Written};
+use verity_trace::recording::{Ended, Filter, Header, Machine};
+use verity_trace::selection::Selection;
+use verity_trace::snapshot::{Loss, Snapshot};
+use verity_trace::{format, kernel, output};
+
+use command::{Event, OUR_FAILURE, Running};
+
+use crate::{say, watch};
+
+/// How often records are taken from the kernel's buffer, which holds 32,768.
+const POLL: Duration = Duration::from_millis(10);
+/// How often a snapshot is recorded.
+const PICTURES: Duration = Duration::from_secs(1);
+
+/// Records, and passes the exit code of the command on.
+pub fn record(arguments: &cli::Record, selection: Selection) -> Result<ExitCode> {
+    match run(arguments, selection) {
+        Err(error) if !arguments.command.is_empty() => {
+            say(&error.to_string());
+            Ok(ExitCode::from(OUR_FAILURE))
+        }
+        result => result,
+    }
+}
+
+fn run(arguments: &cli::Record, selection: Selection) -> Result<ExitCode> {
+    let path = &arguments.output;
+    let sink = sink(arguments)?;
+    let events = mpsc::channel();
+    let mut recording = match start(arguments, selection, sink, events.0.clone()) {
+        Ok(recording) => recording,
+        Err(error) => {
+            if arguments.ring.is_none() {
+                // Nobody has seen it yet, and nothing is in it.
+                let _ = fs::remove_file(path);
+            }
+            return Err(error);
+        }
+    };
+    let mut command = match command::start(arguments, events.0.clone()) {
+        Ok(command) => command,
+        Err(error) => {
+            let name = arguments.command[0].display();
+            say(&format!("run {name}: {error}"));
+            let code = command::cannot_run(&error);
+            recording.finish(Ended::Command(code.into()))?;
+            return Ok(ExitCode::from(code));
+        }
+    };
+    say(&announcement(arguments));
+    let deadline = arguments.duration.map(|it| Instant::now() + it);
+    let ended = recording.until_it_ends(&events.1, deadline, command.as_mut());
+    let finished = ended.and_then(|ended| {
+        let (written, snapshot) = recording.finish(ended)?;
+        say(&summary(path, &written, &snapshot));
+        Ok(ended)
+    });
+    let Some(command) = command else {
+        return Ok(match finished? {
+            Ended::Signal(signal) => watch::exit_code(Some(signal)),
+            _ => ExitCode::SUCCESS,
+        });
+    };
+    if let Err(error) = &finished {
+        say(&error.to_string());
+    }
+    // It goes on, whatever became of the recording.
+    let code = command.exit_code(&events.1)?;
+    Ok(ExitCode::from(finished.map_or(OUR_FAILURE, |_| code)))
+}
+
+fn sink(arguments: &cli::Record) -> Result<Sink> {
+    let (path, replaces) = (arguments.output.clone(), arguments.force);
+    let Some(bytes) = arguments.ring else {
+        return Ok(Sink::File(output::create(&path, replaces)?));
+    };
+    output::check(&path, replaces)?;
+    let files = Box::new(Numbered { path, replaces });
+    Ok(Sink::Ring { bytes, files })
+}
+
+/// Files of which the first has the name that was asked for, and further ones a number behind it.
+struct Numbered {
+    path: PathBuf,
+    replaces: bool,
+}
+
+impl Numbered {
+    fn name(&self, before: u32) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        if before > 0 {
+            name.push(format!(".{}", before + 1));
+        }
+        name.into()
+    }
+}
+
+impl Files for Numbered {
+    fn create(&mut self, before: u32) -> io::Result<File> {
+        output::create(&self.name(before), self.replaces).map_err(io::Error::other)
+    }
+
+    fn written(&mut self, before: u32, bytes: io::Result<u64>) {
+        match bytes {
+            Ok(bytes) => {
+                let size = format::mebibytes(bytes);
+                say(&format!("wrote {}, {size}", self.name(before).display()));
+            }
+            Err(error) => say(&format!("{error}; recording goes on")),
+        }
+    }
+}
+
+/// Begins to watch and to record.
+fn start(
+    arguments: &cli::Record,
+    selection: Selection,
+    sink: Sink,
+    events: Sender<Event>,
+) -> Result<Recording> {
+    let options = watch::options(arguments.source, true, None);
+    let collector = Collector::start(options, selection, false)?;
+    forward_signals(arguments.ring.is_some(), events)?;
+    let recorder =
+        Recorder::start(sink, clocks()?, &machine(arguments)).context("begin to write")?;
+    let mut recording = Recording {
+        collector,
+        recorder,
+    };
+    recording.note()?;
+    recording.picture()?;
+    Ok(recording)
+}
+
+fn forward_signals(has_ring: bool, events: Sender<Event>) -> Result<()> {
+    let asks = has_ring.then_some(SIGUSR1);
+    let all = [SIGHUP, SIGINT, SIGTERM].into_iter().chain(asks);
+    let mut signals = Signals::new(all).context("receive signals")?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A recording that is being made.
+struct Recording {
+    collector: Collector,
+    recorder: Recorder,
+}
+
+impl Recording {
+    /// Records until the time is over, the command ends, or a signal asks to stop.
+    fn until_it_ends(
+        &mut self,
+        events: &Receiver<Event>,
+        deadline: Option<Instant>,
+        mut command: Option<&mut Running>,
+    ) -> Result<Ended> {
+        let mut tick = Instant::now() + TICK;
+        let mut picture = Instant::now() + PICTURES;
+        while self.recorder.is_running() {
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(Ended::Duration);
+            }
+            match events.recv_timeout(POLL) {
+                Ok(Event::Signal(SIGUSR1)) => self.recorder.dump(monotonic_ns()?),
+                Ok(Event::Signal(signal)) => match &command {
+                    None => return Ok(Ended::Signal(signal)),
+                    Some(command) => command.pass_on(signal),
+                },
+                Ok(Event::Ended(status)) => {
+                    let code = command::code(status.context("wait for the command")?);
+                    if let Some(command) = &mut command {
+                        command.code = Some(code);
+                    }
+                    return Ok(Ended::Command(code.into()));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(anyhow!("no more signals").into());
+                }
+            }
+            self.drain();
+            if now >= tick {
+                self.collector.tick()?;
+                self.note()?;
+                tick = now + TICK;
+            }
+            if now >= picture {
+                self.picture()?;
+                picture = now + PICTURES;
+            }
+        }
+        // What it failed with is told at the end.
+        Ok(Ended::Duration)
+    }
+
+    /// Takes what the kernel has, unless too much waits to be written already.
+    fn drain(&mut self) {
+        let Self {
+            collector,
+            recorder,
+        } = self;
+        if recorder.has_room() {
+            collector.drain(|record, _| Ok(*record), |record| recorder.record(record));
+        }
+    }
+
+    fn note(&mut self) -> Result<()> {
+        let now = monotonic_ns()?;
+        self.recorder.devices(now, self.collector.devices());
+        self.recorder.limits(now, kernel::use_bh_bytes());
+        Ok(())
+    }
+
+    fn picture(&mut self) -> Result<Snapshot> {
+        let snapshot = self.collector.snapshot()?;
+        // So that whatever is counted has its record before it.
+        self.drain();
+        self.recorder.picture(monotonic_ns()?, snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// Ends it, with all that has happened until now.
+    fn finish(mut self, ended: Ended) -> Result<(Written, Snapshot)> {
+        while !self.recorder.has_room() && self.recorder.is_running() {
+            thread::sleep(POLL);
+        }
+        let snapshot = self.picture()?;
+        watch::say_faults(&self.collector.faults());
+        // The disk may take long, and the probes hold dm_verity.
+        drop(self.collector);
+        let written = self.recorder.finish(monotonic_ns()?, ended);
+        let written = written.context(
+            "write the recording; what was written until then can be read, if there is a file",
+        )?;
+        Ok((written, snapshot))
+    }
+}
+
+fn machine(arguments: &cli::Record) -> Machine {
+    let uname = rustix::system::uname();
+    let kernel = kernel::machine();
+    let memory = rustix::system::sysinfo();
+    let redacted = arguments.redact;
+    let command = arguments.command.iter();
+    let command: Vec<_> = command
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    Machine {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        release: kernel.release,
+        machine: uname.machine().to_string_lossy().into_owned(),
+        host: (!redacted).then_some(kernel.host),
+        cpus: kernel.cpus,
+        cpu_model: kernel::cpu_model(),
+        memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
+        command: (!redacted && !command.is_empty()).then_some(command),
+        redacted,
+        filter: Filter {
+            slower_than_ns: arguments.slower_than.map_or(0, |it| format::nanos(it).0),
+            one_in: arguments.sample,
+        },
+        ring_bytes: arguments.ring.map(|bytes| bytes as u64),
+    }
+}
+
+fn clocks() -> Result<Header> {
+    Ok(Header {
+        realtime_ns: clock(ClockId::Realtime)?,
+        monotonic_ns: monotonic_ns()?,
+        boottime_ns: clock(ClockId::Boottime)?,
+    })
+}
+
+fn monotonic_ns() -> Result<u64> {
+    clock(ClockId::Monotonic)
+}
+
+fn clock(id: ClockId) -> Result<u64> {
+    let time = Duration::try_from(clock_gettime(id)).context("read the clock")?;
+    Ok(format::nanos(time).0)
+}
+
+fn announcement(arguments: &cli::Record) -> String {
+    let until = match (arguments.duration, arguments.command.first()) {
+        (Some(duration), _) => format!("for {}", humantime::format_duration(duration)),
+        (None, Some(command)) => format!("until {} ends", command.display()),
+        (None, None) => "until Ctrl-C".to_owned(),
+    };
+    let ring = match arguments.ring {
+        Some(_) => format!("; kill -USR1 {} writes it", std::process::id()),
+        None => String::new(),
+    };
+    format!("recording {until}{ring}")
+}
+
+fn summary(path: &Path, written: &Written, snapshot: &Snapshot) -> String {
+    let kept = written.kept;
+    let files = match written.files {
+        0 => "nothing was written, since SIGUSR1 did not ask for it".to_owned(),
+        1 => format!("recorded in {}", path.display()),
+        files => format!("recorded in {} and {} more", path.display(), files - 1),
+    };
+    let size = format::mebibytes(written.bytes);
+    let (lost, ring_full) = (snapshot.lost(), snapshot.loss.get(&Loss::RingFull));
+    let counts = [
+        (kept.faster, "I/Os were faster"),
+        (kept.sampled_out, "were not sampled"),
+        (lost, "losses"),
+        (ring_full.copied().unwrap_or(0), "of these records alone"),
+    ];
+    let counts = counts
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, what)| format!(", {count} {what}"));
+    let counts: String = counts.collect();
+    format!("{files}: {} records, {size}{counts}", kept.records)
+}

@@ -1,0 +1,158 @@
+//! What a recording holds beside I/Os, as JSON. Fields that this version does not know are passed
+//! over, so that a later one can add some.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use verity_trace_ebpf::record::Record;
+
+use super::fault::What;
+use crate::export::{Document, Entry};
+
+/// Where and how the recording was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Version of the program that made it.
+    pub version: String,
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// Host name; absent when it was redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// CPUs online.
+    pub cpus: usize,
+    /// Model of the CPU; absent where the kernel does not tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_model: Option<String>,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// The command that was run; absent when there was none, and when it was redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Whether host, command names, root hashes and salts were left out.
+    pub redacted: bool,
+    /// Which I/Os have records.
+    pub filter: Filter,
+    /// Bytes of the last records that were kept in memory; absent when all were written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring_bytes: Option<u64>,
+}
+
+/// Which I/Os have records. Counters and histograms count every one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// I/Os that took less have none, in nanoseconds.
+    pub slower_than_ns: u64,
+    /// Of so many others one has.
+    pub one_in: u64,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            slower_than_ns: 0,
+            one_in: 1,
+        }
+    }
+}
+
+impl Filter {
+    /// Whether sampling leaves this one in: by its identity, so that what is kept does not depend on when
+    /// it came, nor on what its neighbours are.
+    #[must_use]
+    pub const fn samples(&self, record: &Record) -> bool {
+        self.one_in <= 1 || scattered(record.seq).is_multiple_of(self.one_in)
+    }
+
+    /// Whether every I/O has a record.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What became of the records until some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Those that were written before it.
+    pub records: u64,
+    /// Those that were left out, since the I/O was not slower than asked.
+    pub faster: u64,
+    /// Those that were left out by sampling.
+    pub sampled_out: u64,
+}
+
+/// The verity devices, whenever one comes, goes or has another table.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Devices<'a> {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// The devices, as in the document of devices.
+    pub devices: Vec<Entry<'a>>,
+}
+
+/// Parameters of `dm_verity`, whenever one changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// `use_bh_bytes`: bytes up to which an I/O of each ioprio class (none, real time, best effort,
+    /// idle) is verified in BH or inline; absent where the kernel has no such parameter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub use_bh_bytes: Option<Vec<u64>>,
+}
+
+/// A snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Picture<'a> {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// What became of the records until then.
+    pub kept: Kept,
+    /// What `verity-trace export` prints.
+    pub document: Document<'a>,
+}
+
+/// The last block of a recording that was not cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// What became of the records.
+    pub kept: Kept,
+    /// Why it ended.
+    pub ended: Ended,
+}
+
+/// Why a recording ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// The time was over.
+    Duration,
+    /// The command ended with this exit code, or 128 and the signal that ended it.
+    Command(i32),
+    /// A signal asked for it.
+    Signal(i32),
+    /// The last records were asked for, and recording went on.
+    Ring,
+}
+
+/// A number of which no bit tells anything of the next (`splitmix64`).
+const fn scattered(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// The note in a payload.
+pub fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, What> {
+    serde_json::from_slice(payload).map_err(|error| What::Contents(error.to_string()))
+}
+
+/// The payload of a note.
+pub fn write(note: &impl Serialize) -> std::io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(note)?)
+}

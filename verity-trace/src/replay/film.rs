@@ -1,0 +1,131 @@
+//! The snapshots of a recording, each found by its place in the file: what is kept in memory grows
+//! with their number, and only by a few bytes for each.
+
+use std::collections::VecDeque;
+use std::io::{Read, Seek};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::aggregate;
+use crate::dm::VerityDevice;
+use crate::mounts::Mounts;
+use crate::recording::{Block, Fault, Picture, Place, Reader, What};
+use crate::selection::Selection;
+use crate::snapshot::Snapshot;
+
+/// Snapshots that are kept, so that going on needs none to be read twice.
+const KEPT: usize = 64;
+
+/// See the module.
+pub struct Film<R> {
+    reader: Reader<R>,
+    frames: Vec<Frame>,
+    selection: Selection,
+    /// The last ones that were asked for, by their number.
+    kept: VecDeque<(usize, Arc<Snapshot>)>,
+}
+
+/// Where a snapshot is, in the file and in time.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    place: Place,
+    is_whole: bool,
+    monotonic_ns: u64,
+}
+
+impl<R: Read + Seek> Film<R> {
+    /// Looks through a recording, to its end or to where it was cut.
+    pub fn new(mut reader: Reader<R>, selection: Selection) -> Result<Self, Fault> {
+        let mut frames = Vec::new();
+        loop {
+            let place = reader.place();
+            let Some(block) = reader.next_block()? else {
+                break;
+            };
+            if let Block::Picture { picture, is_whole } = block {
+                frames.push(Frame {
+                    place,
+                    is_whole,
+                    monotonic_ns: picture.monotonic_ns,
+                });
+            }
+        }
+        if frames.is_empty() {
+            return Err(Fault {
+                offset: reader.place().offset,
+                what: What::Contents("there is no snapshot before it".to_owned()),
+            });
+        }
+        Ok(Self {
+            reader,
+            frames,
+            selection,
+            kept: VecDeque::new(),
+        })
+    }
+
+    /// What the clock on the wall said when the first was made, since the Unix epoch.
+    pub fn began(&self) -> Duration {
+        let start = self.frames.first().map_or(0, |frame| frame.monotonic_ns);
+        Duration::from_nanos(self.reader.header().realtime_at(start))
+    }
+
+    /// When each snapshot was made, since the first.
+    pub fn times(&self) -> Vec<Duration> {
+        let start = self.frames.first().map_or(0, |frame| frame.monotonic_ns);
+        let since = |frame: &Frame| frame.monotonic_ns.saturating_sub(start);
+        let times = self.frames.iter().map(since);
+        times.map(Duration::from_nanos).collect()
+    }
+
+    /// The snapshot of this number, and what happened since the one of another.
+    pub fn snapshot(&mut self, number: usize, earlier: usize) -> Result<Snapshot, Fault> {
+        let mut snapshot = Snapshot::clone(&*self.frame(number)?);
+        if number > earlier {
+            let earlier = self.frame(earlier)?;
+            aggregate::relate(&mut snapshot, &earlier);
+        }
+        if !self.selection.is_everything() {
+            let all: Vec<_> = snapshot.devices.iter().map(VerityDevice::from).collect();
+            let wanted = self.selection.of(&all, &Mounts::none());
+            let is_wanted = |number| wanted.iter().any(|it| it.number == number);
+            snapshot.devices.retain(|device| is_wanted(device.number));
+        }
+        Ok(snapshot)
+    }
+
+    fn frame(&mut self, number: usize) -> Result<Arc<Snapshot>, Fault> {
+        if let Some((_, snapshot)) = self.kept.iter().find(|(kept, _)| *kept == number) {
+            return Ok(Arc::clone(snapshot));
+        }
+        let picture = self.read(number)?;
+        let snapshot = picture.document.snapshot().map_err(|error| Fault {
+            offset: self.frames[number].place.offset,
+            what: What::Contents(error.to_string()),
+        })?;
+        let snapshot = Arc::new(snapshot);
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((number, Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    /// Reads one, and before it those that it is written against.
+    fn read(&mut self, number: usize) -> Result<Picture<'static>, Fault> {
+        let until = &self.frames[..=number];
+        let whole = until.iter().rposition(|frame| frame.is_whole).unwrap_or(0);
+        let mut found = None;
+        for frame in &until[whole..] {
+            self.reader.go_to(frame.place)?;
+            found = self.reader.next_block()?;
+        }
+        match found {
+            Some(Block::Picture { picture, .. }) => Ok(*picture),
+            _ => Err(Fault {
+                offset: self.frames[number].place.offset,
+                what: What::Contents("the file has changed meanwhile".to_owned()),
+            }),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Which snapshot is to be seen: time that passes, at some speed, until somebody stops it or jumps.
+
+use std::time::Duration;
+
+/// What somebody may ask of a player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Stop, or go on; at the end, begin anew.
+    PlayOrPause,
+    /// Twice as fast.
+    Faster,
+    /// Half as fast.
+    Slower,
+    /// To the next snapshot, and stop.
+    StepForward,
+    /// To the one before, and stop.
+    StepBack,
+    /// Ahead in time.
+    Forward,
+    /// Back in time.
+    Back,
+    /// A tenth of the whole ahead.
+    FarForward,
+    /// A tenth of the whole back.
+    FarBack,
+    /// To the first snapshot.
+    Start,
+    /// To the last.
+    End,
+    /// Show what happened in a longer time before each moment; after the longest, the shortest again.
+    Window,
+}
+
+/// How far a jump goes.
+const JUMP: Duration = Duration::from_secs(10);
+/// The slowest and the fastest speed, as powers of two.
+const SPEEDS: std::ops::RangeInclusive<i32> = -3..=8;
+/// The windows that there are, and then all of it.
+const WINDOWS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_mins(1),
+    Duration::from_mins(10),
+];
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Player {
+    /// When each snapshot was made, since the first; there is one.
+    times: Vec<Duration>,
+    /// What the clock on the wall said at the first, since the Unix epoch.
+    began: Duration,
+    now: Duration,
+    plays: bool,
+    /// As a power of two.
+    speed: i32,
+    /// The number among the windows; the one past them is all.
+    window: usize,
+}
+
+/// How a player stands, for showing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Playback {
+    /// How far it has come.
+    pub now: Duration,
+    /// How long all of it is.
+    pub length: Duration,
+    /// What the clock on the wall said then, since the Unix epoch.
+    pub at: Duration,
+    /// Whether it plays.
+    pub plays: bool,
+    /// How fast, as a power of two.
+    pub speed: i32,
+    /// How much before each moment is shown; absent when all is.
+    pub window: Option<Duration>,
+}
+
+impl Player {
+    /// A player that plays from the start.
+    #[must_use]
+    pub fn new(times: Vec<Duration>, began: Duration) -> Self {
+        Self {
+            times,
+            began,
+            now: Duration::ZERO,
+            plays: true,
+            speed: 0,
+            window: 0,
+        }
+    }
+
+    /// Does what somebody asks.
+    pub fn control(&mut self, control: Control) {
+        match control {
+            Control::PlayOrPause => {
+                if self.now >= self.length() {
+                    self.now = Duration::ZERO;
+                    self.plays = true;
+                } else {
+                    self.plays = !self.plays;
+                }
+            }
+            Control::Faster => self.speed = (self.speed + 1).min(*SPEEDS.end()),
+            Control::Slower => self.speed = (self.speed - 1).max(*SPEEDS.start()),
+            Control::StepForward => self.step(self.frame() + 1),
+            Control::StepBack => self.step(self.frame().saturating_sub(1)),
+            Control::Forward => self.now = self.length().min(self.now + JUMP),
+            Control::Back => self.now = self.now.saturating_sub(JUMP),
+            Control::FarForward => self.now = self.length().min(self.now + self.length() / 10),
+            Control::FarBack => self.now = self.now.saturating_sub(self.length() / 10),
+            Control::Start => self.now = Duration::ZERO,
+            Control::End => self.now = self.length(),
+            Control::Window => self.window = (self.window + 1) % (WINDOWS.len() + 1),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        if self.plays {
+            let time = time.mul_f64(2f64.powi(self.speed));
+            self.now = self.length().min(self.now + time);
+            self.plays = self.now < self.length();
+        }
+    }
+
+    /// The number of the snapshot to show, and of the one that the window begins with.
+    #[must_use]
+    pub fn frames(&self) -> (usize, usize) {
+        let frame = self.frame();
+        let Some(window) = self.window() else {
+            return (frame, 0);
+        };
+        // The nearest, since snapshots are not made to the millisecond.
+        let start = self.times[frame].saturating_sub(window);
+        let after = self.times.partition_point(|&time| time < start);
+        let before = after.saturating_sub(1);
+        let distance = |at: usize| self.times[at].abs_diff(start);
+        let first = if distance(before) < distance(after) {
+            before
+        } else {
+            after
+        };
+        (frame, first.min(frame.saturating_sub(1)))
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn playback(&self) -> Playback {
+        Playback {
+            now: self.now,
+            length: self.length(),
+            at: self.began + self.now,
+            plays: self.plays,
+            speed: self.speed,
+            window: self.window(),
+        }
+    }
+
+    /// The last snapshot that had been made by now.
+    fn frame(&self) -> usize {
+        let made = self.times.partition_point(|&time| time <= self.now);
+        made.saturating_sub(1)
+    }
+
+    fn step(&mut self, frame: usize) {
+        self.plays = false;
+        self.now = self.times.get(frame).copied().unwrap_or(self.now);
+    }
+
+    fn window(&self) -> Option<Duration> {
+        WINDOWS.get(self.window).copied()
+    }
+
+    fn length(&self) -> Duration {
+        self.times.last().copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One snapshot a second, each some milliseconds late.
+    fn player(seconds: u64) -> Player {
+        let times = (0..=seconds).map(|second| Duration::from_millis(second * 1_003));
+        Player::new(times.collect(), Duration::from_secs(1_795_000_000))
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn it_plays_to_the_end_and_begins_anew() {
+        let mut player = player(30);
+        assert_eq!(player.frames(), (0, 0));
+        player.pass(seconds(5));
+        assert_eq!(player.frames(), (4, 3));
+        player.control(Control::PlayOrPause);
+        player.pass(seconds(5));
+        assert_eq!(player.frames(), (4, 3));
+        player.control(Control::PlayOrPause);
+        player.pass(seconds(100));
+        assert_eq!(player.frames(), (30, 29));
+        assert!(!player.playback().plays);
+        player.control(Control::PlayOrPause);
+        assert_eq!(player.frames(), (0, 0));
+        assert!(player.playback().plays);
+    }
+
+    #[test]
+    fn it_is_faster_and_slower_within_limits() {
+        let mut player = player(1_000);
+        player.control(Control::Faster);
+        player.pass(seconds(5));
+        assert_eq!(player.playback().now, seconds(10));
+        for _ in 0..20 {
+            player.control(Control::Slower);
+        }
+        player.pass(seconds(8));
+        assert_eq!(player.playback().now, seconds(11));
+        for _ in 0..20 {
+            player.control(Control::Faster);
+        }
+        assert_eq!(player.playback().speed, 8);
+    }
+
+    #[test]
+    fn it_jumps_and_steps() {
+        let mut player = player(100);
+        for _ in 0..5 {
+            player.control(Control::FarForward);
+        }
+        assert_eq!(player.frames(), (50, 49));
+        player.control(Control::Forward);
+        assert_eq!(player.frames(), (59, 58));
+        player.control(Control::Back);
+        player.control(Control::Back);
+        assert_eq!(player.frames(), (40, 39));
+        assert!(player.playback().plays);
+        player.control(Control::StepBack);
+        assert_eq!(player.frames(), (39, 38));
+        assert!(!player.playback().plays);
+        player.control(Control::StepForward);
+        assert_eq!(player.frames(), (40, 39));
+        player.control(Control::FarBack);
+        assert_eq!(player.frames(), (30, 29));
+        player.control(Control::Start);
+        player.control(Control::Back);
+        player.control(Control::StepBack);
+        assert_eq!(player.frames(), (0, 0));
+        player.control(Control::End);
+        player.control(Control::StepForward);
+        assert_eq!(player.frames(), (100, 99));
+    }
+
+    #[test]
+    fn windows_begin_with_the_snapshot_that_is_as_old() {
+        let mut player = player(700);
+        player.control(Control::End);
+        let mut windows = Vec::new();
+        for _ in 0..6 {
+            windows.push(player.frames().1);
+            player.control(Control::Window);
+        }
+        assert_eq!(windows, [699, 690, 640, 102, 0, 699]);
+    }
+
+    #[test]
+    fn a_recording_of_one_snapshot_stands_still() {
+        let mut player = player(0);
+        player.pass(seconds(1));
+        player.control(Control::StepForward);
+        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.playback().length, Duration::ZERO);
+    }
+}
