@@ -152,6 +152,7 @@ fn hand_on(state: &InFlight, finish: impl FnOnce() -> Finish) {
 
 /// Where the I/Os of one device that finish on this CPU are counted.
 struct Device {
+    this: ThisCpu,
     counters: *mut DeviceCounters,
     histograms: *mut Histograms,
 }
@@ -166,6 +167,7 @@ impl Device {
         // SAFETY: pointers to fields of a valid value.
         unsafe {
             Some(Self {
+                this,
                 counters: &raw mut (*totals).counters,
                 histograms: &raw mut (*totals).histograms,
             })
@@ -200,6 +202,7 @@ impl Device {
     #[inline(always)]
     fn stages(&self) -> Stages {
         Stages {
+            this: self.this,
             // SAFETY: a pointer to a field of a valid value.
             sums: unsafe { &raw mut (*self.counters).sum_ns }.cast(),
             slots: self.histograms.cast(),
@@ -210,13 +213,14 @@ impl Device {
     /// `pair` gives for these, without a branch for each.
     #[inline(always)]
     fn stages_of_verified(&self, placement: Placement) -> Stages {
-        let Stages { sums, slots } = self.stages();
+        let Stages { this, sums, slots } = self.stages();
         let first = placement.number() * VERIFIED_STAGES.len();
         // The mask is for the verifier.
         let first = opaque(first as u64) as usize & 0xf;
         // SAFETY: pointers to elements of valid values, which have 4 pairs more.
         unsafe {
             Stages {
+                this,
                 sums: sums.add(first),
                 slots: slots.add(first * SLOTS),
             }
@@ -265,6 +269,7 @@ const fn number(placement: Placement, stage: Stage) -> usize {
 
 /// Where the stages of one I/O are counted.
 struct Stages {
+    this: ThisCpu,
     sums: *mut u64,
     slots: *mut u64,
 }
@@ -279,7 +284,7 @@ impl Stages {
 
     #[inline(always)]
     fn count<const PAIR: usize>(&self, ns: u64) {
-        let slot = opaque(slot(ns) as u64) as usize;
+        let slot = self.this.forget(slot(ns) as u64) as usize;
         if slot < SLOTS {
             // SAFETY: pointers to elements of valid values; the index was checked.
             unsafe {

@@ -24,6 +24,8 @@ pub struct ThisCpu {
     counters: *mut CpuCounters,
     /// Its number.
     pub number: u16,
+    /// Whether it is a guard that runs here.
+    is_guard: bool,
 }
 
 /// The number of the CPU that the program runs on.
@@ -83,6 +85,10 @@ pub fn watch<M: Memory, const IS_GUARD: bool>(hook: Hook, run: impl FnOnce(ThisC
         let Some(this) = ThisCpu::get::<M>() else {
             return;
         };
+        let this = ThisCpu {
+            is_guard: IS_GUARD,
+            ..this
+        };
         if IS_GUARD {
             this.add_guarded(hook, 1);
             run(this);
@@ -133,6 +139,7 @@ impl ThisCpu {
             // SAFETY: the value has this many.
             counters: unsafe { cpus.add(index) },
             number: number as u16,
+            is_guard: false,
         })
     }
 
@@ -172,6 +179,17 @@ impl ThisCpu {
     pub fn leave_to_program(self, hook: Hook) -> bool {
         self.add_guarded(hook, -1);
         true
+    }
+
+    /// The same number, of which the verifier knows nothing: else it would walk through all that follows once for
+    /// each way in which it can come about. For the end of an I/O, whose pointer is a number by then.
+    #[inline(always)]
+    pub fn forget(self, number: u64) -> u64 {
+        // SAFETY: as in `add_guarded`; the program and its guard have a place each.
+        unsafe {
+            let events = &raw mut (*self.counters).now.events[Hook::FinishIo as usize];
+            address(events.cast::<u64>().add(usize::from(self.is_guard)), number)
+        }
     }
 
     /// Puts what became of an I/O where the verifier knows nothing of what it holds: otherwise it would walk through
