@@ -108,6 +108,8 @@ script off-rival-fentry /lab/in/bench/rival_fentry.bt
 script off-rival-kprobe /lab/in/bench/rival_kprobe.bt
 veritysetup close bench
 prepare --use-tasklets
+# The option has hooks of its own.
+rm /run/floor.bt
 measure on-untraced
 trace on-default
 trace on-queues --queues
