@@ -91,23 +91,14 @@ fn only_value<M: Memory, T, const NUMBER: i32>(map: &Array<T>) -> Option<*mut T>
     if !M::IS_TYPED {
         return map.get_ptr_mut(0);
     }
-    let value: *mut T;
-    // SAFETY: the instruction loads a number; the address is valid as long as the program.
-    unsafe {
-        asm!(
-            "{value} = {number} ll",
-            value = out(reg) value,
-            number = const NUMBER,
-            options(pure, nomem, preserves_flags, nostack),
-        );
-    }
-    Some(value)
+    // The address is valid as long as the program.
+    Some(load::<NUMBER>() as *mut T)
 }
 
 /// Reads one load-time setting; to the verifier it is a constant.
 macro_rules! setting {
     ($field:ident) => {
-        $crate::maps::load_setting::<
+        $crate::maps::load::<
             {
                 verity_trace_ebpf::settings::placeholder(core::mem::offset_of!(
                     verity_trace_ebpf::settings::Settings,
@@ -119,9 +110,10 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
-/// A number that user space puts in the place of another one (see [`placeholder`](verity_trace_ebpf::settings::placeholder)).
+/// The number, or the address, that user space puts in the place of another number (see
+/// [`placeholder`](verity_trace_ebpf::settings::placeholder)).
 #[inline(always)]
-pub fn load_setting<const PLACEHOLDER: i32>() -> u64 {
+pub fn load<const PLACEHOLDER: i32>() -> u64 {
     let value: u64;
     // SAFETY: the instruction loads a number and has no other effect.
     unsafe {
