@@ -8,8 +8,10 @@ mod types;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use rustix::time::{ClockId, clock_gettime};
 
 pub use symbols::Symbols;
 pub use types::{CAST, FunctionType, Types, has_btf};
@@ -164,6 +166,11 @@ fn chosen(file: &str, open: char, close: char) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let (_, rest) = text.split_once(open)?;
     Some(rest.split_once(close)?.0.to_owned())
+}
+
+/// What one of the kernel's clocks shows; the programs' is `Monotonic`.
+pub fn clock(id: ClockId) -> Result<Duration> {
+    Ok(Duration::try_from(clock_gettime(id)).context("read the clock")?)
 }
 
 /// How many numbers CPUs that could come online can have: some may be no CPU's.

@@ -23,6 +23,7 @@ use aya::maps::{
 };
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
+use rustix::time::ClockId;
 use verity_trace_ebpf::counters::{
     CpuCounters, Cpus, DeviceTotals, FirstFailure, Hook as Watched, MAX_CPUS, totals_index,
 };
@@ -350,7 +351,7 @@ impl Session {
             return Ok(());
         }
         // In this order no end of an I/O that began before is left out of both.
-        let now = monotonic().context("read the clock")?;
+        let now = kernel::clock(ClockId::Monotonic)?;
         let all: u64 = devices
             .iter()
             .filter_map(|device| in_flight(device.number))
@@ -413,7 +414,7 @@ impl Session {
     /// Counts as lost what the table has in flight for long on devices that are gone, and on those of which the
     /// block layer says twice that nothing is: its end went unseen.
     fn abandon_finished(&mut self) -> anyhow::Result<()> {
-        let long_ago = monotonic()?.saturating_sub(LONG);
+        let long_ago = kernel::clock(ClockId::Monotonic)?.saturating_sub(LONG);
         let is_old = |state: &InFlight| {
             let mapped_at = state.mapped_at().map(Duration::from_nanos);
             mapped_at.is_some_and(|mapped_at| mapped_at < long_ago)
@@ -642,12 +643,6 @@ fn in_flight(device: DeviceNumber) -> Option<u64> {
         .split_ascii_whitespace()
         .map(|word| word.parse::<u64>().ok())
         .sum()
-}
-
-/// The clock of the programs.
-fn monotonic() -> anyhow::Result<Duration> {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::try_from(now).context("read the clock")
 }
 
 #[cfg(test)]

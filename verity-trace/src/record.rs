@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use verity_trace::cli;
@@ -304,8 +304,7 @@ fn monotonic_ns() -> Result<u64> {
 }
 
 fn clock(id: ClockId) -> Result<u64> {
-    let time = Duration::try_from(clock_gettime(id)).context("read the clock")?;
-    Ok(format::nanos(time).0)
+    Ok(format::nanos(kernel::clock(id)?).0)
 }
 
 fn announcement(arguments: &cli::Record) -> String {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 use crate::error::Result;
+use crate::kernel;
 
 /// What two clocks show, or a time by both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,10 +19,9 @@ pub struct Clocks {
 impl Clocks {
     /// What they show now.
     pub fn read() -> Result<Self> {
-        let read = |clock| Duration::try_from(clock_gettime(clock)).context("read the clock");
         Ok(Self {
-            time: read(ClockId::Monotonic)?,
-            process: read(ClockId::ProcessCPUTime)?,
+            time: kernel::clock(ClockId::Monotonic)?,
+            process: kernel::clock(ClockId::ProcessCPUTime)?,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap as BpfHashMap, PerCpuArray};
+use rustix::time::ClockId;
 use verity_trace_ebpf::counters::{
     CpuCounters, DeviceTotals, FirstFailure, Hook as Watched, QueueDelays, totals_index,
 };
@@ -17,10 +18,11 @@ use verity_trace_ebpf::submitters::{self, Submitted};
 
 use super::{
     FailureBytes, HashCacheWords, QueueWaitWords, Session, SubmittedWords, SubmitterWords,
-    TotalsWords, monotonic,
+    TotalsWords,
 };
 use crate::aggregate::{DeviceReading, Reading, Submitters, add_device_counters};
 use crate::histogram::{Histogram, Nanos};
+use crate::kernel;
 use crate::live::optional::View;
 use crate::snapshot::{Failure, InFlight, Reads, Rung, Sampling};
 
@@ -165,7 +167,7 @@ impl Session {
     /// I/Os in flight by device slot, counted by walking the table.
     pub(super) fn in_flight(&self) -> anyhow::Result<BTreeMap<u32, InFlight>> {
         let mut by_slot: BTreeMap<u32, InFlight> = BTreeMap::new();
-        let now = monotonic()?;
+        let now = kernel::clock(ClockId::Monotonic)?;
         for state in self.table.in_flight() {
             // One that has just begun or finished has no beginning.
             if let Some(mapped_at) = state.mapped_at() {
