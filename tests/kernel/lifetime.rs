@@ -223,7 +223,8 @@ fn every_kind_of_device_is_counted_as_the_block_layer_does() {
         );
         assert_eq!(document.count(name, "failed"), 0, "{name}");
     }
-    assert_eq!(document.0["lost"], 0, "{}", document.0["loss"]);
+    let (loss, cost) = (&document.0["loss"], &document.0["tracing"]["self_cost"]);
+    assert_eq!(document.0["lost"], 0, "{loss}, {cost}");
 
     // A write comes through to the target from a device that may be written to and lies on it: the
     // kernel warns, and lets it go (`bio_check_ro`, block/blk-core.c). `verity_map` refuses it.

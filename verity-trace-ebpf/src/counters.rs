@@ -194,6 +194,8 @@ pub struct Shared {
     pub has_option: u64,
     /// The hooks that have a guard, by [`Hook::bit`]; user space writes it.
     pub guarded: u64,
+    /// 1 once every attempt's giving up is watched for; user space writes it.
+    pub sees_giving_up: u64,
 }
 
 /// Most CPUs that are told apart: a power of two.

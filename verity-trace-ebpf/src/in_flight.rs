@@ -270,6 +270,13 @@ impl InFlight {
         }
     }
 
+    /// Whether an attempt began of which no end was seen.
+    #[must_use]
+    #[inline(always)]
+    pub fn gave_up_unseen(&self) -> bool {
+        self.attempted_at != 0 && self.gave_up_at == 0
+    }
+
     /// Whether kverityd verifies it.
     #[must_use]
     #[inline(always)]

@@ -122,6 +122,9 @@ fn verify<M: Memory, const IS_GUARD: bool>(io: u64) {
             return false;
         }
         let verification = if in_bh == 0 {
+            if M::IS_TYPED && state.gave_up_unseen() && sees_giving_up::<M>() {
+                account::lose_of(state.device_slot(), Loss::Recursion);
+            }
             Verification::Kverityd
         } else if setting!(can_be_inline) == 0 {
             Verification::Bh
@@ -156,6 +159,14 @@ fn verify<M: Memory, const IS_GUARD: bool>(io: u64) {
         }
         true
     });
+}
+
+/// Whether an attempt that gives up is seen to, unless the program that sees it is running on that CPU.
+#[inline(always)]
+fn sees_giving_up<M: Memory>() -> bool {
+    // SAFETY: a pointer to a valid value, which user space writes to.
+    shared::<M>()
+        .is_some_and(|shared| unsafe { (&raw const (*shared).sees_giving_up).read_volatile() } != 0)
 }
 
 /// A verification is one of a device with the option.

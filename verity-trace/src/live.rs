@@ -136,6 +136,8 @@ pub struct Session {
     /// The most that programs were seen to miss, by hook: what a guard has seen and its program not yet makes a
     /// look too low, and none too high.
     most_missed: [i128; Watched::COUNT],
+    /// What has to be attached.
+    needs: Needs,
     /// Slots of devices that are gone, until the last of their I/Os has finished.
     retiring: Vec<u32>,
     /// What is attached, and what is not.
@@ -298,6 +300,7 @@ impl Session {
         }
         let needs = Needs {
             attempts: attempts(&plan, devices),
+            nested_completions: completions_nest(devices),
             guards: kernel.facts.can_be_preempted() && !kernel.facts.can_hold_preemption()
                 || kernel.facts.is_real_time(),
         };
@@ -334,6 +337,7 @@ impl Session {
             abandoned_in_all: 0,
             idle: BTreeSet::new(),
             most_missed: [0; Watched::COUNT],
+            needs,
             retiring: Vec::new(),
             plan,
         };
@@ -397,12 +401,12 @@ impl Session {
     /// Attaches what is needed from now on: what sees attempts once a device has the option, and guards where
     /// something was missed.
     pub fn keep_up(&mut self, devices: &[VerityDevice]) -> Result<()> {
-        if !self.programs.sees_attempts() && attempts(&self.plan, devices) {
-            self.programs.begin_to_see_attempts()?;
-        }
-        self.programs
-            .guard_where_missed()
-            .context("attach a guard")?;
+        self.needs = Needs {
+            attempts: attempts(&self.plan, devices),
+            nested_completions: completions_nest(devices),
+            ..self.needs
+        };
+        self.programs.keep_up(self.needs)?;
         self.plan.gaps.extend(self.programs.take_gaps());
         self.abandon_finished()
             .context("look for what is in flight")?;
@@ -628,6 +632,18 @@ fn attempts(plan: &Plan, devices: &[VerityDevice]) -> bool {
     can_attempt && devices.iter().any(has_option)
 }
 
+/// Whether a completion can interrupt another: their data devices have more than one driver, and so may complete in
+/// softirq and in a task; or one is a device of device-mapper, which by itself may do both (`dm-crypt`).
+fn completions_nest(devices: &[VerityDevice]) -> bool {
+    let driver = |device: &VerityDevice| -> Option<u32> {
+        let (major, _) = device.table.data_device.split_once(':')?;
+        major.parse().ok()
+    };
+    let stacked = |device: &VerityDevice| driver(device) == Some(device.number.major);
+    let drivers: BTreeSet<_> = devices.iter().map(driver).collect();
+    drivers.len() > 1 || devices.iter().any(stacked)
+}
+
 /// I/Os that the block layer counts as in flight on a device, none on one that is gone; absent where it does not
 /// count them (`queue/iostats`), or cannot be asked.
 fn in_flight(device: DeviceNumber) -> Option<u64> {
@@ -648,6 +664,24 @@ fn in_flight(device: DeviceNumber) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Table;
+
+    #[test]
+    fn completions_nest_where_drivers_differ_or_devices_are_stacked() {
+        let on = |data_device: &str| VerityDevice {
+            name: "lab".to_owned(),
+            uuid: String::new(),
+            number: "253:0".parse().expect("a device number"),
+            disk_sequence: None,
+            table: Table::parse(&format!("1 {data_device} 254:16 4096 4096 9 1 sha256 be -"))
+                .expect("a table"),
+            status: None,
+        };
+        assert!(!completions_nest(&[]));
+        assert!(!completions_nest(&[on("254:0"), on("254:16")]));
+        assert!(completions_nest(&[on("254:0"), on("1:0")]));
+        assert!(completions_nest(&[on("253:1")]));
+    }
 
     #[test]
     fn an_object_without_programs_is_said_and_has_its_exit_code() {

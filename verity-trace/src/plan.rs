@@ -12,7 +12,7 @@ pub mod settings;
 use std::slice;
 
 pub use facts::Facts;
-pub use hooks::{Guard, Hook};
+pub use hooks::{Guard, Hook, VERIFY_EXIT};
 pub use refusals::{MAKE_ROOM, Refusal, Refusals};
 
 use crate::snapshot::{Era, Gap, Probe, ProbeKind, Rung};
@@ -206,7 +206,7 @@ impl Kernel<'_> {
                 let is_needed = tells_end || self.tells_inline_by_queueing(rung);
                 !hook.is_optional || self.era.can_attempt() && is_needed
             }
-            hooks::VERIFY_EXIT => self.era.can_attempt(),
+            VERIFY_EXIT => self.era.can_attempt(),
             _ => true,
         }
     }
@@ -225,7 +225,7 @@ impl Kernel<'_> {
     fn lacks_end_of_attempts(&self) -> bool {
         let mut hooks = hooks::of(Rung::Fentry).iter();
         hooks
-            .find(|hook| hook.probe.name == hooks::VERIFY_EXIT)
+            .find(|hook| hook.probe.name == VERIFY_EXIT)
             .is_some_and(|hook| self.lack(hook).is_some())
     }
 

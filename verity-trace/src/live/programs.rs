@@ -29,7 +29,7 @@ use crate::live::mapping::Mapping;
 use crate::live::object::LOAD_IMMEDIATE;
 use crate::live::statistics::Program;
 use crate::plan::facts::{self, PREEMPTION_FUNCTIONS};
-use crate::plan::{Hook, MAKE_ROOM, Plan, Refusal};
+use crate::plan::{Hook, MAKE_ROOM, Plan, Refusal, VERIFY_EXIT};
 use crate::snapshot::{Gap, Probe, ProbeKind, When};
 
 /// `BPF_PSEUDO_KFUNC_CALL`, include/uapi/linux/bpf.h.
@@ -55,7 +55,9 @@ struct Attached {
     watched: Option<Watched>,
     /// Of a guard, what it watches.
     guards: Option<Watched>,
-    /// Whether its function has no guard and is no guard.
+    /// Whether it sees attempts give up.
+    sees_giving_up: bool,
+    /// Whether it has no guard, is none, and each call that it misses is a loss.
     is_alone: bool,
 }
 
@@ -78,11 +80,13 @@ struct Place {
     module: Option<Arc<OwnedFd>>,
 }
 
-/// What is needed from the beginning.
+/// What is needed beside what always is.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
     /// What sees attempts outside of kverityd: a device has the option, and this kernel heeds it.
     pub attempts: bool,
+    /// The guard of `verity_end_io`: a completion can interrupt another one.
+    pub nested_completions: bool,
     /// A guard for every program: this kernel preempts tasks anywhere, and programs cannot forbid it.
     pub guards: bool,
 }
@@ -187,18 +191,37 @@ impl Programs {
         if needs.attempts {
             programs.see_attempts()?;
         }
-        if needs.guards {
-            for watched in Watched::ALL {
-                programs.guard(watched)?;
-            }
-        }
+        programs.guard_as_needed(needs)?;
         Ok(programs)
     }
 
-    /// Whether what sees attempts outside of kverityd is attached.
-    #[must_use]
-    pub const fn sees_attempts(&self) -> bool {
-        self.sees_attempts
+    /// Attaches what has become needed.
+    pub fn keep_up(&mut self, needs: Needs) -> anyhow::Result<()> {
+        if self.sees_attempts {
+            self.expect_to_see_attempts();
+        } else if needs.attempts {
+            self.begin_to_see_attempts()?;
+        }
+        self.guard_as_needed(needs)?;
+        self.guard_where_missed().context("attach a guard")
+    }
+
+    fn guard_as_needed(&mut self, needs: Needs) -> Result<(), Error> {
+        for watched in Watched::ALL {
+            if needs.guards || needs.nested_completions && watched == Watched::EndIo {
+                self.guard(watched)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on it is a loss when an attempt gives up unseen: what sees that was attached before any that
+    /// goes on now began.
+    fn expect_to_see_attempts(&self) {
+        if self.tracing.iter().any(|it| it.sees_giving_up) {
+            // SAFETY: a pointer to a field of a valid value, which the programs only read.
+            unsafe { (&raw mut (*self.shared.value()).sees_giving_up).write_volatile(1) };
+        }
     }
 
     /// Attaches what sees them, and the guards of what such an attempt can interrupt on its CPU.
@@ -211,7 +234,7 @@ impl Programs {
     }
 
     /// The same while I/Os are watched: what the kernel refuses is a gap.
-    pub fn begin_to_see_attempts(&mut self) -> Result<(), Error> {
+    fn begin_to_see_attempts(&mut self) -> Result<(), Error> {
         match self.see_attempts() {
             Ok(()) => return Ok(()),
             Err(Stop::Failed(error)) => return Err(error),
@@ -227,7 +250,7 @@ impl Programs {
     }
 
     /// Attaches the guard of every program that has missed something.
-    pub fn guard_where_missed(&mut self) -> anyhow::Result<()> {
+    fn guard_where_missed(&mut self) -> anyhow::Result<()> {
         let mut missing = Vec::new();
         for attached in &self.tracing {
             if let Some(watched) = attached.watched
@@ -509,6 +532,7 @@ fn attach(
             sentence: format!("attach to {}: {error}", hook.probe.target),
         })
     })?;
+    let sees_giving_up = hook.probe.name == VERIFY_EXIT;
     Ok(Attached {
         link: Some(link),
         program,
@@ -520,7 +544,9 @@ fn attach(
         },
         watched,
         guards: None,
-        is_alone: hook.guard.is_none(),
+        sees_giving_up,
+        // Most verifications do not give up: another program counts those that gave up unseen.
+        is_alone: hook.guard.is_none() && !sees_giving_up,
     })
 }
 

@@ -73,9 +73,11 @@ const fn optional(hook: Hook) -> Hook {
     }
 }
 
-/// The names of probes that the plan decides about one by one.
-pub const QUEUE_WORK: &str = "workqueue_queue_work";
+/// The name of the probe that sees attempts give up.
 pub const VERIFY_EXIT: &str = "verity_verify_io exit";
+
+/// The names of other probes that the plan decides about one by one.
+pub const QUEUE_WORK: &str = "workqueue_queue_work";
 pub const RECHECK: &str = "verity_recheck";
 pub const FEC_EXIT: &str = "verity_fec_decode exit";
 
