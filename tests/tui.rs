@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::text::Span;
-use verity_trace::escape;
 use verity_trace::replay::Playback;
 use verity_trace::snapshot::Snapshot;
 use verity_trace::tui::{
-    Action, App, BINDINGS, Effect, Key, Message, REPLAY, Styles, action, draw,
+    Action, App, BINDINGS, Effect, Glyphs, Key, LIVE, Message, REPLAY, Styles, action, draw,
 };
+use verity_trace::{escape, format};
 
 #[test]
 fn screens() {
@@ -43,21 +43,149 @@ fn screens() {
     }
 }
 
+/// Every view of what has most in it, on terminals of every size.
+#[test]
+fn views() {
+    let scenarios = [
+        ("inline_and_bh_with_large_on_kverityd", 1),
+        ("bh_always_with_fallbacks", 1),
+        ("who_submits", 1),
+        ("workqueues_alone", 1),
+        ("softirqs_and_workqueues", 2),
+    ];
+    for (name, tabs) in scenarios {
+        for (columns, rows) in [(80, 24), (120, 40), (200, 60)] {
+            let mut app = watched(name, 30, columns, rows);
+            for _ in 0..tabs {
+                app.update(Message::Key(Key::Tab));
+            }
+            let view = if tabs == 1 { "device" } else { "cpus" };
+            insta::assert_snapshot!(
+                format!("{columns}x{rows}_{view}_{name}"),
+                screen(&app, columns, rows)
+            );
+        }
+    }
+}
+
+#[test]
+fn views_are_gone_through_in_both_directions() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let devices = screen(&app, 80, 24);
+    for view in ["[device]", "[CPUs]", "[devices]"] {
+        app.update(Message::Key(Key::Tab));
+        assert!(screen(&app, 80, 24).contains(view), "{view}");
+    }
+    assert_eq!(screen(&app, 80, 24), devices);
+    app.update(Message::Key(Key::BackTab));
+    assert!(screen(&app, 80, 24).contains("[CPUs]"));
+    app.update(Message::Key(Key::Esc));
+    assert_eq!(screen(&app, 80, 24), devices);
+}
+
+#[test]
+fn the_chosen_device_is_opened_and_stays_chosen_however_devices_are_sorted() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    for _ in 0..3 {
+        app.update(Message::Key(Key::Down));
+    }
+    app.update(Message::Key(Key::Enter));
+    assert!(screen(&app, 80, 24).contains("device image-3 "));
+    app.update(Message::Key(Key::Esc));
+    for sort in ["I/O/s", "wait p99", "total p99", "fallbacks", "failed"] {
+        app.update(Message::Key(Key::Char('s')));
+        let devices = screen(&app, 80, 24);
+        assert!(devices.contains(&format!("by {sort}")), "{devices}");
+        assert!(devices.contains("image-3 "), "{devices}");
+    }
+    app.update(Message::Key(Key::Enter));
+    assert!(screen(&app, 80, 24).contains("device image-3 "));
+}
+
+#[test]
+fn a_paused_picture_stands_still_and_goes_on_with_the_last_snapshot() {
+    let mut app = watched("bh_always_with_fallbacks", 3, 80, 24);
+    app.update(Message::Key(Key::Char(' ')));
+    let paused = screen(&app, 80, 24);
+    assert!(paused.contains("paused"), "{paused}");
+    let mut later = snapshot("bh_always_with_fallbacks");
+    later.watched += Duration::from_secs(77);
+    later.taken_at += Duration::from_secs(77);
+    let later = Arc::new(later);
+    assert_eq!(
+        app.update(Message::Snapshot(Arc::clone(&later))),
+        Effect::None
+    );
+    assert_eq!(screen(&app, 80, 24), paused);
+    app.update(Message::Key(Key::Char(' ')));
+    let on = screen(&app, 80, 24);
+    let watched = format!("watched {}", format::span(later.watched));
+    assert!(on.contains(&watched) && !on.contains("paused"), "{on}");
+}
+
+#[test]
+fn a_terminal_without_block_elements_gets_characters_of_ascii() {
+    let mut app = App::new(Styles::new(false, Glyphs::ASCII));
+    app.update(Message::Resize {
+        columns: 120,
+        rows: 60,
+    });
+    for snapshot in passing("inline_and_bh_with_large_on_kverityd", 30) {
+        app.update(Message::Snapshot(snapshot));
+    }
+    app.update(Message::Key(Key::Tab));
+    let device = screen(&app, 120, 60);
+    assert!(device.is_ascii(), "{device}");
+    assert!(device.contains('#'), "{device}");
+}
+
+/// A scenario that goes on: a snapshot each second, each with more in it than the one before.
+fn passing(name: &str, seconds: u64) -> Vec<Arc<Snapshot>> {
+    let snapshot = snapshot(name);
+    let at = |second: u64| {
+        let mut later = snapshot.clone();
+        later.taken_at += Duration::from_secs(second);
+        let totals = later.devices.iter_mut().filter_map(|it| it.totals.as_mut());
+        for these in totals.flat_map(|totals| totals.placements.values_mut()) {
+            for histogram in these.stages.values_mut() {
+                let once = histogram.clone();
+                for _ in 0..second {
+                    histogram.merge(&once);
+                }
+            }
+        }
+        Arc::new(later)
+    };
+    (0..seconds).map(at).collect()
+}
+
+fn watched(name: &str, seconds: u64, columns: u16, rows: u16) -> App {
+    let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
+    app.update(Message::Resize { columns, rows });
+    for snapshot in passing(name, seconds) {
+        app.update(Message::Snapshot(snapshot));
+    }
+    app
+}
+
 #[test]
 fn the_help_is_made_from_the_table_of_keys() {
     let mut app = app(snapshot("bh_always_with_fallbacks"), 80, 24);
     assert_eq!(app.update(Message::Key(Key::Char('?'))), Effect::Redraw);
     let help = screen(&app, 80, 24);
-    for binding in BINDINGS {
+    for binding in BINDINGS.iter().chain(&LIVE) {
         assert!(help.contains(binding.label), "{}", binding.label);
         assert!(help.contains(binding.help), "{}", binding.help);
     }
+    app.update(Message::Key(Key::End));
+    let end = screen(&app, 80, 24);
+    assert!(end.contains("total: from the I/O's start"), "{end}");
     insta::assert_snapshot!("80x24_help", help);
 }
 
 #[test]
 fn before_the_first_snapshot_there_is_a_name_and_the_keys() {
-    let screen = screen(&App::new(Styles::new(true)), 40, 4);
+    let screen = screen(&App::new(Styles::new(true, Glyphs::BLOCKS)), 40, 4);
     assert!(screen.contains("verity-trace"));
     assert!(screen.contains("q quit"));
 }
@@ -83,16 +211,19 @@ fn no_scenario_draws_a_hidden_character() {
 
 #[test]
 fn every_key_does_what_the_table_says() {
-    for binding in BINDINGS {
+    for binding in BINDINGS.iter().chain(&LIVE) {
         for &key in binding.keys {
             let mut app = app(snapshot("seventy_devices"), 80, 24);
-            app.update(Message::Key(Key::Char('j')));
-            let before = screen(&app, 80, 24);
+            for _ in 0..20 {
+                app.update(Message::Key(Key::Char('j')));
+            }
+            let drawn = |app: &App| terminal(app, 80, 24).backend().buffer().clone();
+            let before = drawn(&app);
             let effect = app.update(Message::Key(key));
-            let changed = screen(&app, 80, 24) != before;
+            let changed = drawn(&app) != before;
             match binding.action {
                 Action::Quit => assert_eq!(effect, Effect::Quit),
-                Action::CloseHelp => assert_eq!((effect, changed), (Effect::None, false)),
+                Action::Back => assert_eq!((effect, changed), (Effect::None, false)),
                 _ => assert_eq!((effect, changed), (Effect::Redraw, true), "{key:?}"),
             }
             assert_eq!(action(key, false), Some(binding.action));
@@ -105,7 +236,8 @@ fn every_key_of_a_replay_is_passed_on_and_is_none_when_it_is_live() {
     for binding in REPLAY {
         for &key in binding.keys {
             let mut app = app(snapshot("seventy_devices"), 80, 24);
-            assert_eq!(app.update(Message::Key(key)), Effect::None, "{key:?}");
+            let effect = app.update(Message::Key(key));
+            assert!(!matches!(effect, Effect::Control(_)), "{key:?}");
             app.update(frame(true));
             let Action::Control(control) = binding.action else {
                 panic!("{binding:?} asks for something else");
@@ -164,7 +296,8 @@ fn scrolling_stops_at_the_last_device_and_turns_at_once() {
     assert!(end.contains("image-69 "), "{end}");
     assert!(end.contains("of 70"), "{end}");
     app.update(Message::Key(Key::Up));
-    assert!(!screen(&app, 80, 24).contains("image-69 "));
+    app.update(Message::Key(Key::Enter));
+    assert!(screen(&app, 80, 24).contains("device image-68 "));
 }
 
 #[test]
@@ -212,6 +345,7 @@ enum Step {
 fn step(scenarios: usize) -> impl Strategy<Value = Step> {
     let keys: Vec<_> = BINDINGS
         .iter()
+        .chain(&LIVE)
         .filter(|binding| binding.action != Action::Quit)
         .flat_map(|binding| binding.keys.iter().copied())
         .collect();
@@ -232,7 +366,7 @@ fn no_order_of_messages_panics() {
     proptest!(ProptestConfig::with_cases(48), |(
         steps in prop::collection::vec(step(snapshots.len()), 1..20),
     )| {
-        let mut app = App::new(Styles::new(true));
+        let mut app = App::new(Styles::new(true, Glyphs::BLOCKS));
         let mut size = (80, 24);
         for step in steps {
             let message = match step {
@@ -254,7 +388,7 @@ fn snapshot(name: &str) -> Snapshot {
 }
 
 fn app(snapshot: Snapshot, columns: u16, rows: u16) -> App {
-    let mut app = App::new(Styles::new(false));
+    let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
     app.update(Message::Resize { columns, rows });
     app.update(Message::Snapshot(Arc::new(snapshot)));
     app

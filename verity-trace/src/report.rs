@@ -107,6 +107,15 @@ fn loss(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    device_head(device, snapshot, out)?;
+    match &device.totals {
+        Some(totals) => totals_section(totals, snapshot, out),
+        None => Ok(()),
+    }
+}
+
+/// Writes which device it is, and what of it is no total; why there are no totals where there are none.
+pub fn device_head(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let effect = OptionEffect::of(device, snapshot.kernel.era);
     writeln!(
         out,
@@ -134,7 +143,7 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
         )?;
     }
     match &device.totals {
-        Some(totals) => totals_section(totals, snapshot, out),
+        Some(_) => Ok(()),
         None if device.counted_in_other => writeln!(
             out,
             "  all slots are taken (--max-devices): its I/Os are counted with those of the others"
@@ -192,6 +201,26 @@ fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    sums(totals, snapshot, out)?;
+    if totals.ios() == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "  {:<9} {:>12} {:>6}   {:<10} {:>8} {:>8} {:>8}",
+        "placement", "I/Os", "share", "stage", "p50", "p99", "max"
+    )?;
+    for placement in Placement::ALL {
+        if let Some(these) = totals.placements.get(&placement) {
+            let share = format::share(totals.share(placement));
+            placement_rows(placement, these, &share, out)?;
+        }
+    }
+    explanations(totals, snapshot, out)
+}
+
+/// Writes what is counted over all placements.
+pub fn sums(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let watched = snapshot.watched;
     writeln!(
         out,
@@ -222,23 +251,14 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
     if let Some(wait) = &totals.queue_wait {
         queue_wait(wait, out)?;
     }
-    if totals.ios() == 0 {
-        return Ok(());
+    match &totals.submitters {
+        Some(these) if totals.ios() > 0 => submitters(these, out),
+        _ => Ok(()),
     }
-    if let Some(these) = &totals.submitters {
-        submitters(these, out)?;
-    }
-    writeln!(
-        out,
-        "  {:<9} {:>12} {:>6}   {:<10} {:>8} {:>8} {:>8}",
-        "placement", "I/Os", "share", "stage", "p50", "p99", "max"
-    )?;
-    for placement in Placement::ALL {
-        if let Some(these) = totals.placements.get(&placement) {
-            let share = format::share(totals.share(placement));
-            placement_rows(placement, these, &share, out)?;
-        }
-    }
+}
+
+/// Writes why I/Os were verified where they were.
+pub fn explanations(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     if !totals.attempts.is_empty() {
         let attempts = counts(&totals.attempts, |it| it.name().to_owned());
         writeln!(out, "  fallbacks by their attempt: {attempts}")?;

@@ -4,15 +4,22 @@
 //! Everything that happens is a [`Message`]: a snapshot, a key, a new size, a request to stop.
 
 mod app;
+mod cpus;
+mod device;
 mod draw;
+mod glyphs;
 mod header;
+mod history;
 mod keys;
 mod run;
+mod sort;
 mod style;
 mod table;
+mod view;
 
 pub use app::{App, Effect, Message};
 pub use draw::draw;
-pub use keys::{Action, BINDINGS, Binding, Key, REPLAY, action};
+pub use glyphs::Glyphs;
+pub use keys::{Action, BINDINGS, Binding, Key, LIVE, REPLAY, action};
 pub use run::{forward_input, require_terminal, run};
 pub use style::Styles;

@@ -22,7 +22,7 @@ use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
-use verity_trace::tui::{self, Message, Styles};
+use verity_trace::tui::{self, Glyphs, Message, Styles};
 
 use crate::{deliver, print, say};
 
@@ -133,8 +133,21 @@ fn play(
 }
 
 fn styles() -> Styles {
-    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Styles::new(color)
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .map(variable)
+        .find(|value| !value.is_empty())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    // The kernel's console has one font of 256 characters, and a serial one may have less.
+    let has_blocks = variable("TERM") != "linux" && locale.replace('-', "").contains("utf8");
+    let glyphs = if has_blocks {
+        Glyphs::BLOCKS
+    } else {
+        Glyphs::ASCII
+    };
+    Styles::new(variable("NO_COLOR").is_empty(), glyphs)
 }
 
 /// Ends the live view with the collector, also when that panics: a failure is not to be hidden

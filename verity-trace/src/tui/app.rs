@@ -5,10 +5,13 @@ use std::sync::Arc;
 use ratatui::layout::Size;
 
 use super::draw;
+use super::history::History;
 use super::keys::{self, Action, Key};
+use super::sort::Sort;
 use super::style::Styles;
+use super::view::View;
 use crate::replay::{Control, Playback};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Device, DeviceNumber, Snapshot};
 
 /// Everything that can happen.
 #[derive(Clone, Debug)]
@@ -47,24 +50,45 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// While it is paused, what there was then: the picture stands still, and time goes on.
+    paused: Option<Paused>,
     /// How the recording's player stands; absent when this is live.
     pub(super) playback: Option<Playback>,
+    history: History,
     pub(super) styles: Styles,
-    pub(super) help: bool,
-    /// The first device shown.
+    /// The first line shown of the help; absent while it is closed.
+    pub(super) help: Option<usize>,
+    pub(super) view: View,
+    pub(super) sort: Sort,
+    /// The chosen device: it stays the same however the devices are sorted.
+    pub(super) chosen: Option<DeviceNumber>,
+    /// The first line shown, of what can be scrolled.
     pub(super) first: usize,
     size: Size,
+}
+
+/// See [`App::paused`].
+#[derive(Clone, Debug)]
+struct Paused {
+    history: History,
+    /// The last snapshot that came meanwhile.
+    waiting: Option<Arc<Snapshot>>,
 }
 
 impl App {
     /// Nothing seen yet, on a terminal whose size is not known yet.
     #[must_use]
-    pub const fn new(styles: Styles) -> Self {
+    pub fn new(styles: Styles) -> Self {
         Self {
             snapshot: None,
+            paused: None,
             playback: None,
+            history: History::default(),
             styles,
-            help: false,
+            help: None,
+            view: View::default(),
+            sort: Sort::default(),
+            chosen: None,
             first: 0,
             size: Size::ZERO,
         }
@@ -75,17 +99,23 @@ impl App {
         match message {
             Message::Stop => Effect::Quit,
             Message::Snapshot(snapshot) => {
-                self.snapshot = Some(snapshot);
-                self.scroll_to(self.first);
+                self.history.add(&snapshot);
+                if let Some(paused) = &mut self.paused {
+                    paused.waiting = Some(snapshot);
+                    return Effect::None;
+                }
+                self.show(snapshot);
                 Effect::Redraw
             }
             Message::Frame(snapshot, playback) => {
                 self.playback = Some(playback);
-                self.update(Message::Snapshot(snapshot))
+                self.history.add(&snapshot);
+                self.show(snapshot);
+                Effect::Redraw
             }
             Message::Resize { columns, rows } => {
                 self.size = Size::new(columns, rows);
-                self.scroll_to(self.first);
+                self.keep_in_sight();
                 Effect::Redraw
             }
             Message::Key(key) => {
@@ -95,32 +125,138 @@ impl App {
         }
     }
 
+    /// Whether the picture stands still.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// What happened until the snapshot that is shown.
+    pub(super) fn history(&self) -> &History {
+        self.paused
+            .as_ref()
+            .map_or(&self.history, |paused| &paused.history)
+    }
+
+    /// The devices, in the order in which they are shown.
+    pub(super) fn devices(&self) -> Vec<&Device> {
+        let mut devices: Vec<_> = self
+            .snapshot
+            .iter()
+            .flat_map(|snapshot| &snapshot.devices)
+            .collect();
+        self.sort.sort(&mut devices);
+        devices
+    }
+
+    /// The chosen device and its place among the devices; absent when there are none.
+    pub(super) fn chosen<'a>(&self, devices: &[&'a Device]) -> Option<(usize, &'a Device)> {
+        let chosen = self.chosen?;
+        let at = devices.iter().position(|it| it.number == chosen)?;
+        Some((at, devices[at]))
+    }
+
+    fn show(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot = Some(snapshot);
+        self.keep_in_sight();
+    }
+
+    /// Chooses a device that there is, and shows the part in which it stands.
+    fn keep_in_sight(&mut self) {
+        if let Some(first) = self.help {
+            self.help = Some(first.min(draw::last_first(self, self.size)));
+            return;
+        }
+        let devices = self.devices();
+        let (at, number) = match self.chosen(&devices) {
+            Some((at, device)) => (at, Some(device.number)),
+            None => (0, devices.first().map(|device| device.number)),
+        };
+        self.chosen = number;
+        if self.view == View::Devices {
+            let shown = draw::capacity(self, self.size).max(1);
+            self.first = self.first.min(at).max((at + 1).saturating_sub(shown));
+        }
+        self.first = self.first.min(draw::last_first(self, self.size));
+    }
+
     fn act(&mut self, action: Action) -> Effect {
-        let shown = draw::capacity(self, self.size).max(1);
         match action {
             Action::Quit => return Effect::Quit,
-            Action::ToggleHelp => {
-                self.help = !self.help;
-                return Effect::Redraw;
-            }
-            Action::CloseHelp if self.help => {
-                self.help = false;
-                return Effect::Redraw;
-            }
-            Action::CloseHelp => return Effect::None,
-            _ if self.help => return Effect::None,
+            Action::ToggleHelp => self.help = self.help.xor(Some(0)),
+            Action::Back if self.help.is_some() => self.help = None,
+            Action::Back if self.view != View::Devices => self.turn_to(View::Devices),
             Action::Control(control) => return Effect::Control(control),
-            Action::Up => self.scroll_to(self.first.saturating_sub(1)),
-            Action::Down => self.scroll_to(self.first.saturating_add(1)),
-            Action::PageUp => self.scroll_to(self.first.saturating_sub(shown)),
-            Action::PageDown => self.scroll_to(self.first.saturating_add(shown)),
-            Action::First => self.scroll_to(0),
-            Action::Last => self.scroll_to(usize::MAX),
+            Action::NextView
+            | Action::PreviousView
+            | Action::Open
+            | Action::Pause
+            | Action::Sort
+                if self.help.is_some() =>
+            {
+                return Effect::None;
+            }
+            Action::NextView => self.turn_to(self.view.next()),
+            Action::PreviousView => self.turn_to(self.view.previous()),
+            Action::Open if self.view == View::Devices => self.turn_to(View::Device),
+            Action::Back | Action::Open => return Effect::None,
+            Action::Pause => self.pause(),
+            Action::Sort => {
+                self.sort = self.sort.next();
+                self.keep_in_sight();
+            }
+            Action::Up => self.go(-1),
+            Action::Down => self.go(1),
+            Action::PageUp => self.go(-self.page()),
+            Action::PageDown => self.go(self.page()),
+            Action::First => self.go(isize::MIN),
+            Action::Last => self.go(isize::MAX),
         }
         Effect::Redraw
     }
 
-    fn scroll_to(&mut self, first: usize) {
-        self.first = first.min(draw::last_first(self, self.size));
+    fn turn_to(&mut self, view: View) {
+        self.view = view;
+        self.first = 0;
+        self.keep_in_sight();
+    }
+
+    fn pause(&mut self) {
+        match self.paused.take() {
+            None => {
+                self.paused = Some(Paused {
+                    history: self.history.clone(),
+                    waiting: None,
+                });
+            }
+            Some(paused) => {
+                if let Some(snapshot) = paused.waiting {
+                    self.show(snapshot);
+                }
+            }
+        }
+    }
+
+    fn page(&self) -> isize {
+        draw::capacity(self, self.size).max(1).cast_signed()
+    }
+
+    /// Chooses a device so many further, or scrolls so many lines.
+    fn go(&mut self, steps: isize) {
+        if let Some(first) = self.help {
+            self.help = Some(first.saturating_add_signed(steps));
+            self.keep_in_sight();
+            return;
+        }
+        if self.view != View::Devices {
+            self.first = self.first.saturating_add_signed(steps);
+            self.keep_in_sight();
+            return;
+        }
+        let devices = self.devices();
+        let at = self.chosen(&devices).map_or(0, |(at, _)| at);
+        let at = at.saturating_add_signed(steps);
+        let at = at.min(devices.len().saturating_sub(1));
+        self.chosen = devices.get(at).map(|device| device.number);
+        self.keep_in_sight();
     }
 }

@@ -5,30 +5,35 @@
 //! watched   interval   in flight   loss
 //! where the player of a recording is
 //! what the era means, or what is waited for
+//! the views, the one that is shown in brackets
 //!
-//! the table of devices, or the help
-//! keys                                            devices shown
+//! the view, or the help
+//! keys                                            what of it is shown
 //! ```
 
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
 use ratatui::style::Style;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::app::App;
 use super::header::{self, prose};
 use super::keys::bindings;
 use super::table::Table;
+use super::view::View;
+use super::{cpus, device};
 use crate::snapshot::Snapshot;
 
 /// What the columns mean, for the help.
-const COLUMNS: [&str; 8] = [
-    "All values are those of the last interval, but failed counts from the start.",
+const COLUMNS: [&str; 9] = [
+    "The devices' values are those of the last interval, but failed counts from the start; a device's and the \
+     CPUs' are from the start.",
     "option: what the device's table says, and its effect on this kernel",
     "kverityd, bh, inline, tasklet: the share of I/Os that was verified there",
     "fallback: a softirq attempt gave up, and kverityd verified",
     "none: finished without verification",
+    "device: from the I/O's start to the arrival of its data",
     "wait: from the data's arrival to the start of its verification",
     "verify: from the start of the verification to the end of the I/O",
     "total: from the I/O's start to its end, the device's own time included",
@@ -48,19 +53,29 @@ pub fn draw(app: &App, frame: &mut Frame) {
     frame.render_widget(Line::raw(footer_text(app, area.as_size())), footer);
 }
 
-/// How many devices fit on a screen of this size.
+/// How many devices or lines fit on a screen of this size.
 pub fn capacity(app: &App, size: Size) -> usize {
     let Some(snapshot) = &app.snapshot else {
         return 0;
     };
     let header = header(app, snapshot, size.width).len();
-    let (head, device) = Table::new(snapshot, app.styles, size.width).heights();
-    usize::from(size.height).saturating_sub(header + 1 + head + 1) / device
+    let (head, each) = match app.view {
+        _ if app.help.is_some() => (0, 1),
+        View::Devices => Table::new(snapshot, app.styles, size.width).heights(),
+        View::Device => (0, 1),
+        View::Cpus => (cpus::HEAD, 1),
+    };
+    usize::from(size.height).saturating_sub(header + 1 + head + 1) / each
 }
 
-/// The first device shown when the last one is.
+/// The first device or line shown when the last one is.
 pub fn last_first(app: &App, size: Size) -> usize {
-    devices(app).saturating_sub(capacity(app, size).max(1))
+    count(app, size).saturating_sub(capacity(app, size).max(1))
+}
+
+/// The first device or line shown.
+fn first(app: &App, size: Size) -> usize {
+    app.help.unwrap_or(app.first).min(last_first(app, size))
 }
 
 fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
@@ -69,33 +84,81 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
     };
     let mut lines = header(app, snapshot, size.width);
     lines.push(Line::default());
-    if app.help {
-        lines.extend(help(size.width, app.playback.is_some()));
-    } else if !snapshot.devices.is_empty() {
-        lines.extend(table(app, snapshot, size));
+    let first = first(app, size);
+    let shown = capacity(app, size);
+    if app.help.is_some() {
+        let help = help(size.width, app.playback.is_some());
+        lines.extend(help.into_iter().skip(first).take(shown));
+        return lines;
+    }
+    match app.view {
+        View::Devices if snapshot.devices.is_empty() => {}
+        View::Devices => lines.extend(table(app, snapshot, size, first, shown)),
+        View::Device => {
+            let device = device_lines(app, size.width);
+            lines.extend(device.into_iter().skip(first).take(shown));
+        }
+        View::Cpus => {
+            let table = cpus::Table::new(snapshot, app.styles, size.width);
+            lines.extend(table.head());
+            lines.extend(table.rows().into_iter().skip(first).take(shown));
+        }
     }
     lines
 }
 
-/// What stands above the table.
+/// What stands above the view.
 fn header(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     let mut lines = header::lines(snapshot, &app.styles, width);
     if let Some(playback) = &app.playback {
         lines.extend(header::playback(playback, &app.styles, width));
     }
+    lines.push(views(app));
     lines
 }
 
-fn table(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
+/// The views that there are, and whether the picture stands still.
+fn views(app: &App) -> Line<'static> {
+    let views = View::ALL.into_iter().map(|view| {
+        let name = view.name();
+        if view == app.view {
+            Span::styled(format!("[{name}]"), app.styles.name)
+        } else {
+            Span::raw(format!(" {name} "))
+        }
+    });
+    let mut line: Line<'static> = views.collect();
+    if app.is_paused() {
+        line.push_span(Span::styled("   paused", app.styles.notice));
+    }
+    line
+}
+
+fn table(
+    app: &App,
+    snapshot: &Snapshot,
+    size: Size,
+    first: usize,
+    shown: usize,
+) -> Vec<Line<'static>> {
     let table = Table::new(snapshot, app.styles, size.width);
     let mut lines = table.head();
-    let shown = snapshot
-        .devices
-        .iter()
-        .skip(app.first.min(last_first(app, size)))
-        .take(capacity(app, size));
-    lines.extend(shown.flat_map(|device| table.rows(device)));
+    let devices = app.devices().into_iter().skip(first).take(shown);
+    lines.extend(devices.flat_map(|device| {
+        let is_chosen = app.chosen == Some(device.number);
+        table.rows(device, is_chosen)
+    }));
     lines
+}
+
+fn device_lines(app: &App, width: u16) -> Vec<Line<'static>> {
+    let Some(snapshot) = &app.snapshot else {
+        return Vec::new();
+    };
+    let Some((_, chosen)) = app.chosen(&app.devices()) else {
+        return vec![Line::raw("there is no device")];
+    };
+    device::lines(chosen, snapshot, app.history(), &app.styles, width)
 }
 
 fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
@@ -108,24 +171,45 @@ fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
 }
 
 fn footer_text(app: &App, size: Size) -> String {
-    let keys: Vec<_> = bindings(app.playback.is_some())
-        .filter_map(|binding| binding.footer)
-        .collect();
-    let keys = keys.join("   ");
-    let (devices, capacity) = (devices(app), capacity(app, size));
-    if app.help || devices <= capacity || capacity == 0 {
-        return keys;
+    let (count, capacity) = (count(app, size), capacity(app, size));
+    let (what, is_sorted) = match app.view {
+        _ if app.help.is_some() => ("lines", false),
+        View::Devices => ("devices", count > 1),
+        View::Device => ("lines", false),
+        View::Cpus => ("CPUs", false),
+    };
+    let mut parts = Vec::new();
+    if is_sorted {
+        parts.push(format!("by {}", app.sort.name()));
     }
-    let first = app.first.min(last_first(app, size));
-    let shown = format!("devices {}-{} of {devices}", first + 1, first + capacity);
-    let gap = usize::from(size.width)
-        .saturating_sub(keys.len() + shown.len())
-        .max(3);
-    format!("{keys}{:gap$}{shown}", "")
+    if count > capacity && capacity > 0 {
+        let first = first(app, size);
+        let last = first + capacity;
+        parts.push(format!("{what} {}-{last} of {count}", first + 1));
+    }
+    let shown = parts.join("   ");
+    let width = usize::from(size.width);
+    // The keys that fit beside it.
+    let mut footer = String::new();
+    for key in bindings(app.playback.is_some()).filter_map(|binding| binding.footer) {
+        let gap = if footer.is_empty() { "" } else { "   " };
+        if footer.len() + gap.len() + key.len() + shown.len() + 3 <= width || shown.is_empty() {
+            footer = footer + gap + key;
+        }
+    }
+    let gap = width.saturating_sub(footer.len() + shown.len());
+    format!("{footer}{:gap$}{shown}", "")
 }
 
-fn devices(app: &App) -> usize {
-    app.snapshot
-        .as_ref()
-        .map_or(0, |snapshot| snapshot.devices.len())
+/// How many devices or lines there are to be shown.
+fn count(app: &App, size: Size) -> usize {
+    let Some(snapshot) = &app.snapshot else {
+        return 0;
+    };
+    match app.view {
+        _ if app.help.is_some() => help(size.width, app.playback.is_some()).len(),
+        View::Devices => snapshot.devices.len(),
+        View::Device => device_lines(app, size.width).len(),
+        View::Cpus => snapshot.cpus.len(),
+    }
 }

@@ -27,6 +27,12 @@ pub enum Key {
     End,
     /// Escape.
     Esc,
+    /// Enter.
+    Enter,
+    /// Tab.
+    Tab,
+    /// Tab with Shift.
+    BackTab,
 }
 
 /// What a key asks for.
@@ -36,19 +42,29 @@ pub enum Action {
     Quit,
     /// Open the help, or close it.
     ToggleHelp,
-    /// Close the help.
-    CloseHelp,
-    /// One device up.
+    /// Close the help, or go back to the devices.
+    Back,
+    /// To the next view.
+    NextView,
+    /// To the view before.
+    PreviousView,
+    /// Everything about the chosen device.
+    Open,
+    /// Let the picture stand still, or go on.
+    Pause,
+    /// Sort the devices by the next thing.
+    Sort,
+    /// One device or line up.
     Up,
-    /// One device down.
+    /// One device or line down.
     Down,
-    /// A screenful of devices up.
+    /// A screenful up.
     PageUp,
-    /// A screenful of devices down.
+    /// A screenful down.
     PageDown,
-    /// To the first device.
+    /// To the first device or line.
     First,
-    /// To the last device.
+    /// To the last device or line.
     Last,
     /// Something of a recording's player.
     Control(Control),
@@ -69,8 +85,8 @@ pub struct Binding {
     pub footer: Option<&'static str>,
 }
 
-/// Every key there is.
-pub const BINDINGS: [Binding; 9] = [
+/// Every key there is, but for those of [`LIVE`] and [`REPLAY`].
+pub const BINDINGS: [Binding; 13] = [
     Binding {
         keys: &[Key::Char('q'), Key::Ctrl('c')],
         action: Action::Quit,
@@ -86,25 +102,46 @@ pub const BINDINGS: [Binding; 9] = [
         footer: Some("? help"),
     },
     Binding {
-        keys: &[Key::Esc],
-        action: Action::CloseHelp,
-        label: "Esc",
-        help: "close this help",
+        keys: &[Key::Tab],
+        action: Action::NextView,
+        label: "Tab",
+        help: "to the next view: devices, device, CPUs",
+        footer: Some("Tab view"),
+    },
+    Binding {
+        keys: &[Key::BackTab],
+        action: Action::PreviousView,
+        label: "Shift-Tab",
+        help: "to the view before",
+        footer: None,
+    },
+    Binding {
+        keys: &[Key::Enter, Key::Char('l')],
+        action: Action::Open,
+        label: "Enter, l",
+        help: "everything about the chosen device",
+        footer: Some("Enter device"),
+    },
+    Binding {
+        keys: &[Key::Esc, Key::Char('h')],
+        action: Action::Back,
+        label: "Esc, h",
+        help: "close this help, or go back to the devices",
         footer: None,
     },
     Binding {
         keys: &[Key::Up, Key::Char('k')],
         action: Action::Up,
         label: "up, k",
-        help: "one device up",
+        help: "one device or line up",
         footer: None,
     },
     Binding {
         keys: &[Key::Down, Key::Char('j')],
         action: Action::Down,
         label: "down, j",
-        help: "one device down",
-        footer: Some("up/down scroll"),
+        help: "one device or line down",
+        footer: None,
     },
     Binding {
         keys: &[Key::PageUp],
@@ -124,17 +161,33 @@ pub const BINDINGS: [Binding; 9] = [
         keys: &[Key::Home, Key::Char('g')],
         action: Action::First,
         label: "home, g",
-        help: "to the first device",
+        help: "to the first device or line",
         footer: None,
     },
     Binding {
         keys: &[Key::End, Key::Char('G')],
         action: Action::Last,
         label: "end, G",
-        help: "to the last device",
+        help: "to the last device or line",
         footer: None,
     },
+    Binding {
+        keys: &[Key::Char('s')],
+        action: Action::Sort,
+        label: "s",
+        help: "sort devices by number, I/O/s, wait, total, fallbacks or failed",
+        footer: Some("s sort"),
+    },
 ];
+
+/// Every further key there is while it is live.
+pub const LIVE: [Binding; 1] = [Binding {
+    keys: &[Key::Char(' ')],
+    action: Action::Pause,
+    label: "space",
+    help: "let the picture stand still, or go on; all is counted all the same",
+    footer: Some("space pause"),
+}];
 
 /// Every further key there is while a recording is replayed.
 pub const REPLAY: [Binding; 12] = [
@@ -226,7 +279,7 @@ pub const REPLAY: [Binding; 12] = [
 
 /// The keys that there are.
 pub fn bindings(replays: bool) -> impl Iterator<Item = &'static Binding> {
-    let further: &[Binding] = if replays { &REPLAY } else { &[] };
+    let further: &[Binding] = if replays { &REPLAY } else { &LIVE };
     BINDINGS.iter().chain(further)
 }
 
@@ -253,6 +306,6 @@ mod tests {
     #[test]
     fn an_unbound_key_asks_for_nothing() {
         assert_eq!(action(Key::Char('x'), true), None);
-        assert_eq!(action(Key::Char(' '), false), None);
+        assert_eq!(action(Key::Char('w'), false), None);
     }
 }

@@ -168,6 +168,9 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
         KeyCode::Home => Some(Key::Home),
         KeyCode::End => Some(Key::End),
         KeyCode::Esc => Some(Key::Esc),
+        KeyCode::Enter => Some(Key::Enter),
+        KeyCode::Tab => Some(Key::Tab),
+        KeyCode::BackTab => Some(Key::BackTab),
         _ => None,
     }
 }
@@ -175,6 +178,7 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::Glyphs;
     use std::sync::mpsc;
 
     #[test]
@@ -201,7 +205,7 @@ mod tests {
     fn waiting_ends_when_nobody_can_send_any_more() {
         let (sender, messages) = mpsc::channel();
         drop(sender);
-        let mut app = App::new(Styles::new(false));
+        let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
         assert_eq!(wait(&mut app, &messages), Effect::Quit);
     }
 
@@ -218,7 +222,7 @@ mod tests {
         ] {
             sender.send(message).expect("a receiver");
         }
-        let mut app = App::new(Styles::new(false));
+        let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
         assert_eq!(wait(&mut app, &messages), Effect::Redraw);
         assert!(messages.try_recv().is_err());
     }

@@ -2,6 +2,8 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
+use super::glyphs::Glyphs;
+
 /// The styles of the live view.
 #[derive(Clone, Copy, Debug)]
 pub struct Styles {
@@ -13,23 +15,36 @@ pub struct Styles {
     pub name: Style,
     /// Headings.
     pub head: Style,
+    /// What is chosen.
+    pub chosen: Style,
+    /// Pictures.
+    pub picture: Style,
+    /// What pictures are made of.
+    pub glyphs: Glyphs,
 }
 
 impl Styles {
     /// Styles with colours or, as `NO_COLOR` asks, without.
     #[must_use]
-    pub const fn new(colours: bool) -> Self {
+    pub const fn new(colours: bool, glyphs: Glyphs) -> Self {
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let (alarm, notice) = if colours {
-            (bold.fg(Color::Red), bold.fg(Color::Yellow))
+        let (alarm, notice, picture) = if colours {
+            (
+                bold.fg(Color::Red),
+                bold.fg(Color::Yellow),
+                Style::new().fg(Color::Cyan),
+            )
         } else {
-            (bold, bold)
+            (bold, bold, Style::new())
         };
         Self {
             alarm,
             notice,
             name: bold,
             head: Style::new().add_modifier(Modifier::UNDERLINED),
+            chosen: bold.add_modifier(Modifier::REVERSED),
+            picture,
+            glyphs,
         }
     }
 }

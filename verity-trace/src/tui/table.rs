@@ -103,9 +103,9 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The lines of one device.
-    pub fn rows(&self, device: &Device) -> Vec<Line<'static>> {
-        let mut rates = self.rates(device);
+    /// The lines of one device, which may be the chosen one.
+    pub fn rows(&self, device: &Device, is_chosen: bool) -> Vec<Line<'static>> {
+        let mut rates = self.rates(device, is_chosen);
         let stages = Span::raw(self.stages(device));
         match self.shape {
             Shape::OneLine { gap } => {
@@ -178,7 +178,12 @@ impl<'a> Table<'a> {
         head.concat()
     }
 
-    fn rates(&self, device: &Device) -> Vec<Span<'static>> {
+    fn rates(&self, device: &Device, is_chosen: bool) -> Vec<Span<'static>> {
+        let name = if is_chosen {
+            self.styles.chosen
+        } else {
+            self.styles.name
+        };
         let effect = effect(device, self.snapshot);
         let effect_style = if effect.is_mismatch() {
             self.styles.notice
@@ -197,10 +202,7 @@ impl<'a> Table<'a> {
             format!("{ios:>7}{mebibytes:>6}")
         };
         let mut cells = vec![
-            Span::styled(
-                fit(&escape::terminal(&device.name), self.name),
-                self.styles.name,
-            ),
+            Span::styled(fit(&escape::terminal(&device.name), self.name), name),
             Span::raw(" "),
             Span::styled(fit(effect.name(), self.option), effect_style),
             Span::raw(rates),

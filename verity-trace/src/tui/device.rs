@@ -1,0 +1,258 @@
+//! Everything about one device: its stages by placement as distributions, latency over time, why I/Os were
+//! verified where they were, what they were, and what its table says.
+
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use verity_trace_ebpf::slot::{self, ABOVE, lower_ns};
+
+use super::glyphs::Glyphs;
+use super::history::{self, Column, History, OCTAVES};
+use super::style::Styles;
+use crate::histogram::{Bucket, Histogram, Nanos};
+use crate::snapshot::{
+    Device, IoClass, Placement, PlacementTotals, Snapshot, Stage, Totals, stage_name,
+};
+use crate::{facts, format, report};
+
+/// Cells of a duration.
+const DURATION: usize = 8;
+/// Cells to the left of the heat map.
+const SCALE: usize = DURATION + 3;
+/// Sizes that are told apart in a table: less than 8 KiB, the powers of two from there, and 1 MiB and more.
+const SIZES: usize = 9;
+/// The power of two that the first of them stands for.
+const FIRST_SIZE: u32 = 12;
+
+/// The lines of one device, to be scrolled through.
+pub fn lines(
+    device: &Device,
+    snapshot: &Snapshot,
+    history: &History,
+    styles: &Styles,
+    width: u16,
+) -> Vec<Line<'static>> {
+    let width = usize::from(width);
+    let mut lines = text(Style::new(), |out| {
+        report::device_head(device, snapshot, out)
+    });
+    if let Some(first) = lines.first_mut() {
+        first.style = styles.name;
+    }
+    if facts::OptionEffect::of(device, snapshot.kernel.era).is_mismatch()
+        && let Some(sentence) = lines.get_mut(1)
+    {
+        sentence.style = styles.notice;
+    }
+    let Some(totals) = &device.totals else {
+        return lines;
+    };
+    lines.extend(text(Style::new(), |out| {
+        report::sums(totals, snapshot, out)
+    }));
+    if totals.ios() == 0 {
+        return lines;
+    }
+    lines.push(Line::default());
+    lines.extend(stages(totals, styles, width));
+    lines.push(Line::default());
+    lines.extend(heat_map(device, history, styles, width));
+    lines.push(Line::default());
+    lines.extend(text(Style::new(), |out| {
+        report::explanations(totals, snapshot, out)
+    }));
+    lines.push(Line::default());
+    lines.extend(mix(totals, styles));
+    lines
+}
+
+/// What `write` writes, line by line; it is safe to print.
+fn text(
+    style: Style,
+    write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
+) -> Vec<Line<'static>> {
+    let mut text = Vec::new();
+    // A vector takes what it is given.
+    let _ = write(&mut text);
+    let text = String::from_utf8_lossy(&text);
+    text.lines()
+        .map(|line| Line::styled(line.to_owned(), style))
+        .collect()
+}
+
+/// A line for each stage of each placement, with a picture of its distribution; all on one scale.
+fn stages(totals: &Totals, styles: &Styles, width: usize) -> Vec<Line<'static>> {
+    let head = format!(
+        "  {:<9} {:>10} {:>5}  {:<10} {:>DURATION$} {:>DURATION$} {:>DURATION$} ",
+        "placement", "I/Os", "share", "stage", "p50", "p99", "max"
+    );
+    let scale = Scale::of(totals, width.saturating_sub(head.len() + 1));
+    let mut lines = vec![Line::styled(
+        format!("{head} {}", scale.head()),
+        styles.head,
+    )];
+    for placement in Placement::ALL {
+        let Some(these) = totals.placements.get(&placement) else {
+            continue;
+        };
+        let share = format::share(totals.share(placement));
+        let first = format!("{:<9} {:>10} {share:>5}", placement.name(), these.ios);
+        for (row, (stage, histogram)) in happened(these).enumerate() {
+            let [p50, p99, max] = [500, 990, 1_000]
+                .map(|permille| format::percentile(histogram.percentile(permille)));
+            let first = if row == 0 { first.as_str() } else { "" };
+            lines.push(Line::from(vec![
+                Span::raw(format!(
+                    "  {first:<26}  {:<10} {p50:>DURATION$} {p99:>DURATION$} {max:>DURATION$}  ",
+                    stage_name(stage),
+                )),
+                Span::styled(scale.picture(histogram, styles.glyphs), styles.picture),
+            ]));
+        }
+    }
+    lines
+}
+
+fn happened(these: &PlacementTotals) -> impl Iterator<Item = (Stage, &Histogram)> {
+    let stages = Stage::ALL.into_iter();
+    stages.filter_map(|stage| Some((stage, these.stages.get(&stage)?)))
+}
+
+/// Cells that stand for times, evenly by the number of their slot, which grows with the logarithm.
+struct Scale {
+    /// The slot that the first cell begins with: the first of a power of two.
+    first: usize,
+    slots: usize,
+    cells: usize,
+}
+
+/// Slots of a power of two.
+const OCTAVE: usize = 16;
+
+impl Scale {
+    /// From the shortest time to the longest, in at most so many cells.
+    fn of(totals: &Totals, room: usize) -> Self {
+        let histograms = totals.placements.values().flat_map(happened);
+        let slots = histograms.flat_map(|(_, histogram)| histogram.buckets().map(slot));
+        let (mut first, mut last) = (usize::MAX, 0);
+        for slot in slots {
+            first = first.min(slot);
+            last = last.max(slot);
+        }
+        // The slot 0 is what is below all powers of two.
+        let octaves = |slot: usize| slot.saturating_sub(1) / OCTAVE;
+        let first_octave = octaves(first.min(last));
+        let slots = (octaves(last) + 1 - first_octave) * OCTAVE;
+        Self {
+            first: first_octave * OCTAVE + 1,
+            slots,
+            cells: room.min(slots / 2),
+        }
+    }
+
+    /// The shortest time on the left, the longest on the right.
+    fn head(&self) -> String {
+        let time = |slot: usize| format::duration(Nanos(lower_ns(slot.min(ABOVE))));
+        let (first, last) = (time(self.first), time(self.first + self.slots));
+        if first.len() + last.len() + 1 > self.cells {
+            return String::new();
+        }
+        let gap = self.cells - first.len() - last.len();
+        format!("{first}{:gap$}{last}", "")
+    }
+
+    fn picture(&self, histogram: &Histogram, glyphs: Glyphs) -> String {
+        let mut cells = vec![0u64; self.cells];
+        for bucket in histogram.buckets() {
+            let at = slot(bucket).saturating_sub(self.first) * self.cells / self.slots;
+            if let Some(cell) = cells.get_mut(at) {
+                *cell += bucket.count;
+            }
+        }
+        let most = cells.iter().copied().max().unwrap_or(0);
+        cells
+            .into_iter()
+            .map(|count| glyphs.height(count, most))
+            .collect()
+    }
+}
+
+fn slot(bucket: Bucket) -> usize {
+    slot::slot(bucket.lower.0)
+}
+
+/// How long I/Os took, interval by interval: a row for each power of two, the longest on top.
+fn heat_map(
+    device: &Device,
+    history: &History,
+    styles: &Styles,
+    width: usize,
+) -> Vec<Line<'static>> {
+    let room = width.saturating_sub(SCALE);
+    let columns: Vec<_> = history.last(device.number, room).collect();
+    let count = |column: Option<&Column>, octave: usize| column.map_or(0, |it| it[octave]);
+    let is_hit = |&octave: &usize| columns.iter().any(|&column| count(column, octave) > 0);
+    let (Some(first), Some(last)) = ((0..OCTAVES).find(is_hit), (0..OCTAVES).rev().find(is_hit))
+    else {
+        return vec![Line::raw(
+            "  total over time: nothing finished in the intervals that were seen",
+        )];
+    };
+    let title = format!(
+        "  total over time, one column for each of the last {}, darker for more I/Os",
+        format::counted(columns.len(), "interval"),
+    );
+    let mut lines = vec![Line::styled(title, styles.head)];
+    for octave in (first..=last).rev() {
+        let cells = columns.iter().map(|&column| {
+            let all: u64 = column.map_or(0, |it| it.iter().map(|&it| u64::from(it)).sum());
+            styles.glyphs.shade(count(column, octave).into(), all)
+        });
+        let cells: String = cells.collect();
+        lines.push(Line::from(vec![
+            Span::raw(format!(
+                "  {:>DURATION$} ",
+                format::duration(history::lower(octave))
+            )),
+            Span::styled(cells, styles.picture),
+        ]));
+    }
+    lines
+}
+
+/// I/Os by size and ioprio class, and which share of each was verified in BH or inline.
+fn mix(totals: &Totals, styles: &Styles) -> Vec<Line<'static>> {
+    let mut rows = [[(0u64, 0u64); SIZES]; IoClass::ALL.len()];
+    for (kind, &ios) in &totals.mix {
+        let size = (kind.size >> FIRST_SIZE).max(1).ilog2() as usize;
+        let (all, early) = &mut rows[kind.class as usize][size.min(SIZES - 1)];
+        *all += ios;
+        if let Placement::Bh | Placement::Inline | Placement::Tasklet = kind.placement {
+            *early += ios;
+        }
+    }
+    let sizes = cells((0..SIZES).map(|size| match size {
+        0 => "<8K".to_owned(),
+        8 => "1M+".to_owned(),
+        size => format!("{}K", 4 << size),
+    }));
+    let title = "  share verified in BH or inline, by ioprio class and size";
+    let mut lines = vec![
+        Line::raw(title),
+        Line::styled(format!("  {:<12}{sizes}", "class"), styles.head),
+    ];
+    for (class, row) in IoClass::ALL.into_iter().zip(rows) {
+        if row.iter().any(|&(ios, _)| ios > 0) {
+            let shares =
+                cells(row.iter().map(|&(ios, early)| {
+                    format::share((ios > 0).then(|| early as f64 / ios as f64))
+                }));
+            lines.push(Line::raw(format!("  {:<12}{shares}", class.name())));
+        }
+    }
+    lines
+}
+
+fn cells(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<_> = cells.map(|cell| format!("{cell:>7}")).collect();
+    cells.concat()
+}

@@ -1,0 +1,137 @@
+//! What each device did in the intervals that were seen: only as much as pictures of time show.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::histogram::{Histogram, Nanos};
+use crate::snapshot::{DeviceNumber, Snapshot, Stage};
+
+/// How many intervals are kept.
+const KEPT: usize = 240;
+
+/// Powers of two of nanoseconds that are told apart, the ends taking the rest.
+pub const OCTAVES: usize = 32;
+
+/// The first of them: 64 ns.
+const FIRST: u32 = 6;
+
+/// I/Os of one interval by how long they took.
+pub type Column = [u32; OCTAVES];
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// When the last interval ended.
+    until: Duration,
+    devices: BTreeMap<DeviceNumber, Past>,
+}
+
+/// What one device did.
+#[derive(Clone, Debug)]
+struct Past {
+    /// How long its I/Os took, until the end of the last interval.
+    total: Histogram,
+    /// The intervals that were seen, the last one last; absent where nothing finished.
+    columns: VecDeque<Option<Box<Column>>>,
+}
+
+impl History {
+    /// Adds what happened since the last snapshot. One from before that, as in a replay that jumps back,
+    /// begins anew.
+    pub fn add(&mut self, snapshot: &Snapshot) {
+        if snapshot.taken_at == self.until {
+            return;
+        }
+        if snapshot.taken_at < self.until {
+            self.devices.clear();
+        }
+        self.until = snapshot.taken_at;
+        let devices = snapshot.devices.iter();
+        let there: BTreeSet<_> = devices.map(|device| device.number).collect();
+        self.devices.retain(|number, _| there.contains(number));
+        for device in &snapshot.devices {
+            let Some(totals) = &device.totals else {
+                continue;
+            };
+            let total = totals.stage(Stage::Total);
+            match self.devices.entry(device.number) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Past {
+                        total,
+                        columns: VecDeque::new(),
+                    });
+                }
+                Entry::Occupied(mut entry) => {
+                    let Past {
+                        total: before,
+                        columns,
+                    } = entry.get_mut();
+                    if columns.len() == KEPT {
+                        columns.pop_front();
+                    }
+                    columns.push_back(column(&total.since(before)));
+                    *before = total;
+                }
+            }
+        }
+    }
+
+    /// The last intervals of a device, as many as are asked for and kept.
+    pub fn last(
+        &self,
+        device: DeviceNumber,
+        count: usize,
+    ) -> impl Iterator<Item = Option<&Column>> {
+        let columns = self.devices.get(&device).map(|past| &past.columns);
+        let skipped = columns.map_or(0, |it| it.len().saturating_sub(count));
+        let columns = columns.into_iter().flatten().skip(skipped);
+        columns.map(Option::as_deref)
+    }
+}
+
+/// The shortest time that an octave stands for.
+#[must_use]
+pub const fn lower(octave: usize) -> Nanos {
+    Nanos(1 << (octave as u64 + FIRST as u64))
+}
+
+/// The octave of a time.
+#[must_use]
+pub fn octave(Nanos(ns): Nanos) -> usize {
+    let octave = ns.max(1).ilog2().saturating_sub(FIRST) as usize;
+    octave.min(OCTAVES - 1)
+}
+
+fn column(total: &Histogram) -> Option<Box<Column>> {
+    if total.count() == 0 {
+        return None;
+    }
+    let mut column = Box::new([0u32; OCTAVES]);
+    for bucket in total.buckets() {
+        let count = &mut column[octave(bucket.lower)];
+        *count = count.saturating_add(u32::try_from(bucket.count).unwrap_or(u32::MAX));
+    }
+    Some(column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octaves_are_powers_of_two_and_the_ends_take_the_rest() {
+        let octaves = [0, 64, 127, 128, 1 << 37, u64::MAX].map(|ns| octave(Nanos(ns)));
+        assert_eq!(octaves, [0, 0, 0, 1, 31, 31]);
+        assert_eq!(lower(octave(Nanos(1_000))), Nanos(512));
+    }
+
+    #[test]
+    fn a_column_has_every_io() {
+        let histogram = Histogram::from_values([70, 80, 4_096, 1 << 40].map(Nanos));
+        let column = column(&histogram).expect("a column");
+        assert_eq!(column.iter().sum::<u32>(), 4);
+        assert_eq!((column[0], column[6]), (2, 1));
+        assert!(super::column(&Histogram::default()).is_none());
+    }
+}
