@@ -99,6 +99,8 @@ fn what_doctor_says_is_what_is_attached() {
             .collect();
         let expected: &[&str] = match (rung, LabKernel::running()) {
             ("fentry", LabKernel::Inert) => &["verity_recheck", "verity_fec_decode exit"],
+            // Linux 6.14 is the first whose programs can keep their task from being preempted.
+            ("fentry", LabKernel::Bh) if is_real_time() => &["bpf_preempt_disable"],
             _ => &[],
         };
         assert_eq!(gaps, expected, "{rung}");
