@@ -14,6 +14,7 @@ mod keys;
 mod run;
 mod sort;
 mod style;
+mod summary;
 mod table;
 mod view;
 

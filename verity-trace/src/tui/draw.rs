@@ -5,6 +5,7 @@
 //! watched   interval   in flight   loss
 //! where the player of a recording is
 //! what the era means, or what is waited for
+//! whether verification is a problem here, and where
 //! the views, the one that is shown in brackets
 //!
 //! the view, or the help
@@ -20,6 +21,7 @@ use ratatui::widgets::Paragraph;
 use super::app::App;
 use super::header::{self, prose};
 use super::keys::bindings;
+use super::summary::{self, Weight};
 use super::table::Table;
 use super::view::View;
 use super::{cpus, device};
@@ -112,6 +114,13 @@ fn header(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     let mut lines = header::lines(snapshot, &app.styles, width);
     if let Some(playback) = &app.playback {
         lines.extend(header::playback(playback, &app.styles, width));
+    }
+    for (weight, sentence) in summary::sentences(snapshot) {
+        let style = match weight {
+            Weight::Alarm => app.styles.alarm,
+            Weight::Plain => Style::new(),
+        };
+        lines.extend(prose(&sentence, style, usize::from(width)));
     }
     lines.push(views(app));
     lines
