@@ -102,6 +102,55 @@ fn the_chosen_device_is_opened_and_stays_chosen_however_devices_are_sorted() {
     assert!(screen(&app, 80, 24).contains("device image-3 "));
 }
 
+/// Writes something after `/`, and ends with a key.
+fn filter(app: &mut App, text: &str, end: Key) -> String {
+    app.update(Message::Key(Key::Char('/')));
+    for _ in 0..80 {
+        app.update(Message::Key(Key::Backspace));
+    }
+    for character in text.chars() {
+        app.update(Message::Key(Key::Char(character)));
+    }
+    app.update(Message::Key(end));
+    screen(app, 80, 24)
+}
+
+#[test]
+fn a_filter_shows_devices_alone_of_which_all_words_hold() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let shown = filter(&mut app, "image-6?", Key::Enter);
+    assert!(
+        shown.contains("of 10") && shown.contains("filter image-6?"),
+        "{shown}"
+    );
+    let one = filter(&mut app, "-63 placement:bh p99>1us", Key::Enter);
+    assert!(
+        one.contains("image-63 ") && !one.contains("image-6 "),
+        "{one}"
+    );
+    let none = filter(&mut app, "placement:fallback", Key::Enter);
+    assert!(none.contains("no device is as the filter asks"), "{none}");
+    let wrong = filter(&mut app, "p99>soon", Key::Enter);
+    assert!(wrong.contains("\"soon\" is no duration"), "{wrong}");
+    app.update(Message::Key(Key::Esc));
+    let kept = screen(&app, 80, 24);
+    assert!(kept.contains("filter placement:fallback"), "{kept}");
+    let all = filter(&mut app, "", Key::Enter);
+    assert!(
+        all.contains("of 70") && !all.contains("filter image"),
+        "{all}"
+    );
+    assert_eq!(filter(&mut app, "image-6?", Key::Esc), all);
+}
+
+#[test]
+fn while_a_filter_is_written_keys_are_letters_and_ctrl_c_ends() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let writing = filter(&mut app, "q?s/", Key::Left);
+    assert!(writing.contains("/q?s/_"), "{writing}");
+    assert_eq!(app.update(Message::Key(Key::Ctrl('c'))), Effect::Quit);
+}
+
 #[test]
 fn a_paused_picture_stands_still_and_goes_on_with_the_last_snapshot() {
     let mut app = watched("bh_always_with_fallbacks", 3, 80, 24);

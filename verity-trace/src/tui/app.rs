@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ratatui::layout::Size;
 
 use super::draw;
+use super::filter::Filter;
 use super::history::History;
 use super::keys::{self, Action, Key};
 use super::sort::Sort;
@@ -60,6 +61,9 @@ pub struct App {
     pub(super) help: Option<usize>,
     pub(super) view: View,
     pub(super) sort: Sort,
+    pub(super) filter: Filter,
+    /// What is being written of the next filter, and why it is none; absent while nobody writes.
+    pub(super) writing: Option<(String, Option<String>)>,
     /// The chosen device: it stays the same however the devices are sorted.
     pub(super) chosen: Option<DeviceNumber>,
     /// The first line shown, of what can be scrolled.
@@ -88,6 +92,8 @@ impl App {
             help: None,
             view: View::default(),
             sort: Sort::default(),
+            filter: Filter::default(),
+            writing: None,
             chosen: None,
             first: 0,
             size: Size::ZERO,
@@ -118,6 +124,7 @@ impl App {
                 self.keep_in_sight();
                 Effect::Redraw
             }
+            Message::Key(key) if self.writing.is_some() && key != Key::Ctrl('c') => self.write(key),
             Message::Key(key) => {
                 let action = keys::action(key, self.playback.is_some());
                 action.map_or(Effect::None, |action| self.act(action))
@@ -143,6 +150,7 @@ impl App {
             .snapshot
             .iter()
             .flat_map(|snapshot| &snapshot.devices)
+            .filter(|device| self.filter.takes(device))
             .collect();
         self.sort.sort(&mut devices);
         devices
@@ -191,6 +199,7 @@ impl App {
             | Action::Open
             | Action::Pause
             | Action::Sort
+            | Action::Filter
                 if self.help.is_some() =>
             {
                 return Effect::None;
@@ -204,6 +213,10 @@ impl App {
                 self.sort = self.sort.next();
                 self.keep_in_sight();
             }
+            Action::Filter => {
+                self.turn_to(View::Devices);
+                self.writing = Some((self.filter.text().to_owned(), None));
+            }
             Action::Up => self.go(-1),
             Action::Down => self.go(1),
             Action::PageUp => self.go(-self.page()),
@@ -211,6 +224,31 @@ impl App {
             Action::First => self.go(isize::MIN),
             Action::Last => self.go(isize::MAX),
         }
+        Effect::Redraw
+    }
+
+    /// Goes on with the next filter.
+    fn write(&mut self, key: Key) -> Effect {
+        let Some((text, wrong)) = &mut self.writing else {
+            return Effect::None;
+        };
+        *wrong = None;
+        match key {
+            Key::Char(character) => text.push(character),
+            Key::Backspace => {
+                text.pop();
+            }
+            Key::Esc => self.writing = None,
+            Key::Enter => match Filter::parse(text) {
+                Ok(filter) => {
+                    self.filter = filter;
+                    self.writing = None;
+                }
+                Err(error) => *wrong = Some(error),
+            },
+            _ => return Effect::None,
+        }
+        self.keep_in_sight();
         Effect::Redraw
     }
 

@@ -25,6 +25,7 @@ use super::summary::{self, Weight};
 use super::table::Table;
 use super::view::View;
 use super::{cpus, device};
+use crate::escape;
 use crate::snapshot::Snapshot;
 
 /// What the columns mean, for the help.
@@ -95,6 +96,9 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
     }
     match app.view {
         View::Devices if snapshot.devices.is_empty() => {}
+        View::Devices if app.devices().is_empty() => {
+            lines.push(Line::raw("no device is as the filter asks; / changes it"));
+        }
         View::Devices => lines.extend(table(app, snapshot, size, first, shown)),
         View::Device => {
             let device = device_lines(app, size.width);
@@ -180,6 +184,13 @@ fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
 }
 
 fn footer_text(app: &App, size: Size) -> String {
+    if let Some((text, wrong)) = &app.writing {
+        let text = escape::terminal(text);
+        return match wrong {
+            Some(wrong) => format!("/{text}   {}", escape::terminal(wrong)),
+            None => format!("/{text}_   Enter filters, Esc leaves it"),
+        };
+    }
     let (count, capacity) = (count(app, size), capacity(app, size));
     let (what, is_sorted) = match app.view {
         _ if app.help.is_some() => ("lines", false),
@@ -188,6 +199,10 @@ fn footer_text(app: &App, size: Size) -> String {
         View::Cpus => ("CPUs", false),
     };
     let mut parts = Vec::new();
+    let filter = app.filter.text();
+    if !filter.is_empty() && app.view == View::Devices {
+        parts.push(format!("filter {}", escape::terminal(filter)));
+    }
     if is_sorted {
         parts.push(format!("by {}", app.sort.name()));
     }
@@ -217,7 +232,7 @@ fn count(app: &App, size: Size) -> usize {
     };
     match app.view {
         _ if app.help.is_some() => help(size.width, app.playback.is_some()).len(),
-        View::Devices => snapshot.devices.len(),
+        View::Devices => app.devices().len(),
         View::Device => device_lines(app, size.width).len(),
         View::Cpus => snapshot.cpus.len(),
     }

@@ -33,6 +33,8 @@ pub enum Key {
     Tab,
     /// Tab with Shift.
     BackTab,
+    /// Backspace.
+    Backspace,
 }
 
 /// What a key asks for.
@@ -54,6 +56,8 @@ pub enum Action {
     Pause,
     /// Sort the devices by the next thing.
     Sort,
+    /// Write which devices are shown.
+    Filter,
     /// One device or line up.
     Up,
     /// One device or line down.
@@ -86,7 +90,7 @@ pub struct Binding {
 }
 
 /// Every key there is, but for those of [`LIVE`] and [`REPLAY`].
-pub const BINDINGS: [Binding; 13] = [
+pub const BINDINGS: [Binding; 14] = [
     Binding {
         keys: &[Key::Char('q'), Key::Ctrl('c')],
         action: Action::Quit,
@@ -177,6 +181,13 @@ pub const BINDINGS: [Binding; 13] = [
         label: "s",
         help: "sort devices by number, I/O/s, wait, total, fallbacks or failed",
         footer: Some("s sort"),
+    },
+    Binding {
+        keys: &[Key::Char('/')],
+        action: Action::Filter,
+        label: "/",
+        help: "filter by name or pattern, placement:fallback, p99>5ms",
+        footer: Some("/ filter"),
     },
 ];
 

@@ -168,6 +168,7 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
         KeyCode::Home => Some(Key::Home),
         KeyCode::End => Some(Key::End),
         KeyCode::Esc => Some(Key::Esc),
+        KeyCode::Backspace => Some(Key::Backspace),
         KeyCode::Enter => Some(Key::Enter),
         KeyCode::Tab => Some(Key::Tab),
         KeyCode::BackTab => Some(Key::BackTab),
