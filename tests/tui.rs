@@ -10,7 +10,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::text::Span;
 use verity_trace::replay::Playback;
-use verity_trace::snapshot::Snapshot;
+use verity_trace::snapshot::{Loss, Snapshot, Tracing};
 use verity_trace::tui::{
     Action, App, BINDINGS, Effect, Glyphs, Key, LIVE, Message, REPLAY, Styles, action, draw,
 };
@@ -72,13 +72,13 @@ fn views() {
 fn views_are_gone_through_in_both_directions() {
     let mut app = app(snapshot("seventy_devices"), 80, 24);
     let devices = screen(&app, 80, 24);
-    for view in ["[device]", "[CPUs]", "[devices]"] {
+    for view in ["[device]", "[CPUs]", "[events]", "[devices]"] {
         app.update(Message::Key(Key::Tab));
         assert!(screen(&app, 80, 24).contains(view), "{view}");
     }
     assert_eq!(screen(&app, 80, 24), devices);
     app.update(Message::Key(Key::BackTab));
-    assert!(screen(&app, 80, 24).contains("[CPUs]"));
+    assert!(screen(&app, 80, 24).contains("[events]"));
     app.update(Message::Key(Key::Esc));
     assert_eq!(screen(&app, 80, 24), devices);
 }
@@ -100,6 +100,38 @@ fn the_chosen_device_is_opened_and_stays_chosen_however_devices_are_sorted() {
     }
     app.update(Message::Key(Key::Enter));
     assert!(screen(&app, 80, 24).contains("device image-3 "));
+}
+
+#[test]
+fn what_changes_is_an_event() {
+    let mut app = app(snapshot("failed_ios"), 100, 24);
+    for _ in 0..3 {
+        app.update(Message::Key(Key::Tab));
+    }
+    let nothing = screen(&app, 100, 24);
+    assert!(nothing.contains("nothing has changed"), "{nothing}");
+    let mut at = snapshot("failed_ios");
+    let mut pass = |change: &dyn Fn(&mut Snapshot)| {
+        at.taken_at += Duration::from_secs(1);
+        change(&mut at);
+        app.update(Message::Snapshot(Arc::new(at.clone())));
+    };
+    pass(&|at| {
+        let options = &mut at.devices[0].table.options;
+        options.try_verify_in_tasklet = !options.try_verify_in_tasklet;
+    });
+    pass(&|at| {
+        let totals = at.devices[0].totals.as_mut().expect("totals");
+        let these = totals.placements.values_mut().next().expect("I/Os");
+        these.failed += 3;
+    });
+    pass(&|at| {
+        at.loss.insert(Loss::RingFull, 12);
+    });
+    pass(&|at| at.devices[0].name = "\u{1b}[2Janother".to_owned());
+    pass(&|at| at.devices.clear());
+    pass(&|at| at.tracing = Tracing::WaitingForDevice);
+    insta::assert_snapshot!("100x24_events", screen(&app, 100, 24));
 }
 
 /// Writes something after `/`, and ends with a key.
@@ -219,17 +251,21 @@ fn watched(name: &str, seconds: u64, columns: u16, rows: u16) -> App {
 
 #[test]
 fn the_help_is_made_from_the_table_of_keys() {
-    let mut app = app(snapshot("bh_always_with_fallbacks"), 80, 24);
+    let mut app = app(snapshot("bh_always_with_fallbacks"), 80, 40);
     assert_eq!(app.update(Message::Key(Key::Char('?'))), Effect::Redraw);
-    let help = screen(&app, 80, 24);
+    let help = screen(&app, 80, 40);
     for binding in BINDINGS.iter().chain(&LIVE) {
         assert!(help.contains(binding.label), "{}", binding.label);
         assert!(help.contains(binding.help), "{}", binding.help);
     }
+    app.update(Message::Resize {
+        columns: 80,
+        rows: 24,
+    });
     app.update(Message::Key(Key::End));
     let end = screen(&app, 80, 24);
     assert!(end.contains("total: from the I/O's start"), "{end}");
-    insta::assert_snapshot!("80x24_help", help);
+    insta::assert_snapshot!("80x40_help", help);
 }
 
 #[test]
@@ -272,6 +308,7 @@ fn every_key_does_what_the_table_says() {
             let changed = drawn(&app) != before;
             match binding.action {
                 Action::Quit => assert_eq!(effect, Effect::Quit),
+                Action::Suspend => assert_eq!(effect, Effect::Suspend),
                 Action::Back => assert_eq!((effect, changed), (Effect::None, false)),
                 _ => assert_eq!((effect, changed), (Effect::Redraw, true), "{key:?}"),
             }
@@ -395,7 +432,7 @@ fn step(scenarios: usize) -> impl Strategy<Value = Step> {
     let keys: Vec<_> = BINDINGS
         .iter()
         .chain(&LIVE)
-        .filter(|binding| binding.action != Action::Quit)
+        .filter(|binding| ![Action::Quit, Action::Suspend].contains(&binding.action))
         .flat_map(|binding| binding.keys.iter().copied())
         .collect();
     prop_oneof![

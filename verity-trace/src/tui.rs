@@ -7,6 +7,7 @@ mod app;
 mod cpus;
 mod device;
 mod draw;
+mod events;
 mod filter;
 mod glyphs;
 mod header;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ratatui::layout::Size;
 
 use super::draw;
+use super::events::Events;
 use super::filter::Filter;
 use super::history::History;
 use super::keys::{self, Action, Key};
@@ -43,6 +44,8 @@ pub enum Effect {
     Redraw,
     /// Ask this of the recording's player.
     Control(Control),
+    /// Give the terminal back to the shell until it asks to go on.
+    Suspend,
     /// End.
     Quit,
 }
@@ -55,7 +58,7 @@ pub struct App {
     paused: Option<Paused>,
     /// How the recording's player stands; absent when this is live.
     pub(super) playback: Option<Playback>,
-    history: History,
+    past: Past,
     pub(super) styles: Styles,
     /// The first line shown of the help; absent while it is closed.
     pub(super) help: Option<usize>,
@@ -71,10 +74,24 @@ pub struct App {
     size: Size,
 }
 
+/// What was seen before the snapshot that is shown.
+#[derive(Clone, Debug, Default)]
+struct Past {
+    history: History,
+    events: Events,
+}
+
+impl Past {
+    fn add(&mut self, snapshot: &Arc<Snapshot>) {
+        self.history.add(snapshot);
+        self.events.add(snapshot);
+    }
+}
+
 /// See [`App::paused`].
 #[derive(Clone, Debug)]
 struct Paused {
-    history: History,
+    past: Past,
     /// The last snapshot that came meanwhile.
     waiting: Option<Arc<Snapshot>>,
 }
@@ -87,7 +104,7 @@ impl App {
             snapshot: None,
             paused: None,
             playback: None,
-            history: History::default(),
+            past: Past::default(),
             styles,
             help: None,
             view: View::default(),
@@ -105,7 +122,7 @@ impl App {
         match message {
             Message::Stop => Effect::Quit,
             Message::Snapshot(snapshot) => {
-                self.history.add(&snapshot);
+                self.past.add(&snapshot);
                 if let Some(paused) = &mut self.paused {
                     paused.waiting = Some(snapshot);
                     return Effect::None;
@@ -115,7 +132,7 @@ impl App {
             }
             Message::Frame(snapshot, playback) => {
                 self.playback = Some(playback);
-                self.history.add(&snapshot);
+                self.past.add(&snapshot);
                 self.show(snapshot);
                 Effect::Redraw
             }
@@ -124,7 +141,9 @@ impl App {
                 self.keep_in_sight();
                 Effect::Redraw
             }
-            Message::Key(key) if self.writing.is_some() && key != Key::Ctrl('c') => self.write(key),
+            Message::Key(key) if self.writing.is_some() && !matches!(key, Key::Ctrl(_)) => {
+                self.write(key)
+            }
             Message::Key(key) => {
                 let action = keys::action(key, self.playback.is_some());
                 action.map_or(Effect::None, |action| self.act(action))
@@ -137,11 +156,18 @@ impl App {
         self.paused.is_some()
     }
 
-    /// What happened until the snapshot that is shown.
+    /// How long I/Os took until the snapshot that is shown.
     pub(super) fn history(&self) -> &History {
-        self.paused
-            .as_ref()
-            .map_or(&self.history, |paused| &paused.history)
+        &self.past().history
+    }
+
+    /// What has changed until then.
+    pub(super) fn events(&self) -> &Events {
+        &self.past().events
+    }
+
+    fn past(&self) -> &Past {
+        self.paused.as_ref().map_or(&self.past, |it| &it.past)
     }
 
     /// The devices, in the order in which they are shown.
@@ -190,6 +216,7 @@ impl App {
     fn act(&mut self, action: Action) -> Effect {
         match action {
             Action::Quit => return Effect::Quit,
+            Action::Suspend => return Effect::Suspend,
             Action::ToggleHelp => self.help = self.help.xor(Some(0)),
             Action::Back if self.help.is_some() => self.help = None,
             Action::Back if self.view != View::Devices => self.turn_to(View::Devices),
@@ -262,7 +289,7 @@ impl App {
         match self.paused.take() {
             None => {
                 self.paused = Some(Paused {
-                    history: self.history.clone(),
+                    past: self.past.clone(),
                     waiting: None,
                 });
             }

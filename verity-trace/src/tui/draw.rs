@@ -65,7 +65,7 @@ pub fn capacity(app: &App, size: Size) -> usize {
     let (head, each) = match app.view {
         _ if app.help.is_some() => (0, 1),
         View::Devices => Table::new(snapshot, app.styles, size.width).heights(),
-        View::Device => (0, 1),
+        View::Device | View::Events => (0, 1),
         View::Cpus => (cpus::HEAD, 1),
     };
     usize::from(size.height).saturating_sub(header + 1 + head + 1) / each
@@ -103,6 +103,10 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
         View::Device => {
             let device = device_lines(app, size.width);
             lines.extend(device.into_iter().skip(first).take(shown));
+        }
+        View::Events => {
+            let events = app.events().lines(&app.styles);
+            lines.extend(events.into_iter().skip(first).take(shown));
         }
         View::Cpus => {
             let table = cpus::Table::new(snapshot, app.styles, size.width);
@@ -196,6 +200,7 @@ fn footer_text(app: &App, size: Size) -> String {
         _ if app.help.is_some() => ("lines", false),
         View::Devices => ("devices", count > 1),
         View::Device => ("lines", false),
+        View::Events => ("events", false),
         View::Cpus => ("CPUs", false),
     };
     let mut parts = Vec::new();
@@ -235,5 +240,6 @@ fn count(app: &App, size: Size) -> usize {
         View::Devices => app.devices().len(),
         View::Device => device_lines(app, size.width).len(),
         View::Cpus => snapshot.cpus.len(),
+        View::Events => app.events().lines(&app.styles).len(),
     }
 }

@@ -42,6 +42,8 @@ pub enum Key {
 pub enum Action {
     /// End the program.
     Quit,
+    /// Give the terminal back to the shell until it asks to go on.
+    Suspend,
     /// Open the help, or close it.
     ToggleHelp,
     /// Close the help, or go back to the devices.
@@ -90,13 +92,20 @@ pub struct Binding {
 }
 
 /// Every key there is, but for those of [`LIVE`] and [`REPLAY`].
-pub const BINDINGS: [Binding; 14] = [
+pub const BINDINGS: [Binding; 15] = [
     Binding {
         keys: &[Key::Char('q'), Key::Ctrl('c')],
         action: Action::Quit,
         label: "q, Ctrl-C",
         help: "quit",
         footer: Some("q quit"),
+    },
+    Binding {
+        keys: &[Key::Ctrl('z')],
+        action: Action::Suspend,
+        label: "Ctrl-Z",
+        help: "back to the shell; fg goes on",
+        footer: None,
     },
     Binding {
         keys: &[Key::Char('?')],
@@ -109,7 +118,7 @@ pub const BINDINGS: [Binding; 14] = [
         keys: &[Key::Tab],
         action: Action::NextView,
         label: "Tab",
-        help: "to the next view: devices, device, CPUs",
+        help: "to the next view: devices, device, CPUs, events",
         footer: Some("Tab view"),
     },
     Binding {

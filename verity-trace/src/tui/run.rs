@@ -49,6 +49,11 @@ pub fn run(
         screen.terminal.draw(|frame| draw(&app, frame))?;
         match wait(&mut app, messages) {
             Effect::Quit => return Ok(()),
+            Effect::Suspend => {
+                drop(screen);
+                suspend()?;
+                screen = Screen::open()?;
+            }
             Effect::Control(control) => {
                 if let Some(player) = player {
                     // One that is gone has sent its last word already.
@@ -58,6 +63,15 @@ pub fn run(
             Effect::Redraw | Effect::None => {}
         }
     }
+}
+
+/// Stops this process as Ctrl-Z stops others, until the shell lets it go on. Probes count all the while.
+fn suspend() -> io::Result<()> {
+    let this = rustix::process::getpid();
+    Ok(rustix::process::kill_process(
+        this,
+        rustix::process::Signal::TSTP,
+    )?)
 }
 
 /// Starts the thread that turns what happens at the terminal into messages, until nobody listens
@@ -131,7 +145,7 @@ fn wait(app: &mut App, messages: &Receiver<Message>) -> Effect {
         let mut redraw = false;
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match app.update(message) {
-                effect @ (Effect::Quit | Effect::Control(_)) => return effect,
+                effect @ (Effect::Quit | Effect::Suspend | Effect::Control(_)) => return effect,
                 Effect::Redraw => redraw = true,
                 Effect::None => {}
             }

@@ -10,11 +10,13 @@ pub enum View {
     Device,
     /// A line for each CPU.
     Cpus,
+    /// What changed, and when.
+    Events,
 }
 
 impl View {
     /// Every view, in the order in which one comes to them.
-    pub const ALL: [Self; 3] = [Self::Devices, Self::Device, Self::Cpus];
+    pub const ALL: [Self; 4] = [Self::Devices, Self::Device, Self::Cpus, Self::Events];
 
     /// The word for it.
     #[must_use]
@@ -23,6 +25,7 @@ impl View {
             Self::Devices => "devices",
             Self::Device => "device",
             Self::Cpus => "CPUs",
+            Self::Events => "events",
         }
     }
 

@@ -1,0 +1,199 @@
+//! What changed from one snapshot to the next, and when: devices that come and go, tables, options and
+//! their effect, status, failures, loss, and how dm-verity is watched.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::style::Styles;
+use crate::escape;
+use crate::facts::{self, OptionEffect};
+use crate::snapshot::{Device, DeviceNumber, Snapshot, Totals};
+use crate::target::{Status, Verdict};
+
+/// How many events are kept.
+const KEPT: usize = 1_000;
+
+/// How bad an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    /// Something failed, or was not seen.
+    Alarm,
+    /// Something is not as one would expect.
+    Notice,
+    /// It happened.
+    Plain,
+}
+
+/// One thing that changed.
+#[derive(Clone, Debug)]
+struct Event {
+    /// Since the Unix epoch.
+    at: Duration,
+    weight: Weight,
+    /// Safe to print.
+    text: String,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    last: Option<Arc<Snapshot>>,
+    kept: VecDeque<Event>,
+    /// How many there were before those.
+    dropped: u64,
+}
+
+impl Events {
+    /// Finds what has changed. A snapshot from before the last one, as in a replay that jumps back, begins
+    /// anew.
+    pub fn add(&mut self, snapshot: &Arc<Snapshot>) {
+        match self.last.replace(Arc::clone(snapshot)) {
+            None => {}
+            Some(last) if snapshot.taken_at < last.taken_at => {
+                self.kept.clear();
+                self.dropped = 0;
+            }
+            Some(last) => self.compare(&last, snapshot),
+        }
+    }
+
+    /// The lines, the latest first.
+    pub fn lines(&self, styles: &Styles) -> Vec<Line<'static>> {
+        if self.kept.is_empty() {
+            let text = "nothing has changed: devices, tables, options, status, failures, loss";
+            return vec![Line::raw(text)];
+        }
+        let lines = self.kept.iter().rev().map(|event| {
+            let at = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + event.at);
+            let style = match event.weight {
+                Weight::Alarm => styles.alarm,
+                Weight::Notice => styles.notice,
+                Weight::Plain => Style::new(),
+            };
+            Line::from(vec![
+                Span::raw(format!("{at}  ")),
+                Span::styled(event.text.clone(), style),
+            ])
+        });
+        let mut lines: Vec<_> = lines.collect();
+        if self.dropped > 0 {
+            lines.push(Line::raw(format!(
+                "{} earlier events are not kept",
+                self.dropped
+            )));
+        }
+        lines
+    }
+
+    fn compare(&mut self, before: &Snapshot, now: &Snapshot) {
+        let at = now.taken_at;
+        if before.tracing != now.tracing {
+            self.push(
+                at,
+                Weight::Notice,
+                facts::tracing(&now.tracing).into_owned(),
+            );
+        }
+        let devices = |snapshot: &'_ Snapshot| -> BTreeMap<DeviceNumber, usize> {
+            let devices = snapshot.devices.iter().enumerate();
+            devices.map(|(at, device)| (device.number, at)).collect()
+        };
+        let (earlier, later) = (devices(before), devices(now));
+        for device in &before.devices {
+            let is_there = later
+                .get(&device.number)
+                .is_some_and(|&at| is_same(device, &now.devices[at]));
+            if !is_there {
+                self.push(at, Weight::Plain, format!("{} is gone", title(device)));
+            }
+        }
+        for device in &now.devices {
+            let known = earlier.get(&device.number).map(|&at| &before.devices[at]);
+            match known.filter(|known| is_same(known, device)) {
+                None => self.push(at, Weight::Plain, format!("{} is new", title(device))),
+                Some(known) => self.compare_devices(known, before, device, now),
+            }
+        }
+        for (&kind, &count) in &now.loss {
+            let more = count.saturating_sub(before.loss.get(&kind).copied().unwrap_or(0));
+            if more > 0 {
+                self.push(at, Weight::Alarm, format!("loss: {} {more}", kind.name()));
+            }
+        }
+    }
+
+    fn compare_devices(&mut self, was: &Device, before: &Snapshot, is: &Device, now: &Snapshot) {
+        let at = now.taken_at;
+        let name = escape::terminal(&is.name).into_owned();
+        let option = |device: &Device| {
+            if device.table.options.try_verify_in_tasklet {
+                "on"
+            } else {
+                "off"
+            }
+        };
+        if option(was) != option(is) {
+            let text = format!(
+                "{name}: its option went from {} to {}",
+                option(was),
+                option(is)
+            );
+            self.push(at, Weight::Plain, text);
+        } else if was.table != is.table {
+            self.push(at, Weight::Plain, format!("{name}: its table changed"));
+        }
+        let effect = |device, snapshot: &Snapshot| OptionEffect::of(device, snapshot.kernel.era);
+        let (old, new) = (effect(was, before), effect(is, now));
+        if old != new
+            && new.is_mismatch()
+            && let Some(sentence) = new.sentence()
+        {
+            self.push(at, Weight::Notice, format!("{name}: {sentence}"));
+        }
+        let verdict = |device: &Device| -> Option<Verdict> {
+            let Status { verdict, .. } = device.status.as_ref()?;
+            Some(verdict.clone())
+        };
+        if verdict(was) != verdict(is)
+            && let Some(verdict) = verdict(is)
+        {
+            let verdict = escape::terminal(verdict.name()).into_owned();
+            let text = format!("{name}: its status is {verdict} now");
+            self.push(at, Weight::Alarm, text);
+        }
+        let failed = |device: &Device| device.totals.as_ref().map_or(0, Totals::failed);
+        let more = failed(is).saturating_sub(failed(was));
+        if more > 0 {
+            let first = is.first_failure.filter(|_| failed(was) == 0);
+            let first = first.map_or_else(String::new, |first| {
+                format!(", the first at sector {}", first.sector)
+            });
+            self.push(
+                at,
+                Weight::Alarm,
+                format!("{name}: {more} I/Os failed{first}"),
+            );
+        }
+    }
+
+    fn push(&mut self, at: Duration, weight: Weight, text: String) {
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+            self.dropped += 1;
+        }
+        self.kept.push_back(Event { at, weight, text });
+    }
+}
+
+/// Whether a number stands for the same device as before.
+fn is_same(one: &Device, other: &Device) -> bool {
+    one.disk_sequence == other.disk_sequence && one.name == other.name
+}
+
+fn title(device: &Device) -> String {
+    format!("{} ({})", escape::terminal(&device.name), device.number)
+}
