@@ -493,3 +493,25 @@ impl Ring {
         Ok(writer.bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_room_goes_on_when_there_is_some_and_when_there_never_will_be() {
+        let relieve: [fn(&Backlog); 2] = [|it| it.take(1), Backlog::end];
+        for relieve in relieve {
+            let backlog = Arc::new(Backlog::default());
+            backlog.wait_for_room();
+            backlog.add(MAX_WAITING);
+            let other = Arc::clone(&backlog);
+            let thread = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                relieve(&other);
+            });
+            backlog.wait_for_room();
+            thread.join().expect("no panic");
+        }
+    }
+}
