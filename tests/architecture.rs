@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "histogram",
     "cost",
     "budget",
@@ -22,6 +22,7 @@ const PURE: [&str; 20] = [
     "export",
     "recording",
     "overview",
+    "compare",
     "table",
     "replay",
 ];

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 36] = [
+    let cases: [(&[&str], &str); 42] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -55,6 +55,24 @@ fn wrong_input_is_told_once_and_ends_with_2() {
             &["report", "--duration", "1s", "Cargo.toml"],
             "a recording is not watched",
         ),
+        (
+            &["export", "--once", "--demo", "--records", "1"],
+            "a recording is not watched",
+        ),
+        (&["compare", "demo:6.1"], "<B>"),
+        (&["compare", "demo:6.1", "demo:5.4"], "there are 6.1, 6.12"),
+        (
+            &["compare", "demo:6.1", "demo:7.3", "--device", "=x"],
+            "neither a name nor of the form A=B",
+        ),
+        (
+            &["compare", "demo:6.1", "demo:7.3", "--format", "csv"],
+            "[possible values: text, json]",
+        ),
+        (
+            &["compare", "demo:6.1", "demo:7.3", "--force"],
+            "--output <FILE>",
+        ),
         (&["doctor", "root"], "unexpected argument 'root'"),
         (&["doctor", "--facts", "--json"], "cannot be used with"),
         (&["doctor", "--max-devices", "0"], "0 is not in 1..=1024"),
@@ -91,6 +109,7 @@ fn help_names_every_command_and_exit_code() {
         "export",
         "record",
         "replay",
+        "compare",
         "devices",
         "doctor",
         "completions",
@@ -109,6 +128,8 @@ fn help_names_every_command_and_exit_code() {
         "  4       the kernel cannot do it",
         "  5       no such device",
         "  6       bad input file",
+        "  11      with --exit-code: slower",
+        "  12      with --exit-code: faster",
         "  125     verity-trace failed where it runs a command",
         "  128+n   ended by signal n",
     ] {
@@ -158,6 +179,7 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SS report",
         ".SS record",
         ".SS replay",
+        ".SS compare",
         ".SS export",
         ".SS devices",
         ".SS doctor",

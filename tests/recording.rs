@@ -481,9 +481,87 @@ fn devices_of_a_recording_are_chosen_as_those_of_a_machine() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+#[test]
+fn a_folder_is_no_recording() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().as_os_str();
+    for command in ["replay", "report", "compare"] {
+        let arguments = [path, path];
+        let count = if command == "compare" { 2 } else { 1 };
+        let output = run(command, &arguments[..count]);
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(6), "{command}: {message}");
+        assert!(
+            message.contains("is a folder, and no recording"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_demo_is_exported_as_what_was_watched_would_be() {
+    let output = run(
+        "export",
+        &["--once".as_ref(), "--demo=6.12".as_ref(), "root".as_ref()],
+    );
+    assert!(output.status.success());
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["schema_version"], 1);
+    assert_eq!(document["kernel"]["era"], "bh");
+    assert_eq!(document["devices"].as_array().map(Vec::len), Some(1));
+    assert_eq!(document["devices"][0]["ios"], 651);
+    assert!(document.get("recording").is_none());
+}
+
+#[test]
+fn a_part_of_a_device_that_makes_no_sense_is_an_error() {
+    let snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
+    let document = serde_json::to_value(Document::new(&snapshot, None)).expect("JSON");
+    let read = |document: &serde_json::Value| {
+        serde_json::from_value::<Document<'static>>(document.clone())
+            .map(|document| document.snapshot().expect("a snapshot"))
+    };
+    let whole = read(&document).expect("a document");
+    assert_eq!(whole.devices[0].totals, snapshot.devices[0].totals);
+    for (field, value) in [
+        ("ios", serde_json::json!("many")),
+        ("placements", serde_json::json!([])),
+        ("mix", serde_json::json!([{"size_bytes": -1}])),
+        ("in_flight", serde_json::json!(null)),
+    ] {
+        let mut malformed = document.clone();
+        malformed["devices"][0][field] = value;
+        assert!(read(&malformed).is_err(), "{field}");
+    }
+    let mut unseen = document;
+    let device = unseen["devices"][0].as_object_mut().expect("a device");
+    let totals = [
+        "ios",
+        "bytes",
+        "failed",
+        "rejected",
+        "incomplete",
+        "loss",
+        "placements",
+        "attempts",
+        "attempt_contexts",
+        "mix",
+    ];
+    for field in totals {
+        device.remove(field).expect(field);
+    }
+    let unseen = read(&unseen).expect("a document");
+    assert_eq!(unseen.devices[0].totals, None);
+    assert_eq!(unseen.devices[0].in_flight, snapshot.devices[0].in_flight);
+}
+
 fn reported(arguments: &[&OsStr]) -> std::process::Output {
+    run("report", arguments)
+}
+
+fn run(command: &str, arguments: &[&OsStr]) -> std::process::Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_verity-trace"))
-        .arg("report")
+        .arg(command)
         .args(arguments)
         .output()
         .expect("the program starts")

@@ -11,6 +11,9 @@ use crate::demo::Demo;
 use crate::error::{Error, Result};
 use crate::recording::{Fault, Reader};
 
+/// What is wrong with a folder.
+pub const FOLDER: &str = "is a folder, and no recording";
+
 /// What a recording can be read from.
 pub trait Source: Read + Seek + Send {}
 
@@ -43,7 +46,7 @@ impl Given<'_> {
         let kind = fs::metadata(path).map_err(|error| refused(&error.to_string()))?;
         let kind = kind.file_type();
         if kind.is_dir() {
-            return Err(refused("is a folder, and no recording"));
+            return Err(refused(FOLDER));
         }
         if kind.is_fifo() {
             return Err(refused(

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -12,14 +12,16 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::archive::Given;
+use crate::archive::{self, Given};
+use crate::compare::Pair;
 use crate::demo::Demo;
 use crate::error::Error;
+use crate::mounts::Mounts;
 use crate::selection::{Selection, Selector};
 use crate::snapshot::Rung;
 
 /// The exit codes of this version, and what they mean.
-const EXIT_CODES: [(&str, &str); 9] = [
+const EXIT_CODES: [(&str, &str); 11] = [
     ("0", "done"),
     ("1", "internal error"),
     ("2", "usage"),
@@ -30,6 +32,8 @@ const EXIT_CODES: [(&str, &str); 9] = [
         "no such device: a one-shot command without any verity device, or an argument that fits none",
     ),
     ("6", "bad input file"),
+    ("11", "with --exit-code: slower"),
+    ("12", "with --exit-code: faster"),
     (
         "125",
         "verity-trace failed where it runs a command; else that one's own exit code is passed on",
@@ -73,12 +77,14 @@ pub enum Command {
     Top(Watch<Top>),
     /// Print one screen of text: of a recording, or after watching for a while
     Report(Report),
-    /// Watch for a while, then print a JSON document
-    Export(Watch<Export>),
+    /// Print a JSON document: of a recording's last snapshot, or after watching for a while
+    Export(Export),
     /// Record every I/O in a file, while a command runs or for a time
     Record(Record),
     /// Watch a recording in this terminal, as if it were live
     Replay(Replay),
+    /// Set two recordings against each other: what differs, and whether B is faster or slower than A
+    Compare(Compare),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),
     /// Print how this kernel would be watched, what would not be seen, and how to get it
@@ -191,10 +197,7 @@ impl Report {
     /// The recording, where there is one, and the devices.
     pub fn subjects(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
         let watches = self.duration.is_some() || self.source != Source::default();
-        match self.of.given()? {
-            (Some(_), _) if watches => Err(Error::Usage(
-                "a recording is not watched: leave out how to watch, and how long".to_owned(),
-            )),
+        match self.of.not_watched(watches)? {
             (None, _) if self.format == Format::Csv => Err(Error::Usage(
                 "a table of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
             )),
@@ -235,9 +238,13 @@ impl Subjects {
             match subject {
                 Subject::File(path) => given.push(Given::File(path)),
                 Subject::Device(selector) => devices.push(selector.clone()),
+                Subject::Folder(_, selector) => devices.extend(selector.clone()),
             }
         }
         let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+        if given.is_empty() {
+            self.no_folder()?;
+        }
         match given[..] {
             [] if self.salvage => usage("--salvage is for a recording, and no argument is a file"),
             [] => Ok((None, Selection::new(devices))),
@@ -245,6 +252,48 @@ impl Subjects {
             _ => usage("there is more than one recording"),
         }
     }
+
+    /// The same where something may ask to watch, which is not done with a recording.
+    fn not_watched(&self, watches: bool) -> Result<(Option<Given<'_>>, Selection), Error> {
+        match self.given()? {
+            (Some(_), _) if watches => Err(Error::Usage(
+                "a recording is not watched: leave out how to watch, and how long".to_owned(),
+            )),
+            given => Ok(given),
+        }
+    }
+
+    /// That no argument is a folder where a recording may have been meant: one that is no mount point.
+    fn no_folder(&self) -> Result<(), Error> {
+        for subject in &self.named {
+            if let Subject::Folder(path, device) = subject
+                && (device.is_none() || !Mounts::read()?.has(path))
+            {
+                return Err(is_folder(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// The recording, which there has to be, and the devices.
+    pub fn recording(&self) -> Result<(Given<'_>, Selection), Error> {
+        let (given, selection) = self.given()?;
+        if let Some(given) = given {
+            return Ok((given, selection));
+        }
+        let mut folders = self.named.iter().filter_map(|subject| match subject {
+            Subject::Folder(path, _) => Some(path),
+            _ => None,
+        });
+        Err(folders.next().map_or_else(
+            || Error::Usage("there is no recording: name a file, or try --demo".to_owned()),
+            |path| is_folder(path),
+        ))
+    }
+}
+
+fn is_folder(path: &Path) -> Error {
+    Error::Input(format!("{}: {}", path.display(), archive::FOLDER))
 }
 
 /// What to print.
@@ -263,16 +312,23 @@ pub enum Format {
 enum Subject {
     File(PathBuf),
     Device(Selector),
+    /// A folder, which may be a mount point.
+    Folder(PathBuf, Option<Selector>),
 }
 
 impl Subject {
     /// What is a file is taken for a recording, but for the nodes and folders that stand for devices.
     fn parse(text: &str) -> Result<Self, String> {
-        let kind = std::fs::metadata(text).map(|it| it.file_type());
-        if kind.is_ok_and(|it| it.is_file() || it.is_fifo()) {
+        let kind = std::fs::metadata(text).ok().map(|it| it.file_type());
+        if kind.is_some_and(|it| it.is_file() || it.is_fifo()) {
             return Ok(Self::File(text.into()));
         }
-        let device = Selector::parse(text).map(Self::Device);
+        let device = Selector::parse(text);
+        // What has no slash can be a device's name.
+        if text.contains('/') && kind.is_some_and(|it| it.is_dir()) {
+            return Ok(Self::Folder(text.into(), device.ok()));
+        }
+        let device = device.map(Self::Device);
         device.map_err(|error| format!("no such file, and {error}"))
     }
 }
@@ -283,9 +339,9 @@ pub struct Export {
     /// Print one document and end; the only way to export in this version
     #[arg(long, required = true)]
     pub once: bool,
-    /// Time to watch, such as 500ms, 10s or 2m
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = watching)]
-    pub duration: Duration,
+    /// Time to watch, such as 500ms, 10s or 2m [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = watching)]
+    pub duration: Option<Duration>,
     /// Add the first N I/Os one by one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub records: Option<u32>,
@@ -296,6 +352,24 @@ pub struct Export {
     /// How to watch.
     #[command(flatten)]
     pub source: Source,
+    /// What is exported.
+    #[command(flatten)]
+    pub of: Subjects,
+}
+
+impl Export {
+    /// How long to watch.
+    #[must_use]
+    pub fn watches(&self) -> Duration {
+        self.duration.unwrap_or(Duration::from_secs(1))
+    }
+
+    /// The recording, where there is one, and the devices.
+    pub fn subjects(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
+        let has_records = self.records.is_some();
+        let watches = has_records || self.duration.is_some() || self.source != Source::default();
+        self.of.not_watched(watches)
+    }
 }
 
 /// What `record` takes.
@@ -345,6 +419,76 @@ pub struct Replay {
     /// What is replayed.
     #[command(flatten)]
     pub of: Subjects,
+}
+
+/// What `compare` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Compare {
+    /// A recording, or demo:6.1, demo:6.12 or demo:7.3 for one that travels with the program
+    #[arg(value_name = "A", value_parser = Recording::parse)]
+    pub a: Recording,
+    /// The recording that is set against it
+    #[arg(value_name = "B", value_parser = Recording::parse)]
+    pub b: Recording,
+    /// Compare this device of A with that one of B alone, or one that has the same name in both; may be
+    /// given more than once [default: those that have the same name, or the only one of each]
+    #[arg(long = "device", value_name = "A=B", value_parser = Pair::parse)]
+    pub devices: Vec<Pair>,
+    /// End with 11 where a device is slower, else with 12 where one is faster, over all of its I/Os
+    #[arg(long)]
+    pub exit_code: bool,
+    /// What to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Document,
+    /// Write to this file instead
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace that file if it exists
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Read what is left of a damaged recording
+    #[arg(long)]
+    pub salvage: bool,
+    /// What the random draws begin with: another number shows how much hangs on them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// A recording of two.
+#[derive(Clone, Debug)]
+pub enum Recording {
+    /// In a file.
+    File(PathBuf),
+    /// One that travels with the program.
+    Demo(Demo),
+}
+
+impl Recording {
+    /// A file that is called like a demo is `./demo:6.1`.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("demo:") {
+            Some(kernel) => Demo::parse(kernel).map(Self::Demo),
+            None => Ok(Self::File(text.into())),
+        }
+    }
+
+    /// The same for opening it.
+    #[must_use]
+    pub fn given(&self) -> Given<'_> {
+        match self {
+            Self::File(path) => Given::File(path),
+            Self::Demo(demo) => Given::Demo(*demo),
+        }
+    }
+}
+
+/// How a comparison is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Document {
+    /// Text
+    Text,
+    /// A JSON document
+    Json,
 }
 
 /// How to watch, whatever is made of it.

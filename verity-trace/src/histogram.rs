@@ -46,11 +46,16 @@ impl Histogram {
     #[must_use]
     pub fn from_values(values: impl IntoIterator<Item = Nanos>) -> Self {
         let mut histogram = Self::default();
-        for Nanos(ns) in values {
-            *histogram.counts.entry(slot::slot(ns)).or_default() += 1;
-            histogram.sum_ns += ns;
+        for value in values {
+            histogram.add(value);
         }
         histogram
+    }
+
+    /// Counts one more duration.
+    pub fn add(&mut self, Nanos(ns): Nanos) {
+        *self.counts.entry(slot::slot(ns)).or_default() += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
     }
 
     /// Adds another histogram's counts: over CPUs, devices, hosts or time.
@@ -109,6 +114,11 @@ impl Histogram {
             seen += u128::from(count);
             (seen >= rank).then(|| Nanos(slot::middle_ns(slot)))
         })
+    }
+
+    /// The same by the number of the slot.
+    pub fn slots(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.counts.iter().map(|(&slot, &count)| (slot, count))
     }
 
     /// The slots that were hit, shortest first.

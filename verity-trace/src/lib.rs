@@ -33,6 +33,7 @@ pub mod recorder;
 pub mod demo;
 pub mod archive;
 pub mod overview;
+pub mod compare;
 pub mod table;
 pub mod replay;
 pub mod person;

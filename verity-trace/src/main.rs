@@ -4,12 +4,14 @@ mod record;
 mod watch;
 
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use verity_trace::archive::Given;
 use verity_trace::checkup::{self, Checkup};
-use verity_trace::cli::{self, Cli, Command, Format};
+use verity_trace::cli::{self, Cli, Command, Document, Format};
+use verity_trace::compare::{self, Comparison, Side};
 use verity_trace::error::Error;
 use verity_trace::inventory::Inventory;
 use verity_trace::overview::{self, Overview};
@@ -31,9 +33,10 @@ fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Top(it) => watch::top(&it.how, it.wanted.selection()),
         Command::Report(it) => report(&it),
-        Command::Export(it) => watch::export(&it.how, it.wanted.selection()),
+        Command::Export(it) => export(&it),
         Command::Record(it) => record::record(&it, it.wanted.clone().selection()),
         Command::Replay(it) => watch::replay(&it),
+        Command::Compare(it) => compare(&it),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;
             if it.json {
@@ -64,7 +67,7 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
         say(&format!("{given} was cut at byte {cut}"));
     }
     let mut undecoded = 0;
-    deliver(it, Some(&given), |mut out| {
+    deliver(it.output.as_deref(), it.force, Some(&given), |mut out| {
         match it.format {
             Format::Text => overview::overview(&overview, &mut out)?,
             Format::Json => overview::json(&overview, &mut out)?,
@@ -86,14 +89,56 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Of the last snapshot of a recording, or of what is watched for a while.
+fn export(it: &cli::Export) -> Result<ExitCode, Error> {
+    let (given, selection) = it.subjects()?;
+    let Some(given) = given else {
+        return watch::export(it, selection);
+    };
+    let mut archive = given.open(it.of.salvage)?;
+    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    let overview = overview.of(&selection)?;
+    if let Some(cut) = overview.condition.cut {
+        say(&format!("{given} was cut at byte {cut}"));
+    }
+    print(|out| export::json(&overview.snapshot, None, out))
+}
+
+fn compare(it: &cli::Compare) -> Result<ExitCode, Error> {
+    if let Some(path) = &it.output {
+        output::check(path, it.force)?;
+    }
+    let given = [it.a.given(), it.b.given()];
+    let read = |given: &Given<'_>| {
+        let mut archive = given.open(it.salvage)?;
+        Side::read(&mut archive).map_err(|fault| given.wrong(&fault))
+    };
+    let sides = [read(&given[0])?, read(&given[1])?];
+    let names = given.map(|given| given.to_string());
+    let comparison = Comparison::new(names, sides, &it.devices, it.seed)?;
+    deliver(it.output.as_deref(), it.force, None, |mut out| {
+        match it.format {
+            Document::Text => compare::text(&comparison, &mut out)?,
+            Document::Json => compare::json(&comparison, &mut out)?,
+        }
+        Ok(())
+    })?;
+    Ok(if it.exit_code {
+        ExitCode::from(comparison.exit_code())
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
 /// Writes a report to its file, or to standard output.
 fn deliver(
-    it: &cli::Report,
+    path: Option<&Path>,
+    replaces: bool,
     given: Option<&Given<'_>>,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Stop>,
 ) -> Result<(), Error> {
-    let mut out: Box<dyn Write> = match &it.output {
-        Some(path) => Box::new(BufWriter::new(output::create(path, it.force)?)),
+    let mut out: Box<dyn Write> = match path {
+        Some(path) => Box::new(BufWriter::new(output::create(path, replaces)?)),
         None => Box::new(BufWriter::new(io::stdout())),
     };
     match write(&mut out).and_then(|()| Ok(out.flush()?)) {

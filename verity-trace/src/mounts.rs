@@ -48,6 +48,12 @@ impl Mounts {
         Self { mounts, below }
     }
 
+    /// Whether something is mounted there.
+    #[must_use]
+    pub fn has(&self, point: &Path) -> bool {
+        self.mounts.iter().any(|mount| mount.point == point)
+    }
+
     /// The verity device that what is mounted there lies on, itself or below others; otherwise why
     /// there is none.
     pub fn verity_device<'a>(

@@ -50,6 +50,14 @@ pub struct Overview {
 impl Overview {
     /// Reads a recording to its end. One without any snapshot says nothing, which is an error.
     pub fn read<R: Read + Seek>(reader: &mut Reader<R>) -> std::result::Result<Self, Fault> {
+        Self::read_with(reader, |_, _| Ok(()))
+    }
+
+    /// The same for somebody who looks at every block meanwhile.
+    pub fn read_with<R: Read + Seek>(
+        reader: &mut Reader<R>,
+        mut look: impl FnMut(&mut Reader<R>, &Block) -> std::result::Result<(), Fault>,
+    ) -> std::result::Result<Self, Fault> {
         let mut machine = None;
         let mut first = None;
         let mut last: Option<Box<Picture<'static>>> = None;
@@ -59,6 +67,7 @@ impl Overview {
         let mut ends: Option<(u64, u64)> = None;
         let mut end = None;
         while let Some(block) = reader.next_block()? {
+            look(reader, &block)?;
             match block {
                 Block::Machine(it) => machine = Some(it),
                 Block::Devices(Devices { .. }) => devices += 1,
@@ -112,7 +121,8 @@ impl Overview {
     }
 
     /// When something happened, by the clock on the wall: before the year 2555, whatever the file says.
-    fn time(&self, monotonic_ns: u64) -> String {
+    #[must_use]
+    pub fn time(&self, monotonic_ns: u64) -> String {
         let realtime = Duration::from_nanos(self.header.realtime_at(monotonic_ns));
         humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + realtime).to_string()
     }
@@ -174,7 +184,9 @@ fn command(machine: &Machine) -> Option<String> {
     Some(machine.command.as_ref()?.join(" "))
 }
 
-fn records(overview: &Overview) -> String {
+/// How many records there are, and of which I/Os.
+#[must_use]
+pub fn records(overview: &Overview) -> String {
     let records = overview.records;
     let Some(machine) = &overview.machine else {
         return format!("{records}");
@@ -236,7 +248,9 @@ fn ended(overview: &Overview) -> String {
     }
 }
 
-fn damage(condition: Condition) -> Option<String> {
+/// What is damaged; absent when nothing is.
+#[must_use]
+pub fn damage(condition: Condition) -> Option<String> {
     let Condition {
         unknown,
         skipped,

@@ -249,9 +249,7 @@ impl Recording {
 
     /// Ends it, with all that has happened until now.
     fn finish(mut self, ended: Ended) -> Result<(Written, Snapshot)> {
-        while !self.recorder.has_room() && self.recorder.is_running() {
-            thread::sleep(POLL);
-        }
+        self.recorder.wait_for_room();
         let snapshot = self.picture()?;
         watch::say_faults(&self.collector.faults());
         // The disk may take long, and the probes hold dm_verity.

@@ -7,9 +7,8 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -69,7 +68,7 @@ pub struct Written {
 /// The side of whoever has something to record.
 pub struct Recorder {
     orders: Sender<Order>,
-    waiting: Arc<AtomicUsize>,
+    backlog: Arc<Backlog>,
     thread: JoinHandle<io::Result<Written>>,
     filter: Filter,
     redacts: bool,
@@ -78,6 +77,49 @@ pub struct Recorder {
     devices: Option<Vec<VerityDevice>>,
     parameters: Option<Parameters>,
     era: Option<Era>,
+}
+
+/// What waits for the thread.
+#[derive(Default)]
+struct Backlog {
+    waiting: Mutex<Waiting>,
+    less: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    records: usize,
+    /// Nobody will write them any more.
+    is_over: bool,
+}
+
+impl Backlog {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, records: usize) {
+        self.waiting().records += records;
+    }
+
+    fn take(&self, records: usize) {
+        self.waiting().records -= records;
+        self.less.notify_all();
+    }
+
+    fn end(&self) {
+        self.waiting().is_over = true;
+        self.less.notify_all();
+    }
+
+    /// Waits until there is room, or nobody left to make some.
+    fn wait_for_room(&self) {
+        let is_full = |waiting: &mut Waiting| waiting.records >= MAX_WAITING && !waiting.is_over;
+        let _room = self
+            .less
+            .wait_while(self.waiting(), is_full)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
 }
 
 enum Order {
@@ -94,13 +136,13 @@ impl Recorder {
     /// Begins a recording.
     pub fn start(sink: Sink, header: Header, machine: &Machine) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let backlog = Arc::new(Backlog::default());
         let (filter, redacts) = (machine.filter, machine.redacted);
         let target = Target::new(sink, header, machine)?;
-        let scribe = Scribe::new(target, Arc::clone(&waiting))?;
+        let scribe = Scribe::new(target, Arc::clone(&backlog))?;
         Ok(Self {
             orders,
-            waiting,
+            backlog,
             thread: thread::spawn(move || scribe.run(&received)),
             filter,
             redacts,
@@ -115,7 +157,12 @@ impl Recorder {
     /// Whether the thread keeps up, so that more may be taken from the kernel.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) < MAX_WAITING
+        self.backlog.waiting().records < MAX_WAITING
+    }
+
+    /// Waits until it keeps up again, or has failed.
+    pub fn wait_for_room(&self) {
+        self.backlog.wait_for_room();
     }
 
     /// Whether it writes, and has not failed.
@@ -202,7 +249,7 @@ impl Recorder {
     fn pass_on(&mut self) {
         if !self.batch.is_empty() {
             let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-            self.waiting.fetch_add(batch.len(), Ordering::Relaxed);
+            self.backlog.add(batch.len());
             self.order(Order::Records(batch, self.era));
         }
     }
@@ -219,17 +266,24 @@ struct Scribe {
     target: Target,
     records: Vec<Record>,
     era: Option<Era>,
-    waiting: Arc<AtomicUsize>,
+    backlog: Arc<Backlog>,
+}
+
+/// Also where it failed, or panicked.
+impl Drop for Scribe {
+    fn drop(&mut self) {
+        self.backlog.end();
+    }
 }
 
 impl Scribe {
-    fn new(target: Target, waiting: Arc<AtomicUsize>) -> io::Result<Self> {
+    fn new(target: Target, backlog: Arc<Backlog>) -> io::Result<Self> {
         Ok(Self {
             encoder: Encoder::new(matches!(target, Target::Ring(_)))?,
             target,
             records: Vec::with_capacity(MAX_RECORDS),
             era: None,
-            waiting,
+            backlog,
         })
     }
 
@@ -251,7 +305,7 @@ impl Scribe {
         match order {
             Order::Records(batch, era) => {
                 self.era = era;
-                self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+                self.backlog.take(batch.len());
                 let mut rest = &batch[..];
                 while !rest.is_empty() {
                     let room = MAX_RECORDS - self.records.len();
@@ -392,9 +446,9 @@ impl Target {
         }
     }
 
-    fn end(self, end: &Frame, kept: Kept) -> io::Result<Written> {
+    fn end(&mut self, end: &Frame, kept: Kept) -> io::Result<Written> {
         match self {
-            Self::File(mut it) => {
+            Self::File(it) => {
                 it.writer.write(end)?;
                 it.writer.get_ref().sync_all()?;
                 Ok(Written {
@@ -437,5 +491,27 @@ impl Ring {
         }
         writer.get_ref().sync_all()?;
         Ok(writer.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_room_goes_on_when_there_is_some_and_when_there_never_will_be() {
+        let relieve: [fn(&Backlog); 2] = [|it| it.take(1), Backlog::end];
+        for relieve in relieve {
+            let backlog = Arc::new(Backlog::default());
+            backlog.wait_for_room();
+            backlog.add(MAX_WAITING);
+            let other = Arc::clone(&backlog);
+            let thread = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                relieve(&other);
+            });
+            backlog.wait_for_room();
+            thread.join().expect("no panic");
+        }
     }
 }

@@ -60,10 +60,7 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
 
 /// The live view over a recording.
 pub fn replay(arguments: &Replay) -> Result<ExitCode> {
-    let (given, selection) = arguments.of.given()?;
-    let given = given.ok_or_else(|| {
-        Error::Usage("there is no recording: name a file, or try --demo".to_owned())
-    })?;
+    let (given, selection) = arguments.of.recording()?;
     if selection.has_mount_point() {
         return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
     }
@@ -168,14 +165,19 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
     let snapshot = collector.snapshot()?;
     // Whoever reads the text may take long, and the probes hold dm_verity.
     drop(collector);
-    deliver(arguments, None, |mut out| {
-        if arguments.format == Format::Json {
-            export::json(&snapshot, None, &mut out)?;
-        } else {
-            report::report(&snapshot, &mut out)?;
-        }
-        Ok(())
-    })?;
+    deliver(
+        arguments.output.as_deref(),
+        arguments.force,
+        None,
+        |mut out| {
+            if arguments.format == Format::Json {
+                export::json(&snapshot, None, &mut out)?;
+            } else {
+                report::report(&snapshot, &mut out)?;
+            }
+            Ok(())
+        },
+    )?;
     Ok(exit_code(signal))
 }
 
@@ -193,7 +195,7 @@ pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
             omitted += 1;
         }
     };
-    let signal = watch(&mut collector, arguments.duration, &mut record)?;
+    let signal = watch(&mut collector, arguments.watches(), &mut record)?;
     let snapshot = collector.snapshot()?;
     // Of no I/O that is counted the record is still on its way.
     collector.drain(decode::io, record);

@@ -10,7 +10,7 @@ use super::document::reading::{self, Unreadable};
 use super::document::{Kernel, Word, word};
 use crate::dm::VerityDevice;
 use crate::inventory::{self, Inventory};
-use crate::snapshot::Era;
+use crate::snapshot::{DeviceNumber, Era};
 use crate::target::{self, Mode, Status, Table, Verdict};
 
 /// What is known of the verity devices at one moment.
@@ -137,6 +137,24 @@ impl<'a> Entry<'a> {
             effective: inventory::effective(era),
             target: Target::new(&device.table, device.status.as_ref(), kernel_names),
         }
+    }
+}
+
+impl Entry<'_> {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number.
+    pub fn number(&self) -> Result<DeviceNumber, Unreadable> {
+        reading::device_number(self.place.number())
+    }
+
+    /// What its table says.
+    pub fn table(&self) -> Result<Table, Unreadable> {
+        self.target.table()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The types of the JSON document, made from a snapshot.
 
+mod part;
 pub(super) mod reading;
 
 use std::borrow::Cow;
@@ -10,6 +11,8 @@ use std::marker::PhantomData;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
+
+use part::Part;
 
 use super::cost::SelfCost;
 use super::devices::{Place, Target};
@@ -128,13 +131,13 @@ struct Device<'a> {
     target: Target<'a>,
     #[serde(default)]
     counted_in_other: bool,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "part::read")]
     in_flight: Option<IosInFlight>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_failure: Option<Failure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     before_attach: Option<Reads>,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "part::read")]
     totals: Option<Totals>,
 }
 
@@ -155,6 +158,10 @@ struct IosInFlight {
     in_flight_stages: Named<InStage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_in_flight_ns: Option<u64>,
+}
+
+impl Part for IosInFlight {
+    const FIELDS: &[&str] = &["in_flight", "in_flight_stages"];
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -197,6 +204,21 @@ struct Totals {
     kverityd_queue: Option<KveritydQueue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     submitters: Option<Submitters>,
+}
+
+impl Part for Totals {
+    const FIELDS: &[&str] = &[
+        "ios",
+        "bytes",
+        "failed",
+        "rejected",
+        "incomplete",
+        "loss",
+        "placements",
+        "attempts",
+        "attempt_contexts",
+        "mix",
+    ];
 }
 
 #[derive(Debug, Serialize, Deserialize)]

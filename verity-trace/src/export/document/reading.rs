@@ -413,7 +413,8 @@ fn softirq(word: &str) -> Result<Softirq> {
     known("softirq", Softirq::ALL, Softirq::name, word)
 }
 
-fn device_number(text: &str) -> Result<DeviceNumber> {
+/// A device's number.
+pub fn device_number(text: &str) -> Result<DeviceNumber> {
     parsed("device number", text)
 }
 

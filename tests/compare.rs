@@ -1,0 +1,244 @@
+//! Comparisons of recordings: the ones that travel with the program, and made-up ones.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bytemuck::Zeroable as _;
+use verity_trace::compare::{self, Comparison, Pair, Side, Verdict};
+use verity_trace::dm::VerityDevice;
+use verity_trace::export::{Document, Entry};
+use verity_trace::recording::{
+    Devices, Encoder, End, Ended, Filter, Header, Kept, Machine, Picture, Reader, Writer,
+};
+use verity_trace::snapshot::Era;
+use verity_trace_ebpf::record::{ABSENT, Record};
+
+#[expect(dead_code, reason = "other suites need more of it")]
+mod common;
+
+#[test]
+fn a_kernel_that_heeds_the_option_is_faster_and_what_else_differs_is_named_first() {
+    let output = run(&["demo:6.1", "demo:6.12"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = text(&output.stdout);
+    insta::assert_snapshot!("inert_against_bh", text);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert_eq!(output.stdout, run(&["demo:6.1", "demo:6.12"]).stdout);
+    for (arguments, code) in [
+        (["demo:6.1", "demo:6.12"], 12),
+        (["demo:6.12", "demo:6.1"], 11),
+        (["demo:6.12", "demo:6.12"], 0),
+    ] {
+        let output = run(&[&arguments[..], &["--exit-code"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_recording_does_not_differ_from_itself() {
+    let output = run(&["demo:7.3", "demo:7.3", "--format=json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["differences"], serde_json::json!([]));
+    let devices = document["devices"].as_array().expect("devices");
+    assert_eq!(devices.len(), 2);
+    for device in devices {
+        assert_eq!(device["verdict"], Verdict::NoDifference.name());
+        for row in device["rows"].as_array().expect("rows") {
+            assert_eq!(row["a"], row["b"]);
+            assert_eq!(row["verdict"], Verdict::NoDifference.name());
+        }
+    }
+}
+
+#[test]
+fn json_has_the_shift_and_where_it_is() {
+    let output = run(&["demo:6.1", "demo:6.12", "--format=json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["a"]["era"], "inert");
+    assert_eq!(document["devices"][0]["verdict"], "faster");
+    let rows = document["devices"][0]["rows"].as_array().expect("rows");
+    let total = rows
+        .iter()
+        .find(|row| row["placement"] == "all" && row["stage"] == "total")
+        .expect("a row");
+    let shift = &total["shifts"]["p50"];
+    let relative = shift["relative"].as_f64().expect("a number");
+    let [least, most] = [0, 1].map(|at| shift["relative_95"][at].as_f64().expect("a number"));
+    assert!(least < relative && relative < most && most < 0.0, "{shift}");
+    assert_eq!(total["shifts"]["p99"].get("relative_95"), None);
+}
+
+#[test]
+fn devices_are_compared_by_name_or_as_it_is_asked_for() {
+    let output = run(&["demo:6.1", "demo:6.12", "--device", "root=usr"]);
+    let message = text(&output.stdout);
+    assert!(message.contains("device root and usr"), "{message}");
+    let output = run(&["demo:6.1", "demo:6.12", "--device", "nowhere"]);
+    assert_eq!(output.status.code(), Some(5));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("`nowhere` is not in A; there is root, usr"),
+        "{message}"
+    );
+}
+
+#[test]
+fn it_goes_into_a_file_and_over_none_unless_asked_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let path = path.to_str().expect("a path");
+    let to = ["demo:6.1", "demo:6.12", "-o", path];
+    assert!(run(&to).status.success());
+    assert_eq!(run(&to).status.code(), Some(2), "it exists");
+    assert!(run(&[&to[..], &["--force"]].concat()).status.success());
+    let written = std::fs::read(path).expect("a file");
+    assert_eq!(written, run(&to[..2]).stdout);
+}
+
+#[test]
+fn slow_ios_alone_are_not_compared() {
+    let whole = recording("root", &Filter::default(), 1);
+    let slow = Filter {
+        slower_than_ns: 50_000,
+        one_in: 1,
+    };
+    let compared = compared(&whole, &recording("root", &slow, 9));
+    let text = printed(&compared);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("records are of I/Os alone that took at least 50.0 us"),
+        "{text}"
+    );
+    assert_eq!(compared.exit_code(), 0);
+}
+
+#[test]
+fn a_sample_is_compared_and_the_only_devices_belong_together() {
+    let sampled = Filter {
+        slower_than_ns: 0,
+        one_in: 3,
+    };
+    let whole = recording("root", &Filter::default(), 1);
+    let same = compared(&whole, &recording("other", &sampled, 1));
+    let text = printed(&same);
+    assert_eq!(same.exit_code(), 0, "{text}");
+    assert!(text.contains("records: of every I/O | "), "{text}");
+    assert!(text.contains("device root and other"), "{text}");
+    let slower = compared(&whole, &recording("other", &sampled, 9));
+    assert_eq!(slower.exit_code(), 11, "{}", printed(&slower));
+    let faster = compared(&recording("other", &sampled, 9), &whole);
+    assert_eq!(faster.exit_code(), 12);
+}
+
+#[test]
+fn hostile_names_are_escaped() {
+    let hostile = "a\u{1b}[2J\u{202e}b";
+    let file = recording(hostile, &Filter::default(), 1);
+    let text = printed(&compared(&file, &file));
+    assert!(text.contains("device a\\u{1b}[2J\\u{202e}b"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{202e}']));
+}
+
+#[test]
+fn a_recording_that_was_cut_says_so() {
+    let file = recording("root", &Filter::default(), 1);
+    let cut = compared(&file, &file[..file.len() - 1]);
+    let text = printed(&cut);
+    assert!(text.contains("cut at byte"), "{text}");
+    assert!(text.contains("cut: no | at byte"), "{text}");
+}
+
+fn compared(a: &[u8], b: &[u8]) -> Comparison {
+    let sides = [a, b].map(|file| {
+        let mut reader = Reader::new(Cursor::new(file), false).expect("a recording");
+        Side::read(&mut reader).expect("a recording")
+    });
+    let names = ["a.vtrec", "b.vtrec"].map(str::to_owned);
+    let none: &[Pair] = &[];
+    Comparison::new(names, sides, none, 1).expect("a comparison")
+}
+
+fn printed(comparison: &Comparison) -> String {
+    let mut text = Vec::new();
+    compare::text(comparison, &mut text).expect("written to memory");
+    String::from_utf8(text).expect("text")
+}
+
+/// Two seconds with 2,000 I/Os of one device that are so many times as slow as they could be.
+fn recording(name: &str, filter: &Filter, times: u64) -> Vec<u8> {
+    let mut snapshot = common::scenario("kverityd_only_option_off").snapshot();
+    snapshot.devices.truncate(1);
+    name.clone_into(&mut snapshot.devices[0].name);
+    let number = snapshot.devices[0].number;
+    let devices: Vec<_> = snapshot.devices.iter().map(VerityDevice::from).collect();
+    let records: Vec<_> = (0..2_000u64)
+        .map(|at| {
+            let wait = 20_000 * times + 97 * at % 9_000;
+            Record {
+                seq: at,
+                mapped_at: 5_000_000_000 + at * 1_000_000,
+                total_ns: 40_000 + wait,
+                stages_ns: [30_000, wait, ABSENT, ABSENT, 10_000],
+                bytes: 4_096,
+                device: number.major << 20 | number.minor,
+                ..Record::zeroed()
+            }
+        })
+        .filter(|record| record.total_ns >= filter.slower_than_ns && filter.samples(record))
+        .collect();
+    let machine = Machine {
+        filter: *filter,
+        ..Machine::default()
+    };
+    let header = Header {
+        realtime_ns: 1_795_000_000_000_000_000,
+        monotonic_ns: 5_000_000_000,
+        boottime_ns: 6_000_000_000,
+    };
+    let noted = Devices {
+        monotonic_ns: 5_000_000_000,
+        devices: devices
+            .iter()
+            .map(|it| Entry::new(it, &snapshot.kernel_names, Some(Era::Bh)))
+            .collect(),
+    };
+    let picture = Picture {
+        monotonic_ns: 7_000_000_000,
+        kept: Kept::default(),
+        document: Document::new(&snapshot, None),
+    };
+    let end = End {
+        monotonic_ns: 7_000_000_000,
+        kept: Kept::default(),
+        ended: Ended::Duration,
+    };
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let frames = [
+        encoder.machine(&machine),
+        encoder.devices(&noted),
+        encoder.ios(&records, Some(Era::Bh)),
+        encoder.picture(&picture),
+        encoder.end(&end),
+    ];
+    let mut writer = Writer::new(Vec::new(), &header).expect("written to memory");
+    for frame in frames {
+        writer.write(&frame.expect("a block")).expect("written");
+    }
+    writer.into_inner()
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+        .arg("compare")
+        .args(arguments)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
