@@ -140,6 +140,20 @@ impl<'a> Entry<'a> {
     }
 }
 
+impl Entry<'_> {
+    /// Its name. It comes from outside: escape it before printing.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number, as `major:minor`.
+    #[must_use]
+    pub fn number(&self) -> &str {
+        self.place.number()
+    }
+}
+
 impl<'a> Target<'a> {
     pub(super) fn new(
         table: &'a Table,
