@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::bins::{self, Bins, COLUMNS, PERIODS};
 use super::gather::{Gathered, Mark};
-use super::scale::{Log, label};
+use super::scale::{DOWN, Log, label, since};
 use crate::escape;
 use crate::format;
 use crate::histogram::Nanos;
@@ -41,7 +41,7 @@ fn figure(gathered: &Gathered, first: usize, last: usize, start: u64) -> Markup 
     let axis = Log::over(bins::edges(first).0, bins::edges(last).1);
     let y = |ns| ABOVE + (1.0 - axis.at(ns)) * HEIGHT;
     let shades = shades(bins.most());
-    let ticks = axis.ticks();
+    let ticks = axis.ticks(DOWN);
     let time = bins.time();
     html! {
         figure {
@@ -70,7 +70,7 @@ fn figure(gathered: &Gathered, first: usize, last: usize, start: u64) -> Markup 
                     @for tick in time.ticks() {
                         @let at = tick.0 as f64 / time.span() as f64;
                         line.tick x1=(percent(at)) x2=(percent(at)) y1=(ABOVE + HEIGHT) y2=(ABOVE + HEIGHT + 4.0) {}
-                        text x=(percent(at)) y=(WHOLE - 3.0) text-anchor=(anchor(at)) { (label(tick)) }
+                        text x=(percent(at)) y=(WHOLE - 3.0) text-anchor=(anchor(at)) { (since(tick)) }
                     }
                 }
             }

@@ -75,10 +75,14 @@ impl Parts {
     /// The stages that took any time, and then the time of which no stage was seen.
     fn parts(&self) -> Vec<(Option<Stage>, u128)> {
         let known = self.stages.iter().map(|(&stage, &ns)| (Some(stage), ns));
-        let seen: u128 = self.stages.values().sum();
-        let unseen = (None, self.total.saturating_sub(seen));
-        let parts = known.chain([unseen]);
+        let parts = known.chain([(None, self.unseen())]);
         parts.filter(|&(_, ns)| ns > 0).collect()
+    }
+
+    /// The time of which no stage was seen.
+    pub fn unseen(&self) -> u128 {
+        let seen: u128 = self.stages.values().sum();
+        self.total.saturating_sub(seen)
     }
 
     fn share_of(&self, part: u128) -> Option<f64> {

@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::format;
 use crate::histogram::Nanos;
 
-/// An axis of fewer octaves than this has room for more than the powers of ten.
-const SHORT: f64 = 12.0;
+/// Labels that fit beside each other on a narrow screen, and labels that fit above each other.
+pub const ACROSS: f64 = 8.0;
+/// See above.
+pub const DOWN: f64 = 12.0;
 
 /// A logarithmic axis of durations between two round values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,15 +36,19 @@ impl Log {
         position.clamp(0.0, 1.0)
     }
 
-    /// Round values on it: powers of ten, and 2 and 5 of each on a short one.
-    pub fn ticks(self) -> Vec<Nanos> {
-        let is_short = self.high - self.low < SHORT;
+    /// Round values on it, not many more than fit: 1, 2 and 5 of powers of ten, these powers, or those of 1000.
+    pub fn ticks(self, fit: f64) -> Vec<Nanos> {
+        let octaves = self.high - self.low;
         let on = |step: u64| {
             let log = (step as f64).log2();
             (self.low - 1e-9..=self.high + 1e-9).contains(&log)
         };
-        let is_power = |step: u64| step == 10u64.pow(step.ilog10());
-        let named = round().filter(|&step| on(step) && (is_short || is_power(step)));
+        let is_named = |step: u64| {
+            let power = step.ilog10();
+            let is_power = step == 10u64.pow(power);
+            octaves < fit || is_power && (octaves < 2.0 * fit || power.is_multiple_of(3))
+        };
+        let named = round().filter(|&step| on(step) && is_named(step));
         named.map(Nanos).collect()
     }
 }
@@ -104,9 +110,17 @@ impl Time {
     }
 }
 
-/// A round duration in as few characters as it needs: `500 us`, `2 s`.
+/// A round duration in as few characters as it needs: `500 us`, `100 s`.
 pub fn label(ns: Nanos) -> String {
-    let text = format::span(Duration::from_nanos(ns.0));
+    short(format::duration(ns))
+}
+
+/// A round time since the start: `2 s`, `20 min`.
+pub fn since(ns: Nanos) -> String {
+    short(format::span(Duration::from_nanos(ns.0)))
+}
+
+fn short(text: String) -> String {
     match text.split_once(' ') {
         Some((number, unit)) if number.contains('.') => {
             let number = number.trim_end_matches('0').trim_end_matches('.');
@@ -134,7 +148,7 @@ mod tests {
     fn a_log_axis_begins_and_ends_at_round_values() {
         let axis = Log::over(Nanos(60_000), Nanos(33_000_000));
         assert_eq!(axis, Log::over(Nanos(50_000), Nanos(50_000_000)));
-        let ticks: Vec<_> = axis.ticks().into_iter().map(label).collect();
+        let ticks: Vec<_> = axis.ticks(DOWN).into_iter().map(label).collect();
         let expected = [
             "50 us", "100 us", "200 us", "500 us", "1 ms", "2 ms", "5 ms", "10 ms", "20 ms",
             "50 ms",
@@ -150,7 +164,7 @@ mod tests {
         for ns in [0, 1, 1_000, u64::MAX] {
             let axis = Log::over(Nanos(ns), Nanos(ns));
             assert!((0.0..=1.0).contains(&axis.at(Nanos(ns))), "{ns}");
-            assert!(axis.ticks().len() < 10, "{ns}");
+            assert!(axis.ticks(ACROSS).len() < 10, "{ns}");
         }
     }
 
@@ -163,7 +177,7 @@ mod tests {
         ];
         for (span, expected) in cases {
             let ticks = Time::between(7, 7 + span).ticks();
-            let labels: Vec<_> = ticks.into_iter().map(label).collect();
+            let labels: Vec<_> = ticks.into_iter().map(since).collect();
             let labels = labels.join(", ");
             assert!(labels.starts_with(expected), "{labels}");
         }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
 
 use super::heat_map::{anchor, percent};
-use super::scale::{Log, label};
+use super::scale::{ACROSS, Log, label};
 use crate::format;
 use crate::histogram::{Bucket, Histogram, Nanos};
 use crate::snapshot::{Placement, Stage, Totals, stage_name};
@@ -50,7 +50,7 @@ pub fn table(of: &str, groups: &[(&str, Vec<(&str, &Histogram)>)], axis: Log) ->
                 th.picture role="columnheader" scope="col" {
                     span.hidden { "distribution" }
                     svg.axis width="100%" height="16" aria-hidden="true" {
-                        @for tick in axis.ticks() {
+                        @for tick in axis.ticks(ACROSS) {
                             @let at = axis.at(tick);
                             text x=(percent(at)) y="12" text-anchor=(anchor(at)) { (label(tick)) }
                         }
@@ -86,7 +86,7 @@ fn picture(histogram: &Histogram, axis: Log) -> Markup {
     html! {
         svg.histogram width="100%" height="26" viewBox="0 0 1000 26" preserveAspectRatio="none"
             aria-hidden="true" {
-            @for tick in axis.ticks() {
+            @for tick in axis.ticks(ACROSS) {
                 line.grid x1=(format!("{:.0}", at(tick))) x2=(format!("{:.0}", at(tick))) y1="0" y2="26" {}
             }
             path.bars d=(bars(histogram, axis)) {}

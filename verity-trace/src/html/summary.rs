@@ -55,14 +55,18 @@ fn sentences(snapshot: &Snapshot, recording: Option<(&Overview, &Gathered)>) -> 
     let slowest = recording.and_then(|(_, gathered)| gathered.slowest.ios().next());
     html! {
         p.lead {
-            "Verification took " b { (format::share(Some(share))) } " of the time of "
+            "Verification and the wait for it took " b { (format::share(Some(share))) } " of the time of "
             (ios) " I/Os"
             @if !stages.is_empty() { ": " (stages.join(", ")) }
-            ". The rest went to the data device."
+            ". "
+            @if parts.unseen() > 0 {
+                "The data device took " (format::share(parts.share(Stage::Device)))
+                ", and of the rest no stage was seen."
+            } @else { "The rest went to the data device." }
         }
         p {
             @if let [(device, most), _, ..] = &devices[..] {
-                "Most of it was on " b { (escape::terminal(&device.name)) } ": "
+                "The largest part of it was on " b { (escape::terminal(&device.name)) } ": "
                 (format::share(Some(of_all(most)))) " of all time of verification, "
                 (format::share(most.verification_share())) " of the time of that device’s I/Os. "
             }
