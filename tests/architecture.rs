@@ -24,6 +24,7 @@ const PURE: [&str; 21] = [
     "overview",
     "compare",
     "table",
+    "html",
     "replay",
 ];
 

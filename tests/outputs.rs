@@ -1,6 +1,7 @@
 //! The report and the JSON document of every scenario, and the list of devices.
 
 mod common;
+mod page;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -17,7 +18,7 @@ use verity_trace::snapshot::{
     DeviceNumber, Era, Failure, Kernel, Other, Probe, ProbeKind, Snapshot, When,
 };
 use verity_trace::target::{Status, Table};
-use verity_trace::{devices, escape, report};
+use verity_trace::{devices, escape, html, report};
 
 use common::Scenario;
 
@@ -282,6 +283,21 @@ fn no_output_holds_a_hidden_character() {
                 "{name}"
             );
         }
+    }
+}
+
+#[test]
+fn pages_say_what_documents_say() {
+    for (name, scenario) in common::scenarios() {
+        let snapshot = scenario.snapshot();
+        let mut text = Vec::new();
+        html::live(&snapshot, &mut text).expect("written to memory");
+        let text = String::from_utf8(text).expect("text");
+        let page = page::checked(&text);
+        let document = serde_json::from_str(&json_of(&snapshot, None)).expect("JSON");
+        page::agrees(&page, &document);
+        let all = page::texts(&page, "#text + details pre").concat();
+        assert_eq!(all, report_of(&snapshot), "{name}");
     }
 }
 

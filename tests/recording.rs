@@ -1,6 +1,7 @@
 //! Recordings: what was written is read back, and what is damaged says so.
 
 mod common;
+mod page;
 
 use std::ffi::OsStr;
 use std::io::Cursor;
@@ -10,6 +11,9 @@ use std::time::Duration;
 use bytemuck::Zeroable as _;
 use verity_trace::dm::VerityDevice;
 use verity_trace::export::{Document, Entry};
+use verity_trace::format;
+use verity_trace::histogram::Nanos;
+use verity_trace::html::{self, Gathered};
 use verity_trace::overview::{self, Overview};
 use verity_trace::recording::{
     Block, Condition, Devices, Encoder, End, Ended, Fault, Filter, Header, Kept, Machine,
@@ -457,6 +461,93 @@ fn a_hostile_command_stays_in_its_cell() {
     let rows: Vec<_> = table.records().map(|row| row.expect("a row")).collect();
     assert_eq!(rows.len(), 1);
     assert_eq!(&rows[0][21], "\\u{1b}[2J\",\\u{a}=1+1");
+}
+
+#[test]
+fn a_page_says_what_the_document_does_and_shows_the_slowest_records() {
+    for demo in demo::ALL {
+        let option = format!("--demo={}", demo.kernel);
+        let output = |format: &str| reported(&[option.as_ref(), format.as_ref()]).stdout;
+        let text = String::from_utf8(output("--format=html")).expect("text");
+        for outside in ["http:", "https:", "url(", "src="] {
+            assert!(!text.contains(outside), "{outside}");
+        }
+        let page = page::checked(&text);
+        let document = serde_json::from_slice(&output("--format=json")).expect("JSON");
+        page::agrees(&page, &document);
+        let mut records = read(demo.bytes).records;
+        records.sort_by_key(|record| std::cmp::Reverse(record.total_ns));
+        let rows = page::texts(&page, "section:has(> #slowest) tbody tr");
+        assert_eq!(rows.len(), 20);
+        for (row, record) in rows.iter().zip(&records) {
+            let expected = format::duration(Nanos(record.total_ns));
+            assert!(row.starts_with(&expected), "{expected}: {row}");
+        }
+        let periods = page::texts(&page, "section:has(> #over-time) tbody td:nth-child(2)");
+        let counted: usize = periods
+            .iter()
+            .map(|it| it.parse::<usize>().expect("a count"))
+            .sum();
+        assert_eq!(counted, records.len());
+    }
+    let one = reported(&["--demo".as_ref(), "--format=html".as_ref(), "usr".as_ref()]).stdout;
+    let page = page::checked(&String::from_utf8(one).expect("text"));
+    let said = page::texts(&page, "#over-time + p").concat();
+    assert!(said.contains("of the devices shown, 600"), "{said}");
+}
+
+#[test]
+fn a_page_of_a_hostile_cut_or_damaged_recording_is_whole() {
+    let file = recording();
+    let all = page_of(&file, false);
+    page::checked(&all);
+    let (start, _) = *blocks(&file).last().expect("a block");
+    let cut = page::checked(&page_of(&file[..start + 5], false));
+    let warnings = page::texts(&cut, ".warnings").concat();
+    assert!(
+        warnings.contains(&format!("Cut: cut at byte {start}")),
+        "{warnings}"
+    );
+    let mut damaged = file.clone();
+    damaged[Header::BYTES + HEAD] ^= 1;
+    let salvaged = page::checked(&page_of(&damaged, true));
+    let warnings = page::texts(&salvaged, ".warnings").concat();
+    assert!(warnings.contains("bytes were damaged"), "{warnings}");
+
+    // Only a snapshot, whose devices are hostile, and one record by a hostile command.
+    let snapshot = common::scenario("hostile_names").snapshot();
+    let mut record = records(0..1)[0];
+    record.command = *b"\x1b[2J\"'<script>\0\0";
+    for has_records in [false, true] {
+        let mut encoder = Encoder::new(false).expect("an encoder");
+        let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+        let mut frames = vec![encoder.picture(&picture(0, &snapshot))];
+        if has_records {
+            frames.push(encoder.ios(&[record], Some(Era::Bh)));
+        }
+        for frame in frames {
+            writer.write(&frame.expect("a block")).expect("written");
+        }
+        let text = page_of(&writer.into_inner(), false);
+        assert!(!text.contains("<script"), "{text}");
+        let page = page::checked(&text);
+        let rows = page::texts(&page, "section:has(> #slowest) tbody tr");
+        assert_eq!(rows.len(), usize::from(has_records));
+        for row in rows {
+            assert!(row.contains("\\u{1b}[2J\"'<script>"), "{row}");
+        }
+    }
+}
+
+fn page_of(file: &[u8], salvages: bool) -> String {
+    let mut reader = Reader::new(Cursor::new(file), salvages).expect("a recording");
+    let start = reader.place();
+    let overview = Overview::read(&mut reader).expect("a recording");
+    reader.go_to(start).expect("a place");
+    let gathered = Gathered::read(&mut reader, &overview, None).expect("a recording");
+    let mut text = Vec::new();
+    html::html(&overview, &gathered, &mut text).expect("written to memory");
+    String::from_utf8(text).expect("text")
 }
 
 #[test]

@@ -303,6 +303,8 @@ pub enum Format {
     Text,
     /// A JSON document
     Json,
+    /// A page with pictures for a browser, in one file
+    Html,
     /// Of a recording: every I/O in a row of a table, as comma-separated values
     Csv,
 }

@@ -35,6 +35,7 @@ pub mod archive;
 pub mod overview;
 pub mod compare;
 pub mod table;
+pub mod html;
 pub mod replay;
 pub mod person;
 pub mod output;

@@ -13,6 +13,7 @@ use verity_trace::checkup::{self, Checkup};
 use verity_trace::cli::{self, Cli, Command, Document, Format};
 use verity_trace::compare::{self, Comparison, Side};
 use verity_trace::error::Error;
+use verity_trace::html::{self, Gathered};
 use verity_trace::inventory::Inventory;
 use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
@@ -66,15 +67,20 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     if let Some(cut) = overview.condition.cut {
         say(&format!("{given} was cut at byte {cut}"));
     }
+    let devices = overview.snapshot.devices.iter();
+    let devices: Vec<_> = devices.map(|device| device.number).collect();
+    let devices = (!selection.is_everything()).then_some(&devices[..]);
     let mut undecoded = 0;
     deliver(it.output.as_deref(), it.force, Some(&given), |mut out| {
         match it.format {
             Format::Text => overview::overview(&overview, &mut out)?,
             Format::Json => overview::json(&overview, &mut out)?,
+            Format::Html => {
+                archive.go_to(start)?;
+                let gathered = Gathered::read(&mut archive, &overview, devices)?;
+                html::html(&overview, &gathered, &mut out)?;
+            }
             Format::Csv => {
-                let devices = overview.snapshot.devices.iter();
-                let devices: Vec<_> = devices.map(|device| device.number).collect();
-                let devices = (!selection.is_everything()).then_some(&devices[..]);
                 archive.go_to(start)?;
                 undecoded = table::csv(&mut archive, devices, out)?;
             }

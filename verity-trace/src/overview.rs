@@ -132,6 +132,18 @@ impl Overview {
 pub fn overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
     report::report(&overview.snapshot, out)?;
     writeln!(out)?;
+    for (label, text) in about(overview) {
+        for (row, line) in format::wrap(&text, 71).iter().enumerate() {
+            let label = if row == 0 { label } else { "" };
+            writeln!(out, "{label:<9}{}", line.trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the recording came to be: a word and what is to be said of it, safe to print.
+#[must_use]
+pub fn about(overview: &Overview) -> Vec<(&'static str, String)> {
     let lines = [
         ("recorded", Some(recorded(overview))),
         ("on", overview.machine.as_ref().map(machine)),
@@ -141,16 +153,11 @@ pub fn overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
         ("ended", Some(ended(overview))),
         ("damage", damage(overview.condition)),
     ];
-    for (label, text) in lines {
-        let text = escape::terminal(text.as_deref().unwrap_or_default()).into_owned();
-        for (row, line) in format::wrap(&text, 71).iter().enumerate() {
-            let label = if row == 0 { label } else { "" };
-            if !text.is_empty() {
-                writeln!(out, "{label:<9}{}", line.trim_end())?;
-            }
-        }
-    }
-    Ok(())
+    let lines = lines.into_iter().filter_map(|(label, text)| {
+        let text = escape::terminal(&text?).into_owned();
+        (!text.is_empty()).then_some((label, text))
+    });
+    lines.collect()
 }
 
 fn recorded(overview: &Overview) -> String {

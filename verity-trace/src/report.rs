@@ -525,13 +525,22 @@ fn queues_section(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Result<()> {
+    for (row, line) in cost_lines(cost, watched).iter().enumerate() {
+        let lead = if row == 0 { "\n" } else { "  " };
+        writeln!(out, "{lead}{line}")?;
+    }
+    Ok(())
+}
+
+/// What tracing costs, the most important first.
+#[must_use]
+pub fn cost_lines(cost: &Cost, watched: Duration) -> Vec<String> {
     let process = (!watched.is_zero()).then(|| cost.process.div_duration_f64(watched));
-    writeln!(
-        out,
-        "\nthe programs take {} of one CPU, and verity-trace itself {}",
+    let mut lines = vec![format!(
+        "the programs take {} of one CPU, and verity-trace itself {}",
         format::percentage(cost.share()),
         format::percentage(process),
-    )?;
+    )];
     let each = Occasion::ALL.into_iter().filter_map(|occasion| {
         let ns = format::duration(Nanos(cost.each(occasion)?));
         Some(match occasion {
@@ -543,7 +552,7 @@ fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Res
     });
     let each: Vec<_> = each.collect();
     if !each.is_empty() {
-        writeln!(out, "  {}", each.join(", "))?;
+        lines.push(each.join(", "));
     }
     let dispatch = &cost.calibration.dispatch_ns;
     let dispatch: Vec<_> = dispatch
@@ -551,11 +560,10 @@ fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Res
         .map(|(it, &ns)| format!("{} {}", it.name(), format::duration(Nanos(ns))))
         .collect();
     if !dispatch.is_empty() {
-        writeln!(
-            out,
-            "  of it for each run of a program: {}",
+        lines.push(format!(
+            "of it for each run of a program: {}",
             dispatch.join(", ")
-        )?;
+        ));
     }
     let unknown: BTreeSet<_> = cost
         .programs
@@ -565,17 +573,16 @@ fn cost_section(cost: &Cost, watched: Duration, out: &mut impl Write) -> io::Res
         .collect();
     if !unknown.is_empty() {
         let unknown: Vec<_> = unknown.into_iter().collect();
-        writeln!(
-            out,
-            "  without what it costs to call a program by {}, which is unknown here",
+        lines.push(format!(
+            "without what it costs to call a program by {}, which is unknown here",
             unknown.join(" and "),
-        )?;
+        ));
     }
-    writeln!(
-        out,
-        "  measured during {} of the time",
+    lines.push(format!(
+        "measured during {} of the time",
         format::span(cost.measured)
-    )
+    ));
+    lines
 }
 
 fn has_worked(cpu: &Cpu) -> bool {

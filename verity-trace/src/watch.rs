@@ -16,6 +16,7 @@ use verity_trace::collector::{Collector, TICK};
 use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
+use verity_trace::html;
 use verity_trace::live::Options;
 use verity_trace::overview::NO_MOUNT_POINTS;
 use verity_trace::recording::Fault;
@@ -170,10 +171,10 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
         arguments.force,
         None,
         |mut out| {
-            if arguments.format == Format::Json {
-                export::json(&snapshot, None, &mut out)?;
-            } else {
-                report::report(&snapshot, &mut out)?;
+            match arguments.format {
+                Format::Json => export::json(&snapshot, None, &mut out)?,
+                Format::Html => html::live(&snapshot, &mut out)?,
+                _ => report::report(&snapshot, &mut out)?,
             }
             Ok(())
         },

@@ -41,7 +41,7 @@ impl Side {
             match block {
                 Block::Devices(it) => {
                     for entry in &it.devices {
-                        let (Ok(number), Ok(table)) = (entry.number(), entry.table()) else {
+                        let (Some(number), Ok(table)) = (entry.number(), entry.table()) else {
                             continue;
                         };
                         names.insert(number, entry.name().to_owned());

@@ -141,15 +141,16 @@ impl<'a> Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Its name.
+    /// Its name. It comes from outside: escape it before printing.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its number.
-    pub fn number(&self) -> Result<DeviceNumber, Unreadable> {
-        reading::device_number(self.place.number())
+    /// Its number; absent where a file does not say one.
+    #[must_use]
+    pub fn number(&self) -> Option<DeviceNumber> {
+        self.place.number().parse().ok()
     }
 
     /// What its table says.
