@@ -195,7 +195,7 @@ impl Report {
             (Some(_), _) if watches => Err(Error::Usage(
                 "a recording is not watched: leave out how to watch, and how long".to_owned(),
             )),
-            (None, _) if self.format == Format::Csv => Err(Error::Usage(
+            (None, _) if matches!(self.format, Format::Csv | Format::Parquet) => Err(Error::Usage(
                 "a table of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
             )),
             given => Ok(given),
@@ -256,6 +256,9 @@ pub enum Format {
     Json,
     /// Of a recording: every I/O in a row of a table, as comma-separated values
     Csv,
+    /// Of a recording: the same as a Parquet file, for DuckDB and others, with the columns that tell
+    /// recordings apart
+    Parquet,
 }
 
 /// A recording or a device.

@@ -266,8 +266,9 @@ pub struct Recorded<'a> {
     recording: About<'a>,
 }
 
+/// How a recording came to be.
 #[derive(Debug, Serialize)]
-struct About<'a> {
+pub struct About<'a> {
     started_at_unix_ms: u64,
     ended_at_unix_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -284,21 +285,27 @@ struct About<'a> {
 
 impl<'a> From<&'a Overview> for Recorded<'a> {
     fn from(overview: &'a Overview) -> Self {
+        Self {
+            document: Document::new(&overview.snapshot, None),
+            recording: About::from(overview),
+        }
+    }
+}
+
+impl<'a> From<&'a Overview> for About<'a> {
+    fn from(overview: &'a Overview) -> Self {
         let (first, last) = overview.pictures_ns;
         let unix_ms = |monotonic_ns| overview.header.realtime_at(monotonic_ns) / 1_000_000;
         Self {
-            document: Document::new(&overview.snapshot, None),
-            recording: About {
-                started_at_unix_ms: unix_ms(first),
-                ended_at_unix_ms: unix_ms(last),
-                machine: overview.machine.as_ref(),
-                records: overview.records,
-                parameters: &overview.parameters,
-                end: overview.end.as_ref(),
-                cut_at_byte: overview.condition.cut,
-                skipped_bytes: overview.condition.skipped,
-                unknown_blocks: overview.condition.unknown,
-            },
+            started_at_unix_ms: unix_ms(first),
+            ended_at_unix_ms: unix_ms(last),
+            machine: overview.machine.as_ref(),
+            records: overview.records,
+            parameters: &overview.parameters,
+            end: overview.end.as_ref(),
+            cut_at_byte: overview.condition.cut,
+            skipped_bytes: overview.condition.skipped,
+            unknown_blocks: overview.condition.unknown,
         }
     }
 }

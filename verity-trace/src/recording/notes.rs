@@ -7,6 +7,7 @@ use verity_trace_ebpf::record::Record;
 
 use super::fault::What;
 use crate::export::{Document, Entry};
+use crate::snapshot::DeviceNumber;
 
 /// Where and how the recording was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +91,14 @@ pub struct Devices<'a> {
     pub monotonic_ns: u64,
     /// The devices, as in the document of devices.
     pub devices: Vec<Entry<'a>>,
+}
+
+impl Devices<'_> {
+    /// The number and the name of each. Names come from outside: escape them before printing.
+    pub fn names(&self) -> impl Iterator<Item = (DeviceNumber, &str)> {
+        let devices = self.devices.iter();
+        devices.filter_map(|device| Some((device.number()?, device.name())))
+    }
 }
 
 /// Parameters of `dm_verity`, whenever one changes.
