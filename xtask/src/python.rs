@@ -45,20 +45,20 @@ pub fn install() -> Result<()> {
         .with_context(|| format!("read {}", requirements.display()))?;
     let recipe = format!("{}\n{WRAPPER}\n{pinned}", PACKAGES.join(" "));
     install::folder(&dest, &recipe, |part| make(part, &requirements)).with_context(|| {
-        let by_hand = "a Python with the packages of tests/requirements.txt as target/tools/python/bin/python";
-        install::missing("Python", "tests read with it what others read", by_hand)
+        install::missing("Python", "the tests read with it what others read", BY_HAND)
     })
 }
 
 fn make(dest: &Path, requirements: &Path) -> Result<()> {
     if env::consts::ARCH != "x86_64" {
-        bail!("there is none for this machine, which is no x86_64");
+        bail!(
+            "this is no x86_64 machine; put a Python with the packages of tests/requirements.txt there, \
+             as target/tools/python/bin/python"
+        );
     }
     let debian = dest.join("debian");
     fs::create_dir_all(&debian)?;
-    Suite::open(SUITE)?
-        .unpack("Python", &PACKAGES, Reach::Closure, &debian)
-        .context(BY_HAND)?;
+    Suite::open(SUITE)?.unpack("Python", &PACKAGES, Reach::Closure, &debian)?;
     let python = dest.join("bin/python");
     fs::create_dir_all(dest.join("bin"))?;
     fs::write(&python, WRAPPER)?;
