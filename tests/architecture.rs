@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 21] = [
+const PURE: [&str; 22] = [
     "histogram",
     "cost",
     "budget",
@@ -24,6 +24,7 @@ const PURE: [&str; 21] = [
     "overview",
     "table",
     "parquet",
+    "window",
     "replay",
 ];
 

@@ -35,6 +35,7 @@ pub mod archive;
 pub mod overview;
 pub mod table;
 pub mod parquet;
+pub mod window;
 pub mod replay;
 pub mod person;
 pub mod output;

@@ -15,7 +15,7 @@ use verity_trace::inventory::Inventory;
 use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
 use verity_trace::table::{self, Stop};
-use verity_trace::{devices, doctor, escape, export, output, parquet};
+use verity_trace::{devices, doctor, escape, export, output, parquet, window};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -50,6 +50,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
 /// Of a recording, or of what is watched for a while.
 fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     let (given, selection) = it.subjects()?;
+    let window = it.window()?;
     match &it.output {
         Some(path) => output::check(path, it.force)?,
         None if it.format == Format::Parquet && io::stdout().is_terminal() => {
@@ -74,6 +75,15 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     let devices = (!selection.is_everything()).then_some(&devices[..]);
     let mut undecoded = 0;
     deliver(it, Some(&given), |mut out| {
+        if let Some(window) = window {
+            archive.go_to(start)?;
+            let recounted = window.recount(&mut archive, &overview, selection.is_everything())?;
+            undecoded = recounted.undecoded;
+            return Ok(match it.format {
+                Format::Json => window::json(&recounted, &mut out)?,
+                _ => window::text(&recounted, &mut out)?,
+            });
+        }
         match it.format {
             Format::Text => overview::overview(&overview, &mut out)?,
             Format::Json => overview::json(&overview, &mut out)?,

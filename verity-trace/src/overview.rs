@@ -111,6 +111,33 @@ impl Overview {
         Ok(self)
     }
 
+    /// How many records, and which I/Os have some.
+    #[must_use]
+    pub fn coverage(&self, records: u64) -> String {
+        let Some(machine) = &self.machine else {
+            return format!("{records}");
+        };
+        if machine.has_every_io() {
+            return format!("{records}, of every I/O");
+        }
+        let filter = machine.filter;
+        let mut of = Vec::new();
+        if filter.one_in > 1 {
+            of.push(format!("of one in {} I/Os by chance", filter.one_in));
+        }
+        if filter.slower_than_ns > 0 {
+            let least = format::duration(Nanos(filter.slower_than_ns));
+            of.push(format!("of none that took less than {least}"));
+        }
+        if machine.ring_bytes.is_some() {
+            let ends = self.ends_ns;
+            let span = ends.map_or(0, |(first, last)| last.saturating_sub(first));
+            let span = format::span(Duration::from_nanos(span));
+            of.push(format!("of the last {span}"));
+        }
+        format!("{records}, {}", of.join(", "))
+    }
+
     /// When something happened, by the clock on the wall: before the year 2555, whatever the file says.
     fn time(&self, monotonic_ns: u64) -> String {
         let realtime = Duration::from_nanos(self.header.realtime_at(monotonic_ns));
@@ -132,12 +159,18 @@ pub fn overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
         ("damage", damage(overview.condition)),
     ];
     for (label, text) in lines {
-        let text = escape::terminal(text.as_deref().unwrap_or_default()).into_owned();
-        for (row, line) in format::wrap(&text, 71).iter().enumerate() {
-            let label = if row == 0 { label } else { "" };
-            if !text.is_empty() {
-                writeln!(out, "{label:<9}{}", line.trim_end())?;
-            }
+        line(label, text.as_deref().unwrap_or_default(), out)?;
+    }
+    Ok(())
+}
+
+/// Writes a line that begins with a label, and lines that continue it; nothing where there is no text.
+pub fn line(label: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
+    let text = escape::terminal(text).into_owned();
+    for (row, line) in format::wrap(&text, 71).iter().enumerate() {
+        let label = if row == 0 { label } else { "" };
+        if !text.is_empty() {
+            writeln!(out, "{label:<9}{}", line.trim_end())?;
         }
     }
     Ok(())
@@ -175,33 +208,13 @@ fn command(machine: &Machine) -> Option<String> {
 }
 
 fn records(overview: &Overview) -> String {
-    let records = overview.records;
-    let Some(machine) = &overview.machine else {
-        return format!("{records}");
-    };
-    let filter = machine.filter;
-    if filter.is_everything() && machine.ring_bytes.is_none() {
-        return format!("{records}, of every I/O");
+    let records = overview.coverage(overview.records);
+    match &overview.machine {
+        Some(machine) if !machine.has_every_io() => {
+            format!("{records}; all other numbers are of every I/O")
+        }
+        _ => records,
     }
-    let mut of = Vec::new();
-    if filter.one_in > 1 {
-        of.push(format!("of one in {} I/Os by chance", filter.one_in));
-    }
-    if filter.slower_than_ns > 0 {
-        let least = format::duration(Nanos(filter.slower_than_ns));
-        of.push(format!("of none that took less than {least}"));
-    }
-    if machine.ring_bytes.is_some() {
-        let span = overview
-            .ends_ns
-            .map_or(0, |(first, last)| last.saturating_sub(first));
-        let span = format::span(Duration::from_nanos(span));
-        of.push(format!("of the last {span}"));
-    }
-    format!(
-        "{records}, {}; all other numbers are of every I/O",
-        of.join(", ")
-    )
 }
 
 fn limits(overview: &Overview) -> Option<String> {

@@ -108,15 +108,7 @@ fn loss(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
 
 fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let effect = OptionEffect::of(device, snapshot.kernel.era);
-    writeln!(
-        out,
-        "device {} ({})   option {}   {}, {} bytes a block",
-        escape::terminal(&device.name),
-        device.number,
-        effect.name(),
-        escape::terminal(&device.table.algorithm),
-        device.table.data_block_bytes,
-    )?;
+    device_line(device, effect, out)?;
     if let Some(sentence) = effect.sentence() {
         writeln!(out, "  {sentence}")?;
     }
@@ -141,6 +133,54 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
         ),
         None => writeln!(out, "  its I/Os are not seen"),
     }
+}
+
+fn device_line(device: &Device, effect: OptionEffect, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "device {} ({})   option {}   {}, {} bytes a block",
+        escape::terminal(&device.name),
+        device.number,
+        effect.name(),
+        escape::terminal(&device.table.algorithm),
+        device.table.data_block_bytes,
+    )
+}
+
+/// Writes what records alone tell of a device.
+pub fn recounted(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    device_line(device, OptionEffect::of(device, snapshot.kernel.era), out)?;
+    match &device.totals {
+        Some(totals) => counted(totals, snapshot, out),
+        None => Ok(()),
+    }
+}
+
+/// Writes what records alone tell.
+pub fn counted(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    throughput(totals, snapshot, out)?;
+    writeln!(
+        out,
+        "  failed {}   incomplete {}   rechecked {}   FEC {}",
+        totals.failed(),
+        totals.incomplete,
+        known(totals.rechecked),
+        known(totals.fec),
+    )?;
+    if totals.ios() == 0 {
+        return Ok(());
+    }
+    placements_section(totals, snapshot, out)
+}
+
+fn throughput(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "  I/Os {}   I/O/s {}   MiB/s {}",
+        totals.ios(),
+        format::rate(totals.ios(), snapshot.watched),
+        format::mebibytes_rate(totals.bytes(), snapshot.watched),
+    )
 }
 
 fn first_failure(failure: Option<Failure>, out: &mut impl Write) -> io::Result<()> {
@@ -192,14 +232,7 @@ fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
-    let watched = snapshot.watched;
-    writeln!(
-        out,
-        "  I/Os {}   I/O/s {}   MiB/s {}",
-        totals.ios(),
-        format::rate(totals.ios(), watched),
-        format::mebibytes_rate(totals.bytes(), watched),
-    )?;
+    throughput(totals, snapshot, out)?;
     writeln!(
         out,
         "  failed {}   rejected {}   incomplete {}   rechecked {}   FEC {}",
@@ -228,6 +261,15 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
     if let Some(these) = &totals.submitters {
         submitters(these, out)?;
     }
+    placements_section(totals, snapshot, out)
+}
+
+/// Where the I/Os were verified, how long each stage took, and why there.
+fn placements_section(
+    totals: &Totals,
+    snapshot: &Snapshot,
+    out: &mut impl Write,
+) -> io::Result<()> {
     writeln!(
         out,
         "  {:<9} {:>12} {:>6}   {:<10} {:>8} {:>8} {:>8}",

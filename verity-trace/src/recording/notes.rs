@@ -40,6 +40,14 @@ pub struct Machine {
     pub ring_bytes: Option<u64>,
 }
 
+impl Machine {
+    /// Whether every I/O has a record.
+    #[must_use]
+    pub fn has_every_io(&self) -> bool {
+        self.filter.is_everything() && self.ring_bytes.is_none()
+    }
+}
+
 /// Which I/Os have records. Counters and histograms count every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
