@@ -79,10 +79,11 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
             archive.go_to(start)?;
             let recounted = window.recount(&mut archive, &overview, selection.is_everything())?;
             undecoded = recounted.undecoded;
-            return Ok(match it.format {
+            match it.format {
                 Format::Json => window::json(&recounted, &mut out)?,
                 _ => window::text(&recounted, &mut out)?,
-            });
+            }
+            return Ok(());
         }
         match it.format {
             Format::Text => overview::overview(&overview, &mut out)?,

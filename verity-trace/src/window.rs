@@ -83,7 +83,7 @@ impl Window {
         let from = self.from.unwrap_or_default();
         let to = self.to.map_or(end, |to| to.min(end)).max(from);
         let (records, undecoded) = (tallies.records, tallies.undecoded);
-        let mut snapshot = with(&overview.snapshot, tallies, era, to - from);
+        let mut snapshot = with(&overview.snapshot, tallies, era, to.saturating_sub(from));
         snapshot.other.take_if(|_| !counts_others);
         Ok(Recounted {
             overview,

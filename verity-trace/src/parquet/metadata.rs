@@ -12,7 +12,7 @@ use crate::overview::{About, Overview};
 const KEY: &str = "verity-trace";
 
 #[derive(Serialize)]
-struct Recording<'a> {
+struct Contents<'a> {
     clocks: Clocks,
     /// As in the JSON document of a recording.
     recording: About<'a>,
@@ -21,6 +21,7 @@ struct Recording<'a> {
 
 /// The header of the recording.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "each is a name in JSON")]
 struct Clocks {
     realtime_ns: u64,
     monotonic_ns: u64,
@@ -29,7 +30,7 @@ struct Clocks {
 
 pub fn metadata(overview: &Overview) -> io::Result<Vec<KeyValue>> {
     let header = overview.header;
-    let recording = Recording {
+    let contents = Contents {
         clocks: Clocks {
             realtime_ns: header.realtime_ns,
             monotonic_ns: header.monotonic_ns,
@@ -43,6 +44,6 @@ pub fn metadata(overview: &Overview) -> io::Result<Vec<KeyValue>> {
             .map(|(kind, &count)| (kind.name(), count))
             .collect(),
     };
-    let text = serde_json::to_string(&recording)?;
+    let text = serde_json::to_string(&contents)?;
     Ok(vec![KeyValue::new(KEY.to_owned(), text)])
 }

@@ -165,8 +165,9 @@ impl Column {
                 Physical::INT64,
                 Some(LogicalType::timestamp(true, TimeUnit::MICROS)),
             ),
-            Kind::Scattered => (Physical::INT64, Some(LogicalType::integer(64, false))),
-            Kind::Number(64) => (Physical::INT64, Some(LogicalType::integer(64, false))),
+            Kind::Scattered | Kind::Number(64) => {
+                (Physical::INT64, Some(LogicalType::integer(64, false)))
+            }
             Kind::Number(bits) => (
                 Physical::INT32,
                 i8::try_from(bits)

@@ -21,7 +21,7 @@ const DEVICES: usize = 1_024;
 pub struct Tallies {
     /// Where the tally of a device is, by the kernel's `dev_t`.
     places: HashMap<u32, usize>,
-    tallies: Vec<Tally>,
+    each: Vec<Tally>,
     others: Option<Tally>,
     /// Records that were counted.
     pub records: u64,
@@ -52,7 +52,7 @@ impl Tallies {
             };
             last = Some((record.device, place));
             let tally = match place {
-                Some(place) => &mut self.tallies[place],
+                Some(place) => &mut self.each[place],
                 None => self.others.get_or_insert_with(Tally::new),
             };
             if tally.count(record).is_some() {
@@ -67,18 +67,18 @@ impl Tallies {
         if let Some(&place) = self.places.get(&device) {
             return Some(place);
         }
-        let place = self.tallies.len();
+        let place = self.each.len();
         if place == DEVICES {
             return None;
         }
-        self.tallies.push(Tally::new());
+        self.each.push(Tally::new());
         self.places.insert(device, place);
         Some(place)
     }
 
     /// What was counted of each device.
     pub fn devices(self) -> BTreeMap<DeviceNumber, DeviceReading> {
-        let mut tallies: Vec<_> = self.tallies.into_iter().map(Some).collect();
+        let mut tallies: Vec<_> = self.each.into_iter().map(Some).collect();
         let places = self.places.into_iter();
         places
             .filter_map(|(device, place)| {
