@@ -81,7 +81,7 @@ fn record(records: &[Record], times: usize, file: File) -> io::Result<()> {
             }
             let record = later(record, turn);
             recorder.record(Record {
-                device: record.device + u32::from(record.sector % 16 == 0),
+                device: record.device + u32::from(record.sector.is_multiple_of(16)),
                 ..record
             });
         }
