@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 21] = [
+const PURE: [&str; 24] = [
     "histogram",
     "cost",
     "budget",
@@ -25,6 +25,8 @@ const PURE: [&str; 21] = [
     "compare",
     "table",
     "html",
+    "parquet",
+    "window",
     "replay",
 ];
 

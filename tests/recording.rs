@@ -404,6 +404,103 @@ fn what_travels_with_the_program_can_be_reported_on_by_anybody() {
     assert_eq!(output.stdout, reported(&["--demo=7.3".as_ref()]).stdout);
 }
 
+/// The programs counted the same I/Os that there are records of, each on its own.
+#[test]
+fn records_counted_anew_make_what_the_programs_counted() {
+    for demo in demo::ALL {
+        let option = format!("--demo={}", demo.kernel);
+        let whole = document(&[option.as_ref()]);
+        let anew = document(&[option.as_ref(), "--from=0s".as_ref()]);
+        assert_eq!(anew["recording"], whole["recording"]);
+        assert_eq!(anew["window"]["records"], whole["account"]["finished"]);
+        assert_eq!(anew["inferred_reasons"], whole["inferred_reasons"]);
+        let devices = [&anew, &whole].map(|it| it["devices"].as_array().expect("devices"));
+        assert_eq!(devices[0].len(), devices[1].len());
+        for (anew, whole) in devices[0].iter().zip(devices[1]) {
+            for (field, value) in anew.as_object().expect("a device") {
+                assert_eq!(*value, whole[field], "{field}");
+            }
+            assert!(anew.get("rejected").is_none(), "no record tells it");
+        }
+    }
+}
+
+#[test]
+fn windows_side_by_side_make_the_whole() {
+    let counts = |arguments: &[&str]| {
+        let arguments = ["--demo"].iter().chain(arguments);
+        let found = document(&arguments.map(OsStr::new).collect::<Vec<_>>());
+        let [count, from, to] =
+            ["records", "from_ns", "to_ns"].map(|field| found["window"][field].as_u64());
+        (count.expect("a count"), from, to)
+    };
+    let (first, _, end) = counts(&["--to=3s"]);
+    let (second, start, _) = counts(&["--from=3s", "--to=6500ms"]);
+    let (third, _, last) = counts(&["--from=6500ms"]);
+    assert_eq!((end, start), (Some(3_000_000_000), Some(3_000_000_000)));
+    assert!([first, second, third].iter().all(|&count| count > 0));
+    assert_eq!(first + second + third, counts(&["--from=0s"]).0);
+    assert!(last > Some(6_500_000_000));
+    assert_eq!(counts(&["--from=1h"]).0, 0);
+    let text = reported(&["--demo".as_ref(), "--from=3s".as_ref(), "usr".as_ref()]);
+    let text = String::from_utf8(text.stdout).expect("text");
+    assert!(
+        text.contains("device usr") && !text.contains("device root"),
+        "{text}"
+    );
+    assert!(!text.contains("other devices"), "{text}");
+}
+
+/// Devices of which the last snapshot knows nothing are counted together, and a sample says that it is one.
+#[test]
+fn what_is_counted_anew_says_what_it_is_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    let mut both = records(0..4);
+    both[1].device += 9;
+    both[2].outcome = 200;
+    let snapshot = snapshots().remove(0);
+    let frames = [
+        encoder.machine(&machine()),
+        encoder.picture(&picture(0, &snapshot)),
+        encoder.ios(&both, Some(Era::Bh)),
+    ];
+    for frame in frames {
+        writer.write(&frame.expect("a block")).expect("written");
+    }
+    std::fs::write(&path, writer.into_inner()).expect("written");
+    let output = reported(&[path.as_os_str(), "--from=0s".as_ref()]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    insta::assert_snapshot!("counted_anew", text);
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert!(message.contains("1 records make no I/O"), "{message}");
+    let anew = document(&[path.as_os_str(), "--from=0s".as_ref()]);
+    assert_eq!(anew["other"]["ios"], 1);
+    assert_eq!(anew["window"]["records"], 3);
+}
+
+#[test]
+fn a_window_is_of_a_recording_and_of_what_is_counted() {
+    let cases: [&[&str]; 5] = [
+        &["--from=1s"],
+        &["--demo", "--from=2s", "--to=2s"],
+        &["--demo", "--to=0s"],
+        &["--demo", "--from=1s", "--format=csv"],
+        &["--demo", "--from=yesterday"],
+    ];
+    for arguments in cases {
+        let arguments: Vec<_> = arguments.iter().map(OsStr::new).collect();
+        assert_eq!(reported(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+fn document(arguments: &[&OsStr]) -> serde_json::Value {
+    let output = reported(&[arguments, &["--format=json".as_ref()]].concat());
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
 #[test]
 fn a_table_has_a_row_for_every_io() {
     let demo = demo::ALL[2];

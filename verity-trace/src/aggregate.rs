@@ -133,7 +133,9 @@ impl DeviceReading {
         }
     }
 
-    fn totals(&self, era: Era, reading: &Reading) -> Totals {
+    /// The same in the words of an era.
+    #[must_use]
+    pub fn totals(&self, era: Era, reading: &Reading) -> Totals {
         let sees_mismatch = reading.sees_mismatch;
         let counters = &self.counters;
         let mut totals = Totals {

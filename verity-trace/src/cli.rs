@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::mounts::Mounts;
 use crate::selection::{Selection, Selector};
 use crate::snapshot::Rung;
+use crate::window::Window;
 
 /// The exit codes of this version, and what they mean.
 const EXIT_CODES: [(&str, &str); 11] = [
@@ -173,6 +174,13 @@ pub struct Report {
     /// What to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
+    /// Of a recording: count anew, from the records of the I/Os that finished no earlier than this after its
+    /// start, such as 1500ms or 10s
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub from: Option<Duration>,
+    /// The same of those that finished before this
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub to: Option<Duration>,
     /// Write to this file instead
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -198,11 +206,25 @@ impl Report {
     pub fn subjects(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
         let watches = self.duration.is_some() || self.source != Source::default();
         match self.of.not_watched(watches)? {
-            (None, _) if self.format == Format::Csv => Err(Error::Usage(
+            (None, _) if matches!(self.format, Format::Csv | Format::Parquet) => Err(Error::Usage(
                 "a table of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
+            )),
+            (None, _) if self.from.or(self.to).is_some() => Err(Error::Usage(
+                "--from and --to are of a recording; `verity-trace record` makes one".to_owned(),
             )),
             given => Ok(given),
         }
+    }
+
+    /// The part of the recording's time that is counted anew; absent for a report of the whole.
+    pub fn window(&self) -> Result<Option<Window>, Error> {
+        let window = Window::new(self.from, self.to)?;
+        if window.is_some() && !matches!(self.format, Format::Text | Format::Json) {
+            return Err(Error::Usage(
+                "--from and --to are for the formats text and json".to_owned(),
+            ));
+        }
+        Ok(window)
     }
 }
 
@@ -307,6 +329,9 @@ pub enum Format {
     Html,
     /// Of a recording: every I/O in a row of a table, as comma-separated values
     Csv,
+    /// Of a recording: the same as a Parquet file, for DuckDB and others, with the columns that tell
+    /// recordings apart
+    Parquet,
 }
 
 /// A recording or a device.

@@ -17,6 +17,7 @@ pub use devices::{Entry, Listing};
 pub use doctor::Diagnosis;
 pub use document::Document;
 pub use document::reading::Unreadable;
+pub use document::recount::Recount;
 
 use crate::checkup::Checkup;
 use crate::decode::Io;

@@ -36,6 +36,8 @@ pub mod overview;
 pub mod compare;
 pub mod table;
 pub mod html;
+pub mod parquet;
+pub mod window;
 pub mod replay;
 pub mod person;
 pub mod output;

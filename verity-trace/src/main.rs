@@ -3,7 +3,7 @@
 mod record;
 mod watch;
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ use verity_trace::inventory::Inventory;
 use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
 use verity_trace::table::{self, Stop};
-use verity_trace::{devices, doctor, escape, export, output};
+use verity_trace::{devices, doctor, escape, export, output, parquet, window};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -54,8 +54,15 @@ fn run(command: Command) -> Result<ExitCode, Error> {
 /// Of a recording, or of what is watched for a while.
 fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     let (given, selection) = it.subjects()?;
-    if let Some(path) = &it.output {
-        output::check(path, it.force)?;
+    let window = it.window()?;
+    match &it.output {
+        Some(path) => output::check(path, it.force)?,
+        None if it.format == Format::Parquet && io::stdout().is_terminal() => {
+            return Err(Error::Usage(
+                "a Parquet file is not for a terminal: -o FILE, or a pipe".to_owned(),
+            ));
+        }
+        None => {}
     }
     let Some(given) = given else {
         return watch::report(it, selection);
@@ -72,6 +79,16 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     let devices = (!selection.is_everything()).then_some(&devices[..]);
     let mut undecoded = 0;
     deliver(it.output.as_deref(), it.force, Some(&given), |mut out| {
+        if let Some(window) = window {
+            archive.go_to(start)?;
+            let recounted = window.recount(&mut archive, &overview, selection.is_everything())?;
+            undecoded = recounted.undecoded;
+            match it.format {
+                Format::Json => window::json(&recounted, &mut out)?,
+                _ => window::text(&recounted, &mut out)?,
+            }
+            return Ok(());
+        }
         match it.format {
             Format::Text => overview::overview(&overview, &mut out)?,
             Format::Json => overview::json(&overview, &mut out)?,
@@ -83,6 +100,10 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
             Format::Csv => {
                 archive.go_to(start)?;
                 undecoded = table::csv(&mut archive, devices, out)?;
+            }
+            Format::Parquet => {
+                archive.go_to(start)?;
+                undecoded = parquet::write(&mut archive, &overview, devices, out)?;
             }
         }
         Ok(())
@@ -141,13 +162,13 @@ fn deliver(
     path: Option<&Path>,
     replaces: bool,
     given: Option<&Given<'_>>,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), Stop>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Stop>,
 ) -> Result<(), Error> {
-    let mut out: Box<dyn Write> = match path {
+    let mut out: Box<dyn Write + Send> = match path {
         Some(path) => Box::new(BufWriter::new(output::create(path, replaces)?)),
         None => Box::new(BufWriter::new(io::stdout())),
     };
-    match write(&mut out).and_then(|()| Ok(out.flush()?)) {
+    match write(&mut *out).and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Ok(()),
         Err(Stop::Fault(fault)) => Err(given.map_or_else(
             || Error::Input(fault.to_string()),

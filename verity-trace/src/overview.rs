@@ -120,6 +120,33 @@ impl Overview {
         Ok(self)
     }
 
+    /// How many records, and which I/Os have some.
+    #[must_use]
+    pub fn coverage(&self, records: u64) -> String {
+        let Some(machine) = &self.machine else {
+            return format!("{records}");
+        };
+        if machine.has_every_io() {
+            return format!("{records}, of every I/O");
+        }
+        let filter = machine.filter;
+        let mut of = Vec::new();
+        if filter.one_in > 1 {
+            of.push(format!("of one in {} I/Os by chance", filter.one_in));
+        }
+        if filter.slower_than_ns > 0 {
+            let least = format::duration(Nanos(filter.slower_than_ns));
+            of.push(format!("of none that took less than {least}"));
+        }
+        if machine.ring_bytes.is_some() {
+            let ends = self.ends_ns;
+            let span = ends.map_or(0, |(first, last)| last.saturating_sub(first));
+            let span = format::span(Duration::from_nanos(span));
+            of.push(format!("of the last {span}"));
+        }
+        format!("{records}, {}", of.join(", "))
+    }
+
     /// When something happened, by the clock on the wall: before the year 2555, whatever the file says.
     #[must_use]
     pub fn time(&self, monotonic_ns: u64) -> String {
@@ -132,13 +159,9 @@ impl Overview {
 pub fn overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
     report::report(&overview.snapshot, out)?;
     writeln!(out)?;
-    for (label, text) in about(overview) {
-        for (row, line) in format::wrap(&text, 71).iter().enumerate() {
-            let label = if row == 0 { label } else { "" };
-            writeln!(out, "{label:<9}{}", line.trim_end())?;
-        }
-    }
-    Ok(())
+    about(overview)
+        .into_iter()
+        .try_for_each(|(label, text)| line(label, &text, out))
 }
 
 /// How the recording came to be: a word and what is to be said of it, safe to print.
@@ -158,6 +181,15 @@ pub fn about(overview: &Overview) -> Vec<(&'static str, String)> {
         (!text.is_empty()).then_some((label, text))
     });
     lines.collect()
+}
+
+/// Writes a line that begins with a label, and lines that continue it. The text is safe to print.
+pub fn line(label: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
+    for (row, line) in format::wrap(text, 71).iter().enumerate() {
+        let label = if row == 0 { label } else { "" };
+        writeln!(out, "{label:<9}{}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 fn recorded(overview: &Overview) -> String {
@@ -194,33 +226,13 @@ fn command(machine: &Machine) -> Option<String> {
 /// How many records there are, and of which I/Os.
 #[must_use]
 pub fn records(overview: &Overview) -> String {
-    let records = overview.records;
-    let Some(machine) = &overview.machine else {
-        return format!("{records}");
-    };
-    let filter = machine.filter;
-    if filter.is_everything() && machine.ring_bytes.is_none() {
-        return format!("{records}, of every I/O");
+    let records = overview.coverage(overview.records);
+    match &overview.machine {
+        Some(machine) if !machine.has_every_io() => {
+            format!("{records}; all other numbers are of every I/O")
+        }
+        _ => records,
     }
-    let mut of = Vec::new();
-    if filter.one_in > 1 {
-        of.push(format!("of one in {} I/Os by chance", filter.one_in));
-    }
-    if filter.slower_than_ns > 0 {
-        let least = format::duration(Nanos(filter.slower_than_ns));
-        of.push(format!("of none that took less than {least}"));
-    }
-    if machine.ring_bytes.is_some() {
-        let span = overview
-            .ends_ns
-            .map_or(0, |(first, last)| last.saturating_sub(first));
-        let span = format::span(Duration::from_nanos(span));
-        of.push(format!("of the last {span}"));
-    }
-    format!(
-        "{records}, {}; all other numbers are of every I/O",
-        of.join(", ")
-    )
 }
 
 fn limits(overview: &Overview) -> Option<String> {
@@ -287,8 +299,9 @@ pub struct Recorded<'a> {
     recording: About<'a>,
 }
 
+/// How a recording came to be.
 #[derive(Debug, Serialize)]
-struct About<'a> {
+pub struct About<'a> {
     started_at_unix_ms: u64,
     ended_at_unix_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -305,21 +318,27 @@ struct About<'a> {
 
 impl<'a> From<&'a Overview> for Recorded<'a> {
     fn from(overview: &'a Overview) -> Self {
+        Self {
+            document: Document::new(&overview.snapshot, None),
+            recording: About::from(overview),
+        }
+    }
+}
+
+impl<'a> From<&'a Overview> for About<'a> {
+    fn from(overview: &'a Overview) -> Self {
         let (first, last) = overview.pictures_ns;
         let unix_ms = |monotonic_ns| overview.header.realtime_at(monotonic_ns) / 1_000_000;
         Self {
-            document: Document::new(&overview.snapshot, None),
-            recording: About {
-                started_at_unix_ms: unix_ms(first),
-                ended_at_unix_ms: unix_ms(last),
-                machine: overview.machine.as_ref(),
-                records: overview.records,
-                parameters: &overview.parameters,
-                end: overview.end.as_ref(),
-                cut_at_byte: overview.condition.cut,
-                skipped_bytes: overview.condition.skipped,
-                unknown_blocks: overview.condition.unknown,
-            },
+            started_at_unix_ms: unix_ms(first),
+            ended_at_unix_ms: unix_ms(last),
+            machine: overview.machine.as_ref(),
+            records: overview.records,
+            parameters: &overview.parameters,
+            end: overview.end.as_ref(),
+            cut_at_byte: overview.condition.cut,
+            skipped_bytes: overview.condition.skipped,
+            unknown_blocks: overview.condition.unknown,
         }
     }
 }

@@ -117,15 +117,7 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
 /// Writes which device it is, and what of it is no total; why there are no totals where there are none.
 pub fn device_head(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let effect = OptionEffect::of(device, snapshot.kernel.era);
-    writeln!(
-        out,
-        "device {} ({})   option {}   {}, {} bytes a block",
-        escape::terminal(&device.name),
-        device.number,
-        effect.name(),
-        escape::terminal(&device.table.algorithm),
-        device.table.data_block_bytes,
-    )?;
+    device_line(device, effect, out)?;
     if let Some(sentence) = effect.sentence() {
         writeln!(out, "  {sentence}")?;
     }
@@ -150,6 +142,54 @@ pub fn device_head(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -
         ),
         None => writeln!(out, "  its I/Os are not seen"),
     }
+}
+
+fn device_line(device: &Device, effect: OptionEffect, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "device {} ({})   option {}   {}, {} bytes a block",
+        escape::terminal(&device.name),
+        device.number,
+        effect.name(),
+        escape::terminal(&device.table.algorithm),
+        device.table.data_block_bytes,
+    )
+}
+
+/// Writes what records alone tell of a device.
+pub fn recounted(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    device_line(device, OptionEffect::of(device, snapshot.kernel.era), out)?;
+    match &device.totals {
+        Some(totals) => counted(totals, snapshot, out),
+        None => Ok(()),
+    }
+}
+
+/// Writes what records alone tell.
+pub fn counted(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    throughput(totals, snapshot, out)?;
+    writeln!(
+        out,
+        "  failed {}   incomplete {}   rechecked {}   FEC {}",
+        totals.failed(),
+        totals.incomplete,
+        known(totals.rechecked),
+        known(totals.fec),
+    )?;
+    if totals.ios() == 0 {
+        return Ok(());
+    }
+    placements_section(totals, snapshot, out)
+}
+
+fn throughput(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "  I/Os {}   I/O/s {}   MiB/s {}",
+        totals.ios(),
+        format::rate(totals.ios(), snapshot.watched),
+        format::mebibytes_rate(totals.bytes(), snapshot.watched),
+    )
 }
 
 fn first_failure(failure: Option<Failure>, out: &mut impl Write) -> io::Result<()> {
@@ -205,30 +245,12 @@ fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) ->
     if totals.ios() == 0 {
         return Ok(());
     }
-    writeln!(
-        out,
-        "  {:<9} {:>12} {:>6}   {:<10} {:>8} {:>8} {:>8}",
-        "placement", "I/Os", "share", "stage", "p50", "p99", "max"
-    )?;
-    for placement in Placement::ALL {
-        if let Some(these) = totals.placements.get(&placement) {
-            let share = format::share(totals.share(placement));
-            placement_rows(placement, these, &share, out)?;
-        }
-    }
-    explanations(totals, snapshot, out)
+    placements_section(totals, snapshot, out)
 }
 
 /// Writes what is counted over all placements.
 pub fn sums(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
-    let watched = snapshot.watched;
-    writeln!(
-        out,
-        "  I/Os {}   I/O/s {}   MiB/s {}",
-        totals.ios(),
-        format::rate(totals.ios(), watched),
-        format::mebibytes_rate(totals.bytes(), watched),
-    )?;
+    throughput(totals, snapshot, out)?;
     writeln!(
         out,
         "  failed {}   rejected {}   incomplete {}   rechecked {}   FEC {}",
@@ -255,6 +277,26 @@ pub fn sums(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::R
         Some(these) if totals.ios() > 0 => submitters(these, out),
         _ => Ok(()),
     }
+}
+
+/// Where the I/Os were verified, how long each stage took, and why there.
+fn placements_section(
+    totals: &Totals,
+    snapshot: &Snapshot,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "  {:<9} {:>12} {:>6}   {:<10} {:>8} {:>8} {:>8}",
+        "placement", "I/Os", "share", "stage", "p50", "p99", "max"
+    )?;
+    for placement in Placement::ALL {
+        if let Some(these) = totals.placements.get(&placement) {
+            let share = format::share(totals.share(placement));
+            placement_rows(placement, these, &share, out)?;
+        }
+    }
+    explanations(totals, snapshot, out)
 }
 
 /// Writes why I/Os were verified where they were.

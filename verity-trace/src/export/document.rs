@@ -2,6 +2,7 @@
 
 mod part;
 pub(super) mod reading;
+pub(super) mod recount;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -399,11 +400,10 @@ impl<'a> Document<'a> {
             loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
             // Where I/Os are not seen, there is no reason of any.
-            inferred_reasons: Reason::ALL
-                .into_iter()
-                .filter(|&reason| snapshot.account.is_some() && snapshot.is_inferred(reason))
-                .map(|reason| word(reason.name()))
-                .collect(),
+            inferred_reasons: snapshot
+                .account
+                .map(|_| inferred_reasons(snapshot))
+                .unwrap_or_default(),
             hash_cache_unseen: snapshot.hash_cache_unseen,
             queues_unseen: snapshot.queues_unseen,
             devices: snapshot
@@ -427,6 +427,13 @@ impl<'a> Document<'a> {
             records_sampled_out: snapshot.sampling.map(|sampling| sampling.sampled_out),
         }
     }
+}
+
+fn inferred_reasons(snapshot: &Snapshot) -> Vec<Word> {
+    let inferred = Reason::ALL
+        .into_iter()
+        .filter(|&reason| snapshot.is_inferred(reason));
+    inferred.map(|reason| word(reason.name())).collect()
 }
 
 impl From<&snapshot::Kernel> for Kernel {

@@ -7,6 +7,7 @@ use verity_trace_ebpf::record::Record;
 
 use super::fault::What;
 use crate::export::{Document, Entry};
+use crate::snapshot::DeviceNumber;
 
 /// Where and how the recording was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,14 @@ pub struct Machine {
     /// Bytes of the last records that were kept in memory; absent when all were written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_bytes: Option<u64>,
+}
+
+impl Machine {
+    /// Whether every I/O has a record.
+    #[must_use]
+    pub fn has_every_io(&self) -> bool {
+        self.filter.is_everything() && self.ring_bytes.is_none()
+    }
 }
 
 /// Which I/Os have records. Counters and histograms count every one.
@@ -90,6 +99,14 @@ pub struct Devices<'a> {
     pub monotonic_ns: u64,
     /// The devices, as in the document of devices.
     pub devices: Vec<Entry<'a>>,
+}
+
+impl Devices<'_> {
+    /// The number and the name of each. Names come from outside: escape them before printing.
+    pub fn names(&self) -> impl Iterator<Item = (DeviceNumber, &str)> {
+        let devices = self.devices.iter();
+        devices.filter_map(|device| Some((device.number()?, device.name())))
+    }
 }
 
 /// Parameters of `dm_verity`, whenever one changes.
