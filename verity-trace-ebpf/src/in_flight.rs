@@ -7,7 +7,7 @@ mod finish;
 #[cfg(test)]
 mod tests;
 
-pub use finish::{Plain, Rules};
+pub use finish::{OPTION_OFF, Plain, Rules};
 
 use bytemuck::{Pod, Zeroable};
 

@@ -10,9 +10,7 @@ use crate::memory::{Memory, opaque};
 
 /// A place in the table that belongs to an I/O.
 pub struct Place {
-    io: u64,
-    keys: InMap,
-    way: u32,
+    key: *mut u64,
     /// The I/O's state.
     pub state: *mut InFlight,
 }
@@ -55,7 +53,7 @@ impl Keys for InMap {
 pub fn find<M: Memory>(io: u64) -> Option<Place> {
     let set = set::<M>(io)?;
     let way = table::find(&InMap::of(set), io)?;
-    Some(Place::of(io, set, way))
+    Some(Place::of(set, way))
 }
 
 /// A place for an I/O that begins.
@@ -65,8 +63,8 @@ pub fn claim<M: Memory>(io: u64) -> Claim {
         return Claim::Full;
     };
     match table::claim(&InMap::of(set), io) {
-        Claimed::New(way) => Claim::New(Place::of(io, set, way)),
-        Claimed::Again(way) => Claim::Again(Place::of(io, set, way)),
+        Claimed::New(way) => Claim::New(Place::of(set, way)),
+        Claimed::Again(way) => Claim::Again(Place::of(set, way)),
         Claimed::Full => Claim::Full,
     }
 }
@@ -89,17 +87,14 @@ impl InMap {
 
 impl Place {
     #[inline(always)]
-    fn of(io: u64, set: *mut Set, way: u32) -> Self {
-        // SAFETY: pointers to a field of a valid value and to one of its elements.
-        let state = unsafe {
+    fn of(set: *mut Set, way: u32) -> Self {
+        // SAFETY: pointers to fields of a valid value and to their elements.
+        unsafe {
             let states = &raw mut (*set).states;
-            states.cast::<InFlight>().add(way as usize)
-        };
-        Self {
-            io,
-            keys: InMap::of(set),
-            way,
-            state,
+            Self {
+                key: InMap::of(set).0.add(way as usize),
+                state: states.cast::<InFlight>().add(way as usize),
+            }
         }
     }
 
@@ -108,7 +103,7 @@ impl Place {
     pub fn release(self) {
         // SAFETY: the state belongs to this I/O until its key says otherwise.
         unsafe { (*self.state).end() };
-        table::release(&self.keys, self.way, self.io);
+        table::release(&InMap(self.key), 0);
     }
 }
 

@@ -40,7 +40,7 @@ pub const PREEMPT_DISABLE_CALL: i32 = 0x7fff_0001;
 /// The same for `bpf_preempt_enable`.
 pub const PREEMPT_ENABLE_CALL: i32 = 0x7fff_0002;
 
-/// The same for `bpf_local_irq_save` .
+/// The same for `bpf_local_irq_save`.
 pub const IRQ_SAVE_CALL: i32 = 0x7fff_0003;
 
 /// The same for `bpf_local_irq_restore`.

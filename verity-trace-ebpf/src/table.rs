@@ -132,10 +132,11 @@ pub fn claim<K: Keys>(keys: &K, io: u64) -> Claimed {
     Claimed::Full
 }
 
-/// Gives a place back: its I/O has finished.
+/// Gives a place back: its I/O has finished. Nobody else changes the key of an I/O in flight.
 #[inline(always)]
-pub fn release<K: Keys>(keys: &K, way: u32, io: u64) {
-    keys.exchange(way, in_flight(io), io);
+pub fn release<K: Keys>(keys: &K, way: u32) {
+    let key = keys.get(way);
+    keys.exchange(way, key, released(key));
 }
 
 /// The place in a set for whose key this is 0.

@@ -236,7 +236,9 @@ fn finish<M: Memory, const IS_GUARD: bool>(io: u64, status: u8) {
         // SAFETY: as in `verify`.
         let state = unsafe { &*place.state };
         let now = cpu::now();
-        if let Some(plain) = state.finish_plainly(now, status, rules) {
+        if state.is_plain_on_kverityd(now, status) {
+            account::finished_on_kverityd(this, state, now);
+        } else if let Some(plain) = state.finish_plainly(now, status, rules) {
             account::finished_plainly(this, state, &plain);
         } else {
             let finish = this.put::<IS_GUARD>(&state.finish(now, status, rules()));

@@ -93,7 +93,7 @@ impl Tracer {
             .get_mut(&(set_of(io), way))
             .expect("a state")
             .end();
-        table::release(self.set(io), way, io);
+        table::release(self.set(io), way);
     }
 
     fn map(&mut self, now: u64, io: u64, is_guard: bool) -> bool {
@@ -455,7 +455,7 @@ proptest! {
                 return Err(TestCaseError::fail("there is room for all"));
             };
             prop_assert_eq!(*ways.entry(io).or_insert(way), way);
-            table::release(tracer.set(io), way, io);
+            table::release(tracer.set(io), way);
         }
     }
 

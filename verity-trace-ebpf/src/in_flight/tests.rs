@@ -555,6 +555,32 @@ proptest! {
         if let Some(plain) = io.finish_plainly(now, status, || rules) {
             prop_assert_eq!(plain.finish(), io.finish(now, status, rules));
         }
+        if io.is_plain_on_kverityd(now, status) {
+            let plain = io.plain_on_kverityd(now);
+            prop_assert_eq!(plain.finish(), io.finish(now, status, rules));
+            prop_assert_eq!(Some(plain), io.finish_plainly(now, status, || rules));
+        }
+    }
+
+    /// On a device without the option what nearly every I/O does is plainer still.
+    #[test]
+    fn one_verification_on_kverityd_in_order_is_plain_there(
+        gaps in prop::array::uniform3(0u64..1_000_000),
+        option: bool,
+        status in 0u8..2,
+    ) {
+        let [device, wait, verify] = gaps;
+        let mut io = begun();
+        io.complete(1_000 + device, 0, Completion::Task, 0, None);
+        let verified_at = 1_000 + device + wait;
+        io.verify(verified_at, 0, Verification::Kverityd, Context::Kworker, option, None);
+        let now = verified_at + verify;
+        prop_assert_eq!(io.is_plain_on_kverityd(now, status), !option && status == 0);
+        if !option && status == 0 {
+            prop_assert_eq!(io.plain_on_kverityd(now).finish(), io.finish(now, 0, RULES));
+            let stages = [io.device_ns(), io.wait_ns(), io.verify_ns(now), io.total_ns(now)];
+            prop_assert_eq!(stages, [device, wait, verify, device + wait + verify]);
+        }
     }
 
     /// What nearly every I/O does is plain.
