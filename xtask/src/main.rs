@@ -11,6 +11,7 @@ mod lab;
 mod lint;
 mod parts;
 mod progress;
+mod python;
 mod run;
 mod setup;
 mod test;

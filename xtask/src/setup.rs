@@ -9,6 +9,8 @@ mod rust;
 
 use anyhow::{Result, bail};
 
+use crate::python;
+
 pub use disks::Disks;
 pub use guest::Guest;
 pub use host::HostTools;
@@ -16,7 +18,7 @@ pub use kernel::{Kernel, KernelFiles};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Fetch only what the build needs and leave the lab out
+    /// Fetch only what the build and the tests on this machine need, and leave the lab out
     #[arg(long)]
     host_only: bool,
 }
@@ -31,6 +33,7 @@ pub struct LabParts {
 /// Fetches everything; what cannot be had gets one line each, after the rest is there.
 pub fn main(args: &Args) -> Result<()> {
     let mut results = Vec::from(build_parts()?);
+    results.push(python::install());
     if !args.host_only {
         let parts = lab_parts().map(drop);
         if parts.is_ok() {

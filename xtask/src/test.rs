@@ -11,7 +11,7 @@ use crate::build::{self, Suite};
 use crate::lab::{Input, Job, Machine};
 use crate::parts::Parts;
 use crate::setup::{self, Kernel};
-use crate::{command, lint};
+use crate::{command, lint, python};
 
 /// How long the kernel suite may take on one kernel, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(20);
@@ -64,6 +64,7 @@ pub fn main(args: &Args) -> u8 {
 
 fn set_up(args: &Args) -> Result<()> {
     setup::build_tools()?;
+    python::install()?;
     if !args.host_only {
         setup::lab_parts()?;
         for &kernel in kernels(args) {
