@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "histogram",
     "cost",
     "budget",
@@ -23,6 +23,7 @@ const PURE: [&str; 20] = [
     "recording",
     "overview",
     "table",
+    "perfetto",
     "replay",
 ];
 

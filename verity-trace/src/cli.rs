@@ -198,6 +198,9 @@ impl Report {
             (None, _) if self.format == Format::Csv => Err(Error::Usage(
                 "a table of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
             )),
+            (None, _) if self.format == Format::Perfetto => Err(Error::Usage(
+                "a trace of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
+            )),
             given => Ok(given),
         }
     }
@@ -256,6 +259,8 @@ pub enum Format {
     Json,
     /// Of a recording: every I/O in a row of a table, as comma-separated values
     Csv,
+    /// Of a recording: every I/O on a time line, as a trace for ui.perfetto.dev
+    Perfetto,
 }
 
 /// A recording or a device.

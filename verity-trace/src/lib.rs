@@ -34,6 +34,7 @@ pub mod demo;
 pub mod archive;
 pub mod overview;
 pub mod table;
+pub mod perfetto;
 pub mod replay;
 pub mod person;
 pub mod output;

@@ -3,7 +3,7 @@
 mod record;
 mod watch;
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -15,7 +15,7 @@ use verity_trace::inventory::Inventory;
 use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
 use verity_trace::table::{self, Stop};
-use verity_trace::{devices, doctor, escape, export, output};
+use verity_trace::{devices, doctor, escape, export, output, perfetto};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -50,8 +50,14 @@ fn run(command: Command) -> Result<ExitCode, Error> {
 /// Of a recording, or of what is watched for a while.
 fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     let (given, selection) = it.subjects()?;
-    if let Some(path) = &it.output {
-        output::check(path, it.force)?;
+    match &it.output {
+        Some(path) => output::check(path, it.force)?,
+        None if it.format == Format::Perfetto && io::stdout().is_terminal() => {
+            return Err(Error::Usage(
+                "a trace is not for a terminal: -o FILE, or a pipe".to_owned(),
+            ));
+        }
+        None => {}
     }
     let Some(given) = given else {
         return watch::report(it, selection);
@@ -63,17 +69,23 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     if let Some(cut) = overview.condition.cut {
         say(&format!("{given} was cut at byte {cut}"));
     }
-    let mut undecoded = 0;
+    let devices = overview.snapshot.devices.iter();
+    let devices: Vec<_> = devices.map(|device| device.number).collect();
+    let devices = (!selection.is_everything()).then_some(&devices[..]);
+    let (mut undecoded, mut unplaced) = (0, 0);
     deliver(it, Some(&given), |mut out| {
         match it.format {
             Format::Text => overview::overview(&overview, &mut out)?,
             Format::Json => overview::json(&overview, &mut out)?,
             Format::Csv => {
-                let devices = overview.snapshot.devices.iter();
-                let devices: Vec<_> = devices.map(|device| device.number).collect();
-                let devices = (!selection.is_everything()).then_some(&devices[..]);
                 archive.go_to(start)?;
                 undecoded = table::csv(&mut archive, devices, out)?;
+            }
+            Format::Perfetto => {
+                archive.go_to(start)?;
+                let omitted = perfetto::trace(&mut archive, &overview, devices, out)?;
+                undecoded = omitted.undecoded;
+                unplaced = omitted.unplaced;
             }
         }
         Ok(())
@@ -81,6 +93,11 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     if undecoded > 0 {
         say(&format!(
             "{undecoded} records make no I/O and were left out"
+        ));
+    }
+    if unplaced > 0 {
+        say(&format!(
+            "{unplaced} slices found no track, since there are too many, and were left out"
         ));
     }
     Ok(ExitCode::SUCCESS)

@@ -10,7 +10,7 @@ use super::document::reading::{self, Unreadable};
 use super::document::{Kernel, Word, word};
 use crate::dm::VerityDevice;
 use crate::inventory::{self, Inventory};
-use crate::snapshot::Era;
+use crate::snapshot::{DeviceNumber, Era};
 use crate::target::{self, Mode, Status, Table, Verdict};
 
 /// What is known of the verity devices at one moment.
@@ -137,6 +137,18 @@ impl<'a> Entry<'a> {
             effective: inventory::effective(era),
             target: Target::new(&device.table, device.status.as_ref(), kernel_names),
         }
+    }
+
+    /// The device's name. It comes from outside: escape it before printing.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's number; absent where a file does not say one.
+    #[must_use]
+    pub fn number(&self) -> Option<DeviceNumber> {
+        self.place.number.parse().ok()
     }
 }
 
