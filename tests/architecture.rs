@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 24] = [
+const PURE: [&str; 25] = [
     "histogram",
     "cost",
     "budget",
@@ -26,6 +26,7 @@ const PURE: [&str; 24] = [
     "table",
     "html",
     "parquet",
+    "perfetto",
     "window",
     "replay",
 ];

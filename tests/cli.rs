@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 42] = [
+    let cases: [(&[&str], &str); 43] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -44,6 +44,7 @@ fn wrong_input_is_told_once_and_ends_with_2() {
         (&["report", "--format", "docx"], "[possible values: "),
         (&["report", "--salvage"], "for a recording"),
         (&["report", "--format", "csv"], "is of a recording"),
+        (&["report", "--format", "perfetto"], "is of a recording"),
         (&["report", "--force"], "--output <FILE>"),
         (&["replay"], "name a file, or try --demo"),
         (&["report", "--demo=5.4"], "there are 6.1, 6.12, 7.3"),

@@ -212,6 +212,9 @@ impl Report {
             (None, _) if self.from.or(self.to).is_some() => Err(Error::Usage(
                 "--from and --to are of a recording; `verity-trace record` makes one".to_owned(),
             )),
+            (None, _) if self.format == Format::Perfetto => Err(Error::Usage(
+                "a trace of I/Os is of a recording; `verity-trace record` makes one".to_owned(),
+            )),
             given => Ok(given),
         }
     }
@@ -332,6 +335,16 @@ pub enum Format {
     /// Of a recording: the same as a Parquet file, for DuckDB and others, with the columns that tell
     /// recordings apart
     Parquet,
+    /// Of a recording: every I/O on a time line, as a trace for ui.perfetto.dev
+    Perfetto,
+}
+
+impl Format {
+    /// Whether a terminal cannot show it.
+    #[must_use]
+    pub const fn is_binary(self) -> bool {
+        matches!(self, Self::Parquet | Self::Perfetto)
+    }
 }
 
 /// A recording or a device.

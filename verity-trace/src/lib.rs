@@ -37,6 +37,7 @@ pub mod compare;
 pub mod table;
 pub mod html;
 pub mod parquet;
+pub mod perfetto;
 pub mod window;
 pub mod replay;
 pub mod person;

@@ -18,7 +18,7 @@ use verity_trace::inventory::Inventory;
 use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
 use verity_trace::table::{self, Stop};
-use verity_trace::{devices, doctor, escape, export, output, parquet, window};
+use verity_trace::{devices, doctor, escape, export, output, parquet, perfetto, window};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -57,9 +57,9 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     let window = it.window()?;
     match &it.output {
         Some(path) => output::check(path, it.force)?,
-        None if it.format == Format::Parquet && io::stdout().is_terminal() => {
+        None if it.format.is_binary() && io::stdout().is_terminal() => {
             return Err(Error::Usage(
-                "a Parquet file is not for a terminal: -o FILE, or a pipe".to_owned(),
+                "this format is not for a terminal: -o FILE, or a pipe".to_owned(),
             ));
         }
         None => {}
@@ -77,7 +77,7 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     let devices = overview.snapshot.devices.iter();
     let devices: Vec<_> = devices.map(|device| device.number).collect();
     let devices = (!selection.is_everything()).then_some(&devices[..]);
-    let mut undecoded = 0;
+    let (mut undecoded, mut unplaced) = (0, 0);
     deliver(it.output.as_deref(), it.force, Some(&given), |mut out| {
         if let Some(window) = window {
             archive.go_to(start)?;
@@ -105,12 +105,22 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
                 archive.go_to(start)?;
                 undecoded = parquet::write(&mut archive, &overview, devices, out)?;
             }
+            Format::Perfetto => {
+                archive.go_to(start)?;
+                let omitted = perfetto::trace(&mut archive, &overview, devices, out)?;
+                (undecoded, unplaced) = (omitted.undecoded, omitted.unplaced);
+            }
         }
         Ok(())
     })?;
     if undecoded > 0 {
         say(&format!(
             "{undecoded} records make no I/O and were left out"
+        ));
+    }
+    if unplaced > 0 {
+        say(&format!(
+            "{unplaced} slices found no track, since there are too many, and were left out"
         ));
     }
     Ok(ExitCode::SUCCESS)

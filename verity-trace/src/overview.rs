@@ -192,6 +192,20 @@ pub fn line(label: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// How a recording came to be, in one line. It is not harmless yet.
+#[must_use]
+pub fn origin(overview: &Overview) -> String {
+    let kernel = &overview.snapshot.kernel;
+    let machine = overview.machine.as_ref().map(machine);
+    format!(
+        "Linux {}, {}; recorded {}; records {}",
+        kernel.release,
+        machine.as_deref().unwrap_or("machine unknown"),
+        recorded(overview),
+        records(overview),
+    )
+}
+
 fn recorded(overview: &Overview) -> String {
     let (first, last) = overview.pictures_ns;
     let span = Duration::from_nanos(last.saturating_sub(first));
