@@ -270,11 +270,11 @@ impl InFlight {
         }
     }
 
-    /// Whether an attempt began of which no end was seen.
+    /// Whether kverityd verified what an attempt had begun with, and its giving up was not seen.
     #[must_use]
     #[inline(always)]
     pub fn gave_up_unseen(&self) -> bool {
-        self.attempted_at != 0 && self.gave_up_at == 0
+        self.is_on_kverityd() && self.attempted_at != 0 && self.gave_up_at == 0
     }
 
     /// Whether kverityd verifies it.

@@ -122,9 +122,6 @@ fn verify<M: Memory, const IS_GUARD: bool>(io: u64) {
             return false;
         }
         let verification = if in_bh == 0 {
-            if M::IS_TYPED && state.gave_up_unseen() && sees_giving_up::<M>() {
-                account::lose_of(state.device_slot(), Loss::Recursion);
-            }
             Verification::Kverityd
         } else if setting!(can_be_inline) == 0 {
             Verification::Bh
@@ -241,6 +238,9 @@ fn finish<M: Memory, const IS_GUARD: bool>(io: u64, status: u8) {
         } else if let Some(plain) = state.finish_plainly(now, status, rules) {
             account::finished_plainly(this, state, &plain);
         } else {
+            if M::IS_TYPED && state.gave_up_unseen() && sees_giving_up::<M>() {
+                account::lose_of(state.device_slot(), Loss::Recursion);
+            }
             let finish = this.put::<IS_GUARD>(&state.finish(now, status, rules()));
             // SAFETY: it was put into a valid value.
             let finish = unsafe { &*finish };
