@@ -6,6 +6,7 @@ mod build;
 mod command;
 mod demo;
 mod facts;
+mod fuzz;
 mod install;
 mod lab;
 mod lint;

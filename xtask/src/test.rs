@@ -11,7 +11,7 @@ use crate::build::{self, Suite};
 use crate::lab::{Input, Job, Machine};
 use crate::parts::Parts;
 use crate::setup::{self, Kernel};
-use crate::{command, lint, python};
+use crate::{command, fuzz, lint, python};
 
 /// How long the kernel suite may take on one kernel, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(20);
@@ -51,6 +51,9 @@ pub fn main(args: &Args) -> u8 {
     if parts.run("setup", || set_up(args)) {
         lint::run(&mut parts);
         parts.run("tests on this machine", host_tests);
+        if args.full {
+            parts.run("made-up recordings", fuzz::run);
+        }
         if !args.host_only {
             kernel_suite(&mut parts, args);
         }

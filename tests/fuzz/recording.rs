@@ -1,0 +1,101 @@
+//! Bytes that libFuzzer makes up, read as a recording: as they are, and with every length and checksum put right, so
+//! that what stands behind them is reached too.
+
+#![cfg_attr(fuzzing, no_main)]
+
+use std::io::{self, Cursor};
+
+use verity_trace::overview::Overview;
+use verity_trace::recording::{Block, Fault, MAX_RECORDS, Reader};
+use verity_trace::snapshot::Era;
+use verity_trace::{decode, perfetto, table};
+
+/// Of the header, and of a block's head.
+const HEADER: usize = 64;
+const HEAD: usize = 28;
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| each_way(bytes));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    each_way(&[]);
+}
+
+fn each_way(bytes: &[u8]) {
+    let mended = mended(bytes);
+    for file in [bytes, &mended] {
+        for salvages in [false, true] {
+            // A fault is an answer; only a panic, a leak or too much memory is none.
+            let _ = read(file, salvages);
+            let _ = report(file, salvages);
+        }
+    }
+}
+
+/// Every block, and every I/O.
+fn read(file: &[u8], salvages: bool) -> Result<(), Fault> {
+    let mut reader = Reader::new(Cursor::new(file), salvages)?;
+    let mut records = Vec::new();
+    while let Some(block) = reader.next_block()? {
+        match block {
+            Block::Ios(ios) => {
+                records.clear();
+                reader.records(&ios, &mut records)?;
+                assert!(records.len() == ios.span.records && records.len() <= MAX_RECORDS);
+                for record in &records {
+                    let _ = decode::io(record, ios.span.era.unwrap_or(Era::NoOption));
+                }
+            }
+            Block::Picture { picture, .. } => {
+                let _ = picture.document.snapshot();
+            }
+            Block::Machine(_) | Block::Devices(_) | Block::Parameters(_) | Block::End(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What `verity-trace report` makes of it.
+fn report(file: &[u8], salvages: bool) -> Result<(), table::Stop> {
+    let mut reader = Reader::new(Cursor::new(file), salvages)?;
+    let start = reader.place();
+    let overview = Overview::read(&mut reader)?;
+    verity_trace::overview::overview(&overview, &mut io::sink())?;
+    verity_trace::overview::json(&overview, &mut io::sink())?;
+    reader.go_to(start)?;
+    table::csv(&mut reader, None, io::sink())?;
+    reader.go_to(start)?;
+    perfetto::trace(&mut reader, &overview, None, io::sink())?;
+    Ok(())
+}
+
+/// The same with the header's and every block's marks, numbers, lengths and checksums as they have to be.
+fn mended(bytes: &[u8]) -> Vec<u8> {
+    let mut file = bytes.to_vec();
+    file.resize(file.len().max(HEADER), 0);
+    let (header, mut rest) = file.split_at_mut(HEADER);
+    header[..14].copy_from_slice(b"\x89vtrec\r\n\x01\x02\x03\x04\x01\x00");
+    let checksum = crc32fast::hash(&header[..60]);
+    header[60..].copy_from_slice(&checksum.to_le_bytes());
+    for number in 0u32.. {
+        let Some((head, behind)) = rest.split_at_mut_checked(HEAD) else {
+            break;
+        };
+        let claimed = u32::from_le_bytes([head[12], head[13], head[14], head[15]]) as usize;
+        let (payload, next) = behind.split_at_mut(claimed.min(behind.len()));
+        let stored = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        head[..4].copy_from_slice(b"vblk");
+        head[8..12].copy_from_slice(&number.to_le_bytes());
+        head[12..16].copy_from_slice(&stored.to_le_bytes());
+        // What is not compressed is as long as it is stored.
+        if head[6] & 1 == 0 {
+            head[16..20].copy_from_slice(&stored.to_le_bytes());
+        }
+        head[20..24].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        let checksum = crc32fast::hash(&head[..24]);
+        head[24..].copy_from_slice(&checksum.to_le_bytes());
+        rest = next;
+    }
+    file
+}
