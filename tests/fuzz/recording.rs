@@ -5,10 +5,12 @@
 
 use std::io::{self, Cursor};
 
+use verity_trace::compare::Side;
+use verity_trace::html::{self, Gathered};
 use verity_trace::overview::Overview;
 use verity_trace::recording::{Block, Fault, MAX_RECORDS, Reader};
 use verity_trace::snapshot::Era;
-use verity_trace::{decode, perfetto, table};
+use verity_trace::{decode, parquet, perfetto, table};
 
 /// Of the header, and of a block's head.
 const HEADER: usize = 64;
@@ -56,7 +58,7 @@ fn read(file: &[u8], salvages: bool) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What `verity-trace report` makes of it.
+/// What `verity-trace report` and `compare` make of it.
 fn report(file: &[u8], salvages: bool) -> Result<(), table::Stop> {
     let mut reader = Reader::new(Cursor::new(file), salvages)?;
     let start = reader.place();
@@ -67,6 +69,13 @@ fn report(file: &[u8], salvages: bool) -> Result<(), table::Stop> {
     table::csv(&mut reader, None, io::sink())?;
     reader.go_to(start)?;
     perfetto::trace(&mut reader, &overview, None, io::sink())?;
+    reader.go_to(start)?;
+    parquet::write(&mut reader, &overview, None, io::sink())?;
+    reader.go_to(start)?;
+    let gathered = Gathered::read(&mut reader, &overview, None)?;
+    html::html(&overview, &gathered, &mut io::sink())?;
+    reader.go_to(start)?;
+    Side::read(&mut reader)?;
     Ok(())
 }
 

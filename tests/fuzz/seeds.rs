@@ -1,5 +1,5 @@
 //! Makes what libFuzzer begins with: recordings in the folders that are named, the last one to write to. Each is
-//! taken as it is, and once more short and without compression, of which hardly any change is valid.
+//! made short, so that many can be tried, and without compression, of which hardly any change is valid.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -21,9 +21,8 @@ fn main() -> Result<()> {
             let path = entry?.path();
             if path.extension() == Some(OsStr::new("vtrec")) {
                 let name = path.file_stem().context("a file of no name")?;
-                fs::copy(&path, to.join(name))?;
                 let short = short(&path).with_context(|| path.display().to_string())?;
-                fs::write(to.join(name).with_extension("short"), short)?;
+                fs::write(to.join(name), short)?;
             }
         }
     }

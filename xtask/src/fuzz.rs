@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::{command, setup, workspace};
 
 /// Inputs that are tried: about two minutes.
-const RUNS: u32 = 700;
+const RUNS: u32 = 5_000;
 /// So that each run tries the same ones.
 const SEED: u32 = 4;
 /// What one input may take, in MiB, and in seconds.
