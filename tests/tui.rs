@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use ratatui::text::Span;
 use verity_trace::replay::Playback;
 use verity_trace::snapshot::{Loss, Snapshot, Tracing};
 use verity_trace::tui::{
-    Action, App, BINDINGS, Effect, Glyphs, Key, LIVE, Message, REPLAY, Styles, action, draw,
+    Action, App, BINDINGS, Effect, Glyphs, Key, LIVE, Message, REPLAY, Styles, Theme, action, draw,
 };
 use verity_trace::{escape, format};
 
@@ -206,7 +207,7 @@ fn a_paused_picture_stands_still_and_goes_on_with_the_last_snapshot() {
 
 #[test]
 fn a_terminal_without_block_elements_gets_characters_of_ascii() {
-    let mut app = App::new(Styles::new(false, Glyphs::ASCII));
+    let mut app = App::new(Styles::new(Theme::Plain, Glyphs::ASCII));
     app.update(Message::Resize {
         columns: 120,
         rows: 60,
@@ -241,7 +242,7 @@ fn passing(name: &str, seconds: u64) -> Vec<Arc<Snapshot>> {
 }
 
 fn watched(name: &str, seconds: u64, columns: u16, rows: u16) -> App {
-    let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
+    let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS));
     app.update(Message::Resize { columns, rows });
     for snapshot in passing(name, seconds) {
         app.update(Message::Snapshot(snapshot));
@@ -270,7 +271,7 @@ fn the_help_is_made_from_the_table_of_keys() {
 
 #[test]
 fn before_the_first_snapshot_there_is_a_name_and_the_keys() {
-    let screen = screen(&App::new(Styles::new(true, Glyphs::BLOCKS)), 40, 4);
+    let screen = screen(&App::new(Styles::new(Theme::Dark, Glyphs::BLOCKS)), 40, 4);
     assert!(screen.contains("verity-trace"));
     assert!(screen.contains("q quit"));
 }
@@ -409,6 +410,22 @@ fn a_stop_request_ends_and_an_unbound_key_changes_nothing() {
 }
 
 #[test]
+fn themes_change_colours_and_no_word() {
+    let mut app = app(snapshot("losses_of_every_kind"), 120, 40);
+    let plain = screen(&app, 120, 40);
+    let mut colours = Vec::new();
+    for _ in 0..4 {
+        app.update(Message::Key(Key::Char('t')));
+        assert_eq!(screen(&app, 120, 40), plain);
+        let terminal = terminal(&app, 120, 40);
+        let cells = terminal.backend().buffer().content().iter();
+        let of_theme: BTreeSet<_> = cells.map(|cell| format!("{:?}", cell.fg)).collect();
+        assert!(!colours.contains(&of_theme), "{of_theme:?}");
+        colours.push(of_theme);
+    }
+}
+
+#[test]
 fn without_colours_nothing_is_coloured() {
     for (name, scenario) in common::scenarios() {
         let app = app(scenario.snapshot(), 120, 40);
@@ -452,7 +469,7 @@ fn no_order_of_messages_panics() {
     proptest!(ProptestConfig::with_cases(48), |(
         steps in prop::collection::vec(step(snapshots.len()), 1..20),
     )| {
-        let mut app = App::new(Styles::new(true, Glyphs::BLOCKS));
+        let mut app = App::new(Styles::new(Theme::Dark, Glyphs::BLOCKS));
         let mut size = (80, 24);
         for step in steps {
             let message = match step {
@@ -474,7 +491,7 @@ fn snapshot(name: &str) -> Snapshot {
 }
 
 fn app(snapshot: Snapshot, columns: u16, rows: u16) -> App {
-    let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
+    let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS));
     app.update(Message::Resize { columns, rows });
     app.update(Message::Snapshot(Arc::new(snapshot)));
     app

@@ -25,4 +25,4 @@ pub use draw::draw;
 pub use glyphs::Glyphs;
 pub use keys::{Action, BINDINGS, Binding, Key, LIVE, REPLAY, action};
 pub use run::{forward_input, require_terminal, run};
-pub use style::Styles;
+pub use style::{Styles, Theme};

@@ -23,7 +23,7 @@ use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
-use verity_trace::tui::{self, Glyphs, Message, Styles};
+use verity_trace::tui::{self, Glyphs, Message, Styles, Theme};
 
 use crate::{deliver, print, say};
 
@@ -145,7 +145,12 @@ fn styles() -> Styles {
     } else {
         Glyphs::ASCII
     };
-    Styles::new(variable("NO_COLOR").is_empty(), glyphs)
+    let theme = if variable("NO_COLOR").is_empty() {
+        Theme::Dark
+    } else {
+        Theme::Plain
+    };
+    Styles::new(theme, glyphs)
 }
 
 /// Ends the live view with the collector, also when that panics: a failure is not to be hidden

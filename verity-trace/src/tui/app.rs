@@ -227,6 +227,7 @@ impl App {
             | Action::Pause
             | Action::Sort
             | Action::Filter
+            | Action::Theme
                 if self.help.is_some() =>
             {
                 return Effect::None;
@@ -235,6 +236,7 @@ impl App {
             Action::PreviousView => self.turn_to(self.view.previous()),
             Action::Open if self.view == View::Devices => self.turn_to(View::Device),
             Action::Back | Action::Open => return Effect::None,
+            Action::Theme => self.styles = self.styles.next(),
             Action::Pause => self.pause(),
             Action::Sort => {
                 self.sort = self.sort.next();

@@ -64,7 +64,7 @@ pub fn capacity(app: &App, size: Size) -> usize {
     let header = header(app, snapshot, size.width).len();
     let (head, each) = match app.view {
         _ if app.help.is_some() => (0, 1),
-        View::Devices => Table::new(snapshot, app.styles, size.width).heights(),
+        View::Devices => Table::new(snapshot, app.history(), app.styles, size.width).heights(),
         View::Device | View::Events => (0, 1),
         View::Cpus => (cpus::HEAD, 1),
     };
@@ -158,7 +158,7 @@ fn table(
     first: usize,
     shown: usize,
 ) -> Vec<Line<'static>> {
-    let table = Table::new(snapshot, app.styles, size.width);
+    let table = Table::new(snapshot, app.history(), app.styles, size.width);
     let mut lines = table.head();
     let devices = app.devices().into_iter().skip(first).take(shown);
     lines.extend(devices.flat_map(|device| {

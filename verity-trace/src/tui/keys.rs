@@ -60,6 +60,8 @@ pub enum Action {
     Sort,
     /// Write which devices are shown.
     Filter,
+    /// The next theme.
+    Theme,
     /// One device or line up.
     Up,
     /// One device or line down.
@@ -92,7 +94,7 @@ pub struct Binding {
 }
 
 /// Every key there is, but for those of [`LIVE`] and [`REPLAY`].
-pub const BINDINGS: [Binding; 15] = [
+pub const BINDINGS: [Binding; 16] = [
     Binding {
         keys: &[Key::Char('q'), Key::Ctrl('c')],
         action: Action::Quit,
@@ -197,6 +199,13 @@ pub const BINDINGS: [Binding; 15] = [
         label: "/",
         help: "filter by name or pattern, placement:fallback, p99>5ms",
         footer: Some("/ filter"),
+    },
+    Binding {
+        keys: &[Key::Char('t')],
+        action: Action::Theme,
+        label: "t",
+        help: "colours: dark, light, safe for all eyes, none",
+        footer: None,
     },
 ];
 

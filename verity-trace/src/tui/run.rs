@@ -193,7 +193,7 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::Glyphs;
+    use crate::tui::{Glyphs, Theme};
     use std::sync::mpsc;
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
     fn waiting_ends_when_nobody_can_send_any_more() {
         let (sender, messages) = mpsc::channel();
         drop(sender);
-        let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
+        let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS));
         assert_eq!(wait(&mut app, &messages), Effect::Quit);
     }
 
@@ -237,7 +237,7 @@ mod tests {
         ] {
             sender.send(message).expect("a receiver");
         }
-        let mut app = App::new(Styles::new(false, Glyphs::BLOCKS));
+        let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS));
         assert_eq!(wait(&mut app, &messages), Effect::Redraw);
         assert!(messages.try_recv().is_err());
     }

@@ -4,9 +4,44 @@ use ratatui::style::{Color, Modifier, Style};
 
 use super::glyphs::Glyphs;
 
+/// Colours for a kind of terminal, or of eyes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// The terminal's own red, yellow and cyan, for a dark background.
+    Dark,
+    /// Its own red, magenta and blue, for a light one.
+    Light,
+    /// Orange, sky blue and yellow of 256 colours, which differ for all eyes (Okabe and Ito).
+    Safe,
+    /// No colours.
+    Plain,
+}
+
+impl Theme {
+    /// Every theme, in the order in which one comes to them.
+    pub const ALL: [Self; 4] = [Self::Dark, Self::Light, Self::Safe, Self::Plain];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dark => "dark",
+            Self::Light => "light",
+            Self::Safe => "safe",
+            Self::Plain => "plain",
+        }
+    }
+
+    const fn next(self) -> Self {
+        Self::ALL[(self as usize + 1) % Self::ALL.len()]
+    }
+}
+
 /// The styles of the live view.
 #[derive(Clone, Copy, Debug)]
 pub struct Styles {
+    /// What they are made of.
+    pub theme: Theme,
     /// What is lost or failed.
     pub alarm: Style,
     /// What is not as one would expect.
@@ -24,20 +59,24 @@ pub struct Styles {
 }
 
 impl Styles {
-    /// Styles with colours or, as `NO_COLOR` asks, without.
+    /// The styles of a theme.
     #[must_use]
-    pub const fn new(colours: bool, glyphs: Glyphs) -> Self {
+    pub const fn new(theme: Theme, glyphs: Glyphs) -> Self {
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let (alarm, notice, picture) = if colours {
-            (
-                bold.fg(Color::Red),
-                bold.fg(Color::Yellow),
-                Style::new().fg(Color::Cyan),
-            )
-        } else {
-            (bold, bold, Style::new())
+        let colours = match theme {
+            Theme::Dark => Some((Color::Red, Color::Yellow, Color::Cyan)),
+            Theme::Light => Some((Color::Red, Color::Magenta, Color::Blue)),
+            Theme::Safe => Some((Color::Indexed(208), Color::Indexed(227), Color::Indexed(74))),
+            Theme::Plain => None,
+        };
+        let (alarm, notice, picture) = match colours {
+            Some((alarm, notice, picture)) => {
+                (bold.fg(alarm), bold.fg(notice), Style::new().fg(picture))
+            }
+            None => (bold, bold, Style::new()),
         };
         Self {
+            theme,
             alarm,
             notice,
             name: bold,
@@ -46,5 +85,11 @@ impl Styles {
             picture,
             glyphs,
         }
+    }
+
+    /// Those of the next theme.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self::new(self.theme.next(), self.glyphs)
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::history::{Column, History};
 use super::style::Styles;
 use crate::facts::{self, OptionEffect};
-use crate::snapshot::{Device, Placement, Snapshot, Stage, Totals, stage_name};
+use crate::snapshot::{Device, InFlight, Placement, Snapshot, Stage, Totals, stage_name};
 use crate::{escape, format};
 
 /// Cells that a name gets at least.
@@ -32,6 +33,9 @@ pub struct Table<'a> {
     option: usize,
     name: usize,
     shape: Shape,
+    /// What is left of the line behind the stages, where these are on it.
+    spare: usize,
+    history: &'a History,
 }
 
 /// How a device's stages stand to its other cells.
@@ -44,7 +48,7 @@ enum Shape {
 }
 
 impl<'a> Table<'a> {
-    pub fn new(snapshot: &'a Snapshot, styles: Styles, width: u16) -> Self {
+    pub fn new(snapshot: &'a Snapshot, history: &'a History, styles: Styles, width: u16) -> Self {
         let mut table = Self {
             snapshot,
             styles,
@@ -60,6 +64,8 @@ impl<'a> Table<'a> {
                 .fold(OptionEffect::Effective.name().len(), usize::max),
             name: NAME,
             shape: Shape::OneLine { gap: 1 },
+            spare: 0,
+            history,
         };
         table.fill(usize::from(width));
         table
@@ -81,10 +87,20 @@ impl<'a> Table<'a> {
                 let stages = STAGES.map(|stage| format!("{:^15}", stage_name(stage)));
                 let percentiles = STAGES.map(|_| self.pair("p50", "p99"));
                 let indent = rates.len() + gap;
+                let extras = self.extras().map(|extra| {
+                    let width = extra.width(self.spare);
+                    format!("  {:<width$}", extra.name())
+                });
+                let extras: Vec<_> = extras.collect();
                 vec![
                     Line::raw(format!("{:indent$}{}", "", stages.join("  "))),
                     Line::styled(
-                        format!("{rates}{:gap$}{}", "", percentiles.join("  ")),
+                        format!(
+                            "{rates}{:gap$}{}{}",
+                            "",
+                            percentiles.join("  "),
+                            extras.concat()
+                        ),
                         self.styles.head,
                     ),
                 ]
@@ -110,6 +126,7 @@ impl<'a> Table<'a> {
         match self.shape {
             Shape::OneLine { gap } => {
                 rates.extend([Span::raw(" ".repeat(gap)), stages]);
+                rates.extend(self.extras().map(|extra| self.extra(extra, device)));
                 vec![Line::from(rates)]
             }
             Shape::TwoLines { indent } => {
@@ -135,9 +152,9 @@ impl<'a> Table<'a> {
         if let Some(spare) = width.checked_sub(narrowest) {
             let for_names = spare.min(longest - NAME);
             self.name += for_names;
-            self.shape = Shape::OneLine {
-                gap: 1 + (spare - for_names).min(3),
-            };
+            let gap = (spare - for_names).min(3);
+            self.shape = Shape::OneLine { gap: 1 + gap };
+            self.spare = spare - for_names - gap;
             return;
         }
         self.shape = Shape::TwoLines { indent: 0 };
@@ -239,9 +256,113 @@ impl<'a> Table<'a> {
         pairs.join("  ")
     }
 
+    /// What there is room for behind the stages.
+    fn extras(&self) -> impl Iterator<Item = Extra> {
+        let mut left = self.spare;
+        Extra::ALL.into_iter().filter(move |extra| {
+            let needed = 2 + extra.least();
+            let fits = left >= needed;
+            left -= if fits { needed } else { 0 };
+            fits
+        })
+    }
+
+    fn extra(&self, extra: Extra, device: &Device) -> Span<'static> {
+        let width = extra.width(self.spare);
+        match extra {
+            Extra::Oldest => {
+                let oldest = device.in_flight.as_ref().and_then(InFlight::oldest);
+                let text = oldest.map_or_else(
+                    || format::ABSENT.to_owned(),
+                    |(stage, age)| {
+                        let age = format::duration(format::nanos(age));
+                        format!("{age} {}", stage_name(stage))
+                    },
+                );
+                Span::raw(format!("  {text:<width$}"))
+            }
+            Extra::Mix => {
+                let recent = recent(device, self.snapshot).map(|(totals, _)| totals);
+                let mix = recent.map_or_else(String::new, |totals| mix(totals, width));
+                Span::raw(format!("  {mix:<width$}"))
+            }
+            Extra::Rate => {
+                let ios = |column: Option<&Column>| {
+                    column.map_or(0, |it| it.iter().map(|&it| u64::from(it)).sum())
+                };
+                let rates: Vec<u64> = self.history.last(device.number, width).map(ios).collect();
+                let most = rates.iter().copied().max().unwrap_or(0);
+                let glyphs = self.styles.glyphs;
+                let cells: String = rates.iter().map(|&it| glyphs.height(it, most)).collect();
+                Span::styled(format!("  {cells:>width$}"), self.styles.picture)
+            }
+        }
+    }
+
     const fn has_failed_column(&self) -> bool {
         self.has_failed && matches!(self.shape, Shape::OneLine { .. })
     }
+}
+
+/// What stands behind the stages where there is room, the most useful first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    /// The oldest I/O in flight, and its stage.
+    Oldest,
+    /// The placements as a bar, each by its first letter.
+    Mix,
+    /// I/Os in each of the last intervals.
+    Rate,
+}
+
+impl Extra {
+    const ALL: [Self; 3] = [Self::Oldest, Self::Mix, Self::Rate];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Oldest => "oldest in flight",
+            Self::Mix => "placements",
+            Self::Rate => "I/Os over time",
+        }
+    }
+
+    /// Cells that it needs.
+    const fn least(self) -> usize {
+        match self {
+            Self::Oldest => 18,
+            Self::Mix => 12,
+            Self::Rate => 14,
+        }
+    }
+
+    /// Cells that it gets of those that are left for all: the last one takes what the others leave.
+    fn width(self, spare: usize) -> usize {
+        let others: usize = Self::ALL.iter().map(|extra| 2 + extra.least()).sum();
+        match self {
+            Self::Rate => self.least() + spare.saturating_sub(others).min(26),
+            _ => self.least(),
+        }
+    }
+}
+
+/// A bar of the first letters of placements, each as often as its share asks; what happened at all has one.
+fn mix(totals: &Totals, cells: usize) -> String {
+    let all = totals.ios();
+    let mut bar = String::new();
+    let mut seen = 0;
+    let these = totals.placements.iter().filter(|(_, these)| these.ios > 0);
+    let these: Vec<_> = these.collect();
+    for (number, (placement, totals)) in these.iter().enumerate() {
+        seen += totals.ios;
+        let until = u128::from(seen) * cells as u128 / u128::from(all.max(1));
+        let until = usize::try_from(until).unwrap_or(cells);
+        // One for each that is still to come.
+        let until = until.min(cells.saturating_sub(these.len() - 1 - number));
+        let count = until.saturating_sub(bar.len()).max(1);
+        let letter = &placement.name()[..1];
+        bar.push_str(&letter.repeat(count));
+    }
+    bar
 }
 
 /// The placements that this era can have, and any other that happened.
@@ -311,6 +432,36 @@ mod tests {
         assert_eq!(fit("root-hash", 6), "root-~");
         assert_eq!(fit("根根根", 4), "根~ ");
         assert_eq!(fit("root", 0), "");
+    }
+
+    #[test]
+    fn a_bar_has_a_letter_of_whatever_happened() {
+        let totals = |ios: &[(Placement, u64)]| {
+            let mut totals = Totals::default();
+            for &(placement, ios) in ios {
+                totals.placements.entry(placement).or_default().ios = ios;
+            }
+            totals
+        };
+        let cases: [(&[(Placement, u64)], &str); 4] = [
+            (&[(Placement::Kverityd, 5)], "kkkkkkkkkk"),
+            (
+                &[(Placement::Kverityd, 1), (Placement::Bh, 1)],
+                "kkkkkbbbbb",
+            ),
+            (
+                &[(Placement::Bh, 10_000), (Placement::Fallback, 1)],
+                "bbbbbbbbbf",
+            ),
+            (
+                &[(Placement::Kverityd, 1), (Placement::Bh, 999)],
+                "kbbbbbbbbb",
+            ),
+        ];
+        for (ios, expected) in cases {
+            assert_eq!(mix(&totals(ios), 10), expected);
+        }
+        assert_eq!(mix(&totals(&[]), 10), "");
     }
 
     proptest! {
