@@ -11,7 +11,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::text::Span;
 use verity_trace::replay::Playback;
-use verity_trace::snapshot::{Loss, Snapshot, Tracing};
+use verity_trace::snapshot::{Loss, Other, Snapshot, Tracing};
 use verity_trace::tui::{
     Action, App, BINDINGS, Effect, Glyphs, Key, LIVE, Message, REPLAY, Styles, Theme, action, draw,
 };
@@ -110,7 +110,10 @@ fn what_changes_is_an_event() {
         app.update(Message::Key(Key::Tab));
     }
     let nothing = screen(&app, 100, 24);
-    assert!(nothing.contains("nothing has changed"), "{nothing}");
+    assert!(
+        nothing.contains("between the snapshots that were shown no device"),
+        "{nothing}"
+    );
     let mut at = snapshot("failed_ios");
     let mut pass = |change: &dyn Fn(&mut Snapshot)| {
         at.taken_at += Duration::from_secs(1);
@@ -182,6 +185,103 @@ fn while_a_filter_is_written_keys_are_letters_and_ctrl_c_ends() {
     let writing = filter(&mut app, "q?s/", Key::Left);
     assert!(writing.contains("/q?s/_"), "{writing}");
     assert_eq!(app.update(Message::Key(Key::Ctrl('c'))), Effect::Quit);
+}
+
+#[test]
+fn an_opened_device_stays_open_whatever_the_filter_takes_and_is_said_to_be_gone() {
+    let mut app = app(snapshot("failed_ios"), 80, 24);
+    filter(&mut app, "placement:bh", Key::Enter);
+    app.update(Message::Key(Key::Enter));
+    let opened = screen(&app, 80, 24);
+    assert!(opened.contains("device root "), "{opened}");
+    let mut idle = snapshot("failed_ios");
+    idle.taken_at += Duration::from_secs(1);
+    for device in &mut idle.devices {
+        device.recent = None;
+    }
+    app.update(Message::Snapshot(Arc::new(idle.clone())));
+    assert!(screen(&app, 80, 24).contains("device root "));
+    idle.taken_at += Duration::from_secs(1);
+    idle.devices.retain(|device| device.name != "root");
+    app.update(Message::Snapshot(Arc::new(idle)));
+    let gone = screen(&app, 80, 24);
+    assert!(gone.contains("the device is gone; Esc shows"), "{gone}");
+}
+
+/// The rows of the heat map.
+fn heat(app: &App) -> Vec<String> {
+    let screen = screen(app, 120, 60);
+    let rows = screen
+        .lines()
+        .skip_while(|line| !line.contains("total over time"));
+    let rows = rows.skip(1).take_while(|line| !line.is_empty());
+    rows.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn going_back_takes_away_what_has_not_been_yet() {
+    let snapshots = passing("bh_always_with_fallbacks", 20);
+    let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS));
+    app.update(Message::Resize {
+        columns: 120,
+        rows: 60,
+    });
+    app.update(Message::Key(Key::Tab));
+    let mut seen = Vec::new();
+    for snapshot in &snapshots {
+        app.update(Message::Snapshot(Arc::clone(snapshot)));
+        seen.push(heat(&app));
+    }
+    assert!(
+        seen[19]
+            .iter()
+            .any(|row| row.trim_end().len() > seen[9][0].len())
+    );
+    app.update(Message::Snapshot(Arc::clone(&snapshots[9])));
+    assert_eq!(heat(&app), seen[9]);
+    app.update(Message::Snapshot(Arc::clone(&snapshots[10])));
+    assert_eq!(heat(&app), seen[10]);
+}
+
+#[test]
+fn a_device_with_the_number_of_another_has_none_of_its_past() {
+    let mut app = watched("failed_ios", 9, 120, 60);
+    app.update(Message::Key(Key::Tab));
+    assert!(!heat(&app).is_empty());
+    let mut other = snapshot("failed_ios");
+    other.taken_at += Duration::from_secs(10);
+    other.devices[0].disk_sequence = Some(77);
+    app.update(Message::Snapshot(Arc::new(other)));
+    assert!(screen(&app, 120, 60).contains("no interval was seen yet"));
+}
+
+#[test]
+fn what_failed_on_devices_that_are_gone_is_said() {
+    let mut at = snapshot("failed_ios");
+    let gone = at.devices[0].totals.clone().expect("totals");
+    at.other = Some(Other {
+        totals: gone,
+        ..Other::default()
+    });
+    at.devices.clear();
+    let app = app(at, 120, 24);
+    let screen = screen(&app, 120, 24);
+    assert!(
+        screen.contains("of them on other devices, without a slot"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn on_a_low_screen_the_devices_are_still_there() {
+    for (columns, rows) in [(80, 10), (60, 12), (40, 15)] {
+        let app = app(snapshot("bh_always_with_fallbacks"), columns, rows);
+        let screen = screen(&app, columns, rows);
+        assert!(
+            screen.contains("root") && screen.contains("[devices]"),
+            "{screen}"
+        );
+    }
 }
 
 #[test]
@@ -411,7 +511,8 @@ fn a_stop_request_ends_and_an_unbound_key_changes_nothing() {
 
 #[test]
 fn themes_change_colours_and_no_word() {
-    let mut app = app(snapshot("losses_of_every_kind"), 120, 40);
+    let mut app = watched("bh_always_with_fallbacks", 9, 120, 40);
+    app.update(Message::Key(Key::Tab));
     let plain = screen(&app, 120, 40);
     let mut colours = Vec::new();
     for _ in 0..4 {

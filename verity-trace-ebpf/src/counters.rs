@@ -194,8 +194,9 @@ pub struct Shared {
     pub has_option: u64,
     /// The hooks that have a guard, by [`Hook::bit`]; user space writes it.
     pub guarded: u64,
-    /// 1 once every attempt's giving up is watched for; user space writes it.
-    pub sees_giving_up: u64,
+    /// Since when it is seen that an attempt gives up, in nanoseconds of `CLOCK_MONOTONIC`; 0 while it is not.
+    /// User space writes it.
+    pub sees_giving_up_since: u64,
 }
 
 /// Most CPUs that are told apart: a power of two.

@@ -270,11 +270,12 @@ impl InFlight {
         }
     }
 
-    /// Whether kverityd verified what an attempt had begun with, and its giving up was not seen.
+    /// Whether kverityd verified what an attempt had begun with since then, and its giving up was not seen.
     #[must_use]
     #[inline(always)]
-    pub fn gave_up_unseen(&self) -> bool {
-        self.is_on_kverityd() && self.attempted_at != 0 && self.gave_up_at == 0
+    pub fn gave_up_unseen_since(&self, since: u64) -> bool {
+        let is_fallback = self.is_on_kverityd() && self.attempted_at != 0;
+        is_fallback && self.gave_up_at == 0 && self.attempted_at >= since
     }
 
     /// Whether kverityd verifies it.

@@ -132,7 +132,8 @@ pub fn claim<K: Keys>(keys: &K, io: u64) -> Claimed {
     Claimed::Full
 }
 
-/// Gives a place back: its I/O has finished. Nobody else changes the key of an I/O in flight.
+/// Gives a place back: its I/O has finished. Nobody else changes the key of an I/O in flight, but for user
+/// space where the end of one was not seen.
 #[inline(always)]
 pub fn release<K: Keys>(keys: &K, way: u32) {
     let key = keys.get(way);

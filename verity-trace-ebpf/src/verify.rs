@@ -158,12 +158,12 @@ fn verify<M: Memory, const IS_GUARD: bool>(io: u64) {
     });
 }
 
-/// Whether an attempt that gives up is seen to, unless the program that sees it is running on that CPU.
+/// Since when an attempt that gives up is seen to, unless the program that sees it is running on that CPU.
 #[inline(always)]
-fn sees_giving_up<M: Memory>() -> bool {
+fn sees_giving_up_since<M: Memory>() -> Option<u64> {
     // SAFETY: a pointer to a valid value, which user space writes to.
-    shared::<M>()
-        .is_some_and(|shared| unsafe { (&raw const (*shared).sees_giving_up).read_volatile() } != 0)
+    let since = unsafe { (&raw const (*shared::<M>()?).sees_giving_up_since).read_volatile() };
+    (since != 0).then_some(since)
 }
 
 /// A verification is one of a device with the option.
@@ -238,7 +238,10 @@ fn finish<M: Memory, const IS_GUARD: bool>(io: u64, status: u8) {
         } else if let Some(plain) = state.finish_plainly(now, status, rules) {
             account::finished_plainly(this, state, &plain);
         } else {
-            if M::IS_TYPED && state.gave_up_unseen() && sees_giving_up::<M>() {
+            if M::IS_TYPED
+                && let Some(since) = sees_giving_up_since::<M>()
+                && state.gave_up_unseen_since(since)
+            {
                 account::lose_of(state.device_slot(), Loss::Recursion);
             }
             let finish = this.put::<IS_GUARD>(&state.finish(now, status, rules()));

@@ -632,14 +632,19 @@ fn attempts(plan: &Plan, devices: &[VerityDevice]) -> bool {
     can_attempt && devices.iter().any(has_option)
 }
 
-/// Whether a completion can interrupt another: their data devices have more than one driver, and so may complete in
-/// softirq and in a task; or one is a device of device-mapper, which by itself may do both (`dm-crypt`).
+/// Major number of md's devices (include/uapi/linux/major.h).
+const MD: u32 = 9;
+
+/// Whether a completion is expected to interrupt another: their data devices have more than one driver, and so may
+/// complete in softirq and in a task; or one lies on others by device-mapper (`dm-crypt`) or md, and so may do both.
+/// Elsewhere the first that does is missed, and there is a guard from then on.
 fn completions_nest(devices: &[VerityDevice]) -> bool {
     let driver = |device: &VerityDevice| -> Option<u32> {
         let (major, _) = device.table.data_device.split_once(':')?;
         major.parse().ok()
     };
-    let stacked = |device: &VerityDevice| driver(device) == Some(device.number.major);
+    let stacked =
+        |device: &VerityDevice| [Some(device.number.major), Some(MD)].contains(&driver(device));
     let drivers: BTreeSet<_> = devices.iter().map(driver).collect();
     drivers.len() > 1 || devices.iter().any(stacked)
 }
@@ -681,6 +686,7 @@ mod tests {
         assert!(!completions_nest(&[on("254:0"), on("254:16")]));
         assert!(completions_nest(&[on("254:0"), on("1:0")]));
         assert!(completions_nest(&[on("253:1")]));
+        assert!(completions_nest(&[on("9:0")]));
     }
 
     #[test]

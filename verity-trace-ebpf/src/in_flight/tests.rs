@@ -212,6 +212,48 @@ fn a_missed_requeue_costs_the_attempt_and_is_said() {
 }
 
 #[test]
+fn only_what_an_attempt_that_gave_up_left_to_kverityd_gave_up_unseen() {
+    let attempted = || {
+        let mut io = begun();
+        io.verify(1_200, 1, Verification::Bh, Context::Softirq, true, None);
+        io
+    };
+    assert!(!attempted().gave_up_unseen_since(0), "it goes on");
+    let mut unseen = attempted();
+    unseen.verify(
+        1_500,
+        2,
+        Verification::Kverityd,
+        Context::Kworker,
+        true,
+        None,
+    );
+    assert!(unseen.gave_up_unseen_since(1_200));
+    assert!(!unseen.gave_up_unseen_since(1_201), "nobody looked");
+    let mut seen = attempted();
+    seen.give_up(1_400, false);
+    seen.verify(
+        1_500,
+        2,
+        Verification::Kverityd,
+        Context::Kworker,
+        true,
+        None,
+    );
+    assert!(!seen.gave_up_unseen_since(0));
+    let mut never = begun();
+    never.verify(
+        1_500,
+        2,
+        Verification::Kverityd,
+        Context::Kworker,
+        true,
+        None,
+    );
+    assert!(!never.gave_up_unseen_since(0));
+}
+
+#[test]
 fn a_missed_retry_is_a_fallback_all_the_same() {
     let mut io = begun();
     io.complete(1_100, 0, Completion::Softirq, 0, None);

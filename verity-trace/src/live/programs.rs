@@ -15,6 +15,7 @@ use aya_obj::generated::bpf_attach_type::{
     self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP,
 };
 use aya_obj::generated::{BPF_CALL, BPF_JMP, bpf_insn};
+use rustix::time::ClockId;
 use verity_trace_ebpf::counters::{Hook as Watched, Shared};
 use verity_trace_ebpf::settings::{
     BH_WORKER_POOLS, CAST_CALL, CPUS_VALUE, IN_FLIGHT_VALUE, IRQ_REGS, IRQ_RESTORE_CALL,
@@ -23,7 +24,7 @@ use verity_trace_ebpf::settings::{
 
 use crate::cost::Attachment;
 use crate::error::Error;
-use crate::kernel::{CAST, FunctionType, Types};
+use crate::kernel::{self, CAST, FunctionType, Types};
 use crate::live::bpf::{self, TracingProgram};
 use crate::live::mapping::Mapping;
 use crate::live::object::LOAD_IMMEDIATE;
@@ -197,9 +198,7 @@ impl Programs {
 
     /// Attaches what has become needed.
     pub fn keep_up(&mut self, needs: Needs) -> anyhow::Result<()> {
-        if self.sees_attempts {
-            self.expect_to_see_attempts();
-        } else if needs.attempts {
+        if needs.attempts && !self.sees_attempts {
             self.begin_to_see_attempts()?;
         }
         self.guard_as_needed(needs)?;
@@ -215,19 +214,25 @@ impl Programs {
         Ok(())
     }
 
-    /// From now on it is a loss when an attempt gives up unseen: what sees that was attached before any that
-    /// goes on now began.
-    fn expect_to_see_attempts(&self) {
+    /// An attempt that begins from now on and gives up unseen is a loss.
+    fn expect_to_see_attempts(&self) -> anyhow::Result<()> {
         if self.tracing.iter().any(|it| it.sees_giving_up) {
+            let now = kernel::clock(ClockId::Monotonic)?.as_nanos();
+            let now = u64::try_from(now).context("the time since the boot")?;
             // SAFETY: a pointer to a field of a valid value, which the programs only read.
-            unsafe { (&raw mut (*self.shared.value()).sees_giving_up).write_volatile(1) };
+            unsafe {
+                (&raw mut (*self.shared.value()).sees_giving_up_since).write_volatile(now);
+            }
         }
+        Ok(())
     }
 
     /// Attaches what sees them, and the guards of what such an attempt can interrupt on its CPU.
     fn see_attempts(&mut self) -> Result<(), Stop> {
         self.sees_attempts = true;
         self.attach_reserve(|it| it.hook.probe.when == When::WithOption)?;
+        self.expect_to_see_attempts()
+            .map_err(|error| Stop::Failed(error.into()))?;
         self.guard(Watched::VerifyIo)?;
         self.guard(Watched::FinishIo)?;
         Ok(())

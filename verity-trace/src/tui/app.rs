@@ -194,23 +194,36 @@ impl App {
         self.keep_in_sight();
     }
 
+    /// The device that the view of one shows, whether the filter takes it or not; absent when it is gone.
+    pub(super) fn opened(&self) -> Option<&Device> {
+        let chosen = self.chosen?;
+        let mut devices = self.snapshot.iter().flat_map(|it| &it.devices);
+        devices.find(|device| device.number == chosen)
+    }
+
     /// Chooses a device that there is, and shows the part in which it stands.
     fn keep_in_sight(&mut self) {
         if let Some(first) = self.help {
             self.help = Some(first.min(draw::last_first(self, self.size)));
             return;
         }
-        let devices = self.devices();
-        let (at, number) = match self.chosen(&devices) {
-            Some((at, device)) => (at, Some(device.number)),
-            None => (0, devices.first().map(|device| device.number)),
-        };
-        self.chosen = number;
+        if self.view != View::Device || self.chosen.is_none() {
+            let devices = self.devices();
+            let (at, number) = match self.chosen(&devices) {
+                Some((at, device)) => (at, Some(device.number)),
+                None => (0, devices.first().map(|device| device.number)),
+            };
+            self.chosen = number;
+            self.choose_at(at);
+        }
+        self.first = self.first.min(draw::last_first(self, self.size));
+    }
+
+    fn choose_at(&mut self, at: usize) {
         if self.view == View::Devices {
             let shown = draw::capacity(self, self.size).max(1);
             self.first = self.first.min(at).max((at + 1).saturating_sub(shown));
         }
-        self.first = self.first.min(draw::last_first(self, self.size));
     }
 
     fn act(&mut self, action: Action) -> Effect {

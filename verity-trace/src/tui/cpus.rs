@@ -45,8 +45,8 @@ impl<'a> Table<'a> {
             _ => Placement::Bh,
         };
         let mut above = vec![format!(
-            "{:>4} {:>21} {:>23}",
-            "", "softirq", "verification in softirq"
+            "{:<15}{:>11} {:>23}",
+            "since the start", "softirq", "verification in softirq"
         )];
         let mut head = vec![format!(
             "{:>4} {:>6}{:>8}{:>7} {:>9}{:>7}{:>7}",

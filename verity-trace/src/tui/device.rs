@@ -1,7 +1,6 @@
 //! Everything about one device: its stages by placement as distributions, latency over time, why I/Os were
 //! verified where they were, what they were, and what its table says.
 
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use verity_trace_ebpf::slot::{self, ABOVE, lower_ns};
 
@@ -32,9 +31,7 @@ pub fn lines(
     width: u16,
 ) -> Vec<Line<'static>> {
     let width = usize::from(width);
-    let mut lines = text(Style::new(), |out| {
-        report::device_head(device, snapshot, out)
-    });
+    let mut lines = text(width, |out| report::device_head(device, snapshot, out));
     if let Some(first) = lines.first_mut() {
         first.style = styles.name;
     }
@@ -46,18 +43,17 @@ pub fn lines(
     let Some(totals) = &device.totals else {
         return lines;
     };
-    lines.extend(text(Style::new(), |out| {
-        report::sums(totals, snapshot, out)
-    }));
+    lines.extend(text(width, |out| report::sums(totals, snapshot, out)));
     if totals.ios() == 0 {
         return lines;
     }
     lines.push(Line::default());
+    lines.push(Line::raw("  since the start"));
     lines.extend(stages(totals, styles, width));
     lines.push(Line::default());
     lines.extend(heat_map(device, history, styles, width));
     lines.push(Line::default());
-    lines.extend(text(Style::new(), |out| {
+    lines.extend(text(width, |out| {
         report::explanations(totals, snapshot, out)
     }));
     lines.push(Line::default());
@@ -65,18 +61,19 @@ pub fn lines(
     lines
 }
 
-/// What `write` writes, line by line; it is safe to print.
+/// What `write` writes, line by line, and none longer than the screen; it is safe to print.
 fn text(
-    style: Style,
+    width: usize,
     write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
 ) -> Vec<Line<'static>> {
     let mut text = Vec::new();
     // A vector takes what it is given.
     let _ = write(&mut text);
     let text = String::from_utf8_lossy(&text);
-    text.lines()
-        .map(|line| Line::styled(line.to_owned(), style))
-        .collect()
+    let lines = text
+        .lines()
+        .flat_map(|line| format::wrap(line, width.max(1)));
+    lines.map(Line::raw).collect()
 }
 
 /// A line for each stage of each placement, with a picture of its distribution; all on one scale.
@@ -86,10 +83,16 @@ fn stages(totals: &Totals, styles: &Styles, width: usize) -> Vec<Line<'static>> 
         "placement", "I/Os", "share", "stage", "p50", "p99", "max"
     );
     let scale = Scale::of(totals, width.saturating_sub(head.len() + 1));
-    let mut lines = vec![Line::styled(
-        format!("{head} {}", scale.head()),
-        styles.head,
-    )];
+    let mut lines = Vec::new();
+    let mut axis = scale.head();
+    if axis.is_empty() && scale.cells > 0 {
+        // There is no room for both ends above the pictures.
+        let ends = scale.ends();
+        lines.push(Line::raw(format!("{ends:>width$}")));
+    } else if !axis.is_empty() {
+        axis.insert(0, ' ');
+    }
+    lines.push(Line::styled(format!("{head}{axis}"), styles.head));
     for placement in Placement::ALL {
         let Some(these) = totals.placements.get(&placement) else {
             continue;
@@ -149,10 +152,20 @@ impl Scale {
         }
     }
 
-    /// The shortest time on the left, the longest on the right.
-    fn head(&self) -> String {
+    /// The shortest and the longest time.
+    fn ends(&self) -> String {
+        let [first, last] = self.limits();
+        format!("{first} to {last}")
+    }
+
+    fn limits(&self) -> [String; 2] {
         let time = |slot: usize| format::duration(Nanos(lower_ns(slot.min(ABOVE))));
-        let (first, last) = (time(self.first), time(self.first + self.slots));
+        [time(self.first), time(self.first + self.slots)]
+    }
+
+    /// The shortest time on the left, the longest on the right; empty where there is no room.
+    fn head(&self) -> String {
+        let [first, last] = self.limits();
         if first.len() + last.len() + 1 > self.cells {
             return String::new();
         }
@@ -188,31 +201,30 @@ fn heat_map(
     width: usize,
 ) -> Vec<Line<'static>> {
     let room = width.saturating_sub(SCALE);
-    let columns: Vec<_> = history.last(device.number, room).collect();
+    let columns: Vec<_> = history.last(device, room).collect();
     let count = |column: Option<&Column>, octave: usize| column.map_or(0, |it| it[octave]);
     let is_hit = |&octave: &usize| columns.iter().any(|&column| count(column, octave) > 0);
     let (Some(first), Some(last)) = ((0..OCTAVES).find(is_hit), (0..OCTAVES).rev().find(is_hit))
     else {
         return vec![Line::raw(
-            "  total over time: nothing finished in the intervals that were seen",
+            "  total over time: no interval was seen yet in which an I/O finished",
         )];
     };
-    let title = format!(
-        "  total over time, one column for each of the last {}, darker for more I/Os",
-        format::counted(columns.len(), "interval"),
-    );
-    let mut lines = vec![Line::styled(title, styles.head)];
+    let all = columns.iter().flatten().flat_map(|column| column.iter());
+    let most = all.copied().max().unwrap_or(0);
+    let mut lines = vec![Line::styled(
+        "  total over time: a column for each interval, darker for more I/Os",
+        styles.head,
+    )];
     for octave in (first..=last).rev() {
-        let cells = columns.iter().map(|&column| {
-            let all: u64 = column.map_or(0, |it| it.iter().map(|&it| u64::from(it)).sum());
-            styles.glyphs.shade(count(column, octave).into(), all)
-        });
-        let cells: String = cells.collect();
+        let shade = |&column: &_| {
+            let count = count(column, octave);
+            styles.glyphs.shade(count.into(), most.into())
+        };
+        let cells: String = columns.iter().map(shade).collect();
+        let time = format::duration(history::lower(octave));
         lines.push(Line::from(vec![
-            Span::raw(format!(
-                "  {:>DURATION$} ",
-                format::duration(history::lower(octave))
-            )),
+            Span::raw(format!("  {time:>DURATION$} ")),
             Span::styled(cells, styles.picture),
         ]));
     }

@@ -42,6 +42,9 @@ const COLUMNS: [&str; 9] = [
     "total: from the I/O's start to its end, the device's own time included",
 ];
 
+/// A screen with fewer lines has hardly any header.
+const LOW: u16 = 18;
+
 /// Draws the whole screen.
 pub fn draw(app: &App, frame: &mut Frame) {
     let area = frame.area();
@@ -61,7 +64,7 @@ pub fn capacity(app: &App, size: Size) -> usize {
     let Some(snapshot) = &app.snapshot else {
         return 0;
     };
-    let header = header(app, snapshot, size.width).len();
+    let header = header(app, snapshot, size).len();
     let (head, each) = match app.view {
         _ if app.help.is_some() => (0, 1),
         View::Devices => Table::new(snapshot, app.history(), app.styles, size.width).heights(),
@@ -85,7 +88,7 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
     let Some(snapshot) = &app.snapshot else {
         return vec![Line::styled("verity-trace", app.styles.name)];
     };
-    let mut lines = header(app, snapshot, size.width);
+    let mut lines = header(app, snapshot, size);
     lines.push(Line::default());
     let first = first(app, size);
     let shown = capacity(app, size);
@@ -118,10 +121,17 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
 }
 
 /// What stands above the view.
-fn header(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
+fn header(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
+    let width = size.width;
     let mut lines = header::lines(snapshot, &app.styles, width);
     if let Some(playback) = &app.playback {
         lines.extend(header::playback(playback, &app.styles, width));
+    }
+    if size.height < LOW {
+        // The view is worth more than all that stands above it.
+        lines.truncate(1);
+        lines.push(views(app));
+        return lines;
     }
     for (weight, sentence) in summary::sentences(snapshot) {
         let style = match weight {
@@ -172,10 +182,15 @@ fn device_lines(app: &App, width: u16) -> Vec<Line<'static>> {
     let Some(snapshot) = &app.snapshot else {
         return Vec::new();
     };
-    let Some((_, chosen)) = app.chosen(&app.devices()) else {
-        return vec![Line::raw("there is no device")];
+    let Some(device) = app.opened() else {
+        let text = if snapshot.devices.is_empty() {
+            "there is no device"
+        } else {
+            "the device is gone; Esc shows those that there are"
+        };
+        return vec![Line::raw(text)];
     };
-    device::lines(chosen, snapshot, app.history(), &app.styles, width)
+    device::lines(device, snapshot, app.history(), &app.styles, width)
 }
 
 fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
@@ -191,7 +206,7 @@ fn footer_text(app: &App, size: Size) -> String {
     if let Some((text, wrong)) = &app.writing {
         let text = escape::terminal(text);
         return match wrong {
-            Some(wrong) => format!("/{text}   {}", escape::terminal(wrong)),
+            Some(wrong) => format!("{}   /{text}", escape::terminal(wrong)),
             None => format!("/{text}_   Enter filters, Esc leaves it"),
         };
     }
@@ -222,7 +237,7 @@ fn footer_text(app: &App, size: Size) -> String {
     let mut footer = String::new();
     for key in bindings(app.playback.is_some()).filter_map(|binding| binding.footer) {
         let gap = if footer.is_empty() { "" } else { "   " };
-        if footer.len() + gap.len() + key.len() + shown.len() + 3 <= width || shown.is_empty() {
+        if footer.len() + gap.len() + key.len() + shown.len() + 3 <= width {
             footer = footer + gap + key;
         }
     }

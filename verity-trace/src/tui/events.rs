@@ -14,6 +14,10 @@ use crate::facts::{self, OptionEffect};
 use crate::snapshot::{Device, DeviceNumber, Snapshot, Totals};
 use crate::target::{Status, Verdict};
 
+/// What is said where there is no event.
+const NOTHING: &str =
+    "between the snapshots that were shown no device, option, status, failure or loss changed";
+
 /// How many events are kept.
 const KEPT: usize = 1_000;
 
@@ -48,14 +52,13 @@ pub struct Events {
 }
 
 impl Events {
-    /// Finds what has changed. A snapshot from before the last one, as in a replay that jumps back, begins
-    /// anew.
+    /// Finds what has changed. After a snapshot from before the last one, as in a replay that goes back, what
+    /// came later has not been yet.
     pub fn add(&mut self, snapshot: &Arc<Snapshot>) {
         match self.last.replace(Arc::clone(snapshot)) {
             None => {}
             Some(last) if snapshot.taken_at < last.taken_at => {
-                self.kept.clear();
-                self.dropped = 0;
+                self.kept.retain(|event| event.at <= snapshot.taken_at);
             }
             Some(last) => self.compare(&last, snapshot),
         }
@@ -64,8 +67,7 @@ impl Events {
     /// The lines, the latest first.
     pub fn lines(&self, styles: &Styles) -> Vec<Line<'static>> {
         if self.kept.is_empty() {
-            let text = "nothing has changed: devices, tables, options, status, failures, loss";
-            return vec![Line::raw(text)];
+            return vec![Line::raw(NOTHING)];
         }
         let lines = self.kept.iter().rev().map(|event| {
             let at = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + event.at);
@@ -117,6 +119,15 @@ impl Events {
                 None => self.push(at, Weight::Plain, format!("{} is new", title(device))),
                 Some(known) => self.compare_devices(known, before, device, now),
             }
+        }
+        let failed = |snapshot: &Snapshot| {
+            let other = snapshot.other.as_ref();
+            other.map_or(0, |other| other.totals.failed())
+        };
+        let more = failed(now).saturating_sub(failed(before));
+        if more > 0 {
+            let text = format!("{}: {more} I/Os failed", facts::OTHER);
+            self.push(at, Weight::Alarm, text);
         }
         for (&kind, &count) in &now.loss {
             let more = count.saturating_sub(before.loss.get(&kind).copied().unwrap_or(0));

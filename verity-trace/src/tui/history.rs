@@ -1,14 +1,17 @@
 //! What each device did in the intervals that were seen: only as much as pictures of time show.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::histogram::{Histogram, Nanos};
-use crate::snapshot::{DeviceNumber, Snapshot, Stage};
+use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage};
 
 /// How many intervals are kept.
 const KEPT: usize = 240;
+
+/// How much longer than the one before an interval may be.
+const JUMP: u32 = 4;
 
 /// Powers of two of nanoseconds that are told apart, the ends taking the rest.
 pub const OCTAVES: usize = 32;
@@ -22,9 +25,20 @@ pub type Column = [u32; OCTAVES];
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// When the last interval ended.
+    /// When the last interval ended, and how long it was.
     until: Duration,
-    devices: BTreeMap<DeviceNumber, Past>,
+    length: Option<Duration>,
+    devices: BTreeMap<Key, Past>,
+}
+
+/// A device that no other one is ever taken for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(DeviceNumber, Option<u64>, String);
+
+impl Key {
+    fn of(device: &Device) -> Self {
+        Self(device.number, device.disk_sequence, device.name.clone())
+    }
 }
 
 /// What one device did.
@@ -32,61 +46,70 @@ pub struct History {
 struct Past {
     /// How long its I/Os took, until the end of the last interval.
     total: Histogram,
-    /// The intervals that were seen, the last one last; absent where nothing finished.
-    columns: VecDeque<Option<Box<Column>>>,
+    /// The intervals that were seen, by their end, the last one last; absent where nothing finished.
+    columns: VecDeque<(Duration, Option<Box<Column>>)>,
 }
 
 impl History {
-    /// Adds what happened since the last snapshot. One from before that, as in a replay that jumps back,
-    /// begins anew.
+    /// Adds what happened since the last snapshot. After one from before that, as in a replay that goes back,
+    /// what came later has not been yet. An interval that is far longer than the one before is no column: a
+    /// replay has jumped.
     pub fn add(&mut self, snapshot: &Snapshot) {
-        if snapshot.taken_at == self.until {
+        let now = snapshot.taken_at;
+        if now == self.until {
             return;
         }
-        if snapshot.taken_at < self.until {
-            self.devices.clear();
-        }
-        self.until = snapshot.taken_at;
-        let devices = snapshot.devices.iter();
-        let there: BTreeSet<_> = devices.map(|device| device.number).collect();
-        self.devices.retain(|number, _| there.contains(number));
-        for device in &snapshot.devices {
+        let length = now.checked_sub(self.until);
+        let is_column = match (length, self.length) {
+            (Some(length), Some(usual)) => length <= usual * JUMP,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        self.length = length.filter(|_| !self.until.is_zero());
+        self.until = now;
+        let devices: BTreeMap<_, _> = snapshot
+            .devices
+            .iter()
+            .map(|device| (Key::of(device), device))
+            .collect();
+        self.devices.retain(|key, _| devices.contains_key(key));
+        for (key, device) in devices {
             let Some(totals) = &device.totals else {
                 continue;
             };
             let total = totals.stage(Stage::Total);
-            match self.devices.entry(device.number) {
+            match self.devices.entry(key) {
                 Entry::Vacant(entry) => {
-                    entry.insert(Past {
-                        total,
-                        columns: VecDeque::new(),
-                    });
+                    let columns = VecDeque::new();
+                    entry.insert(Past { total, columns });
                 }
-                Entry::Occupied(mut entry) => {
-                    let Past {
-                        total: before,
-                        columns,
-                    } = entry.get_mut();
-                    if columns.len() == KEPT {
-                        columns.pop_front();
-                    }
-                    columns.push_back(column(&total.since(before)));
-                    *before = total;
-                }
+                Entry::Occupied(mut entry) => entry.get_mut().go_on(now, total, is_column),
             }
         }
     }
 
     /// The last intervals of a device, as many as are asked for and kept.
-    pub fn last(
-        &self,
-        device: DeviceNumber,
-        count: usize,
-    ) -> impl Iterator<Item = Option<&Column>> {
-        let columns = self.devices.get(&device).map(|past| &past.columns);
+    pub fn last(&self, device: &Device, count: usize) -> impl Iterator<Item = Option<&Column>> {
+        let columns = self.devices.get(&Key::of(device)).map(|past| &past.columns);
         let skipped = columns.map_or(0, |it| it.len().saturating_sub(count));
         let columns = columns.into_iter().flatten().skip(skipped);
-        columns.map(Option::as_deref)
+        columns.map(|(_, column)| column.as_deref())
+    }
+}
+
+impl Past {
+    fn go_on(&mut self, now: Duration, total: Histogram, is_column: bool) {
+        while self.columns.back().is_some_and(|&(until, _)| until > now) {
+            self.columns.pop_back();
+        }
+        if is_column {
+            if self.columns.len() == KEPT {
+                self.columns.pop_front();
+            }
+            let column = column(&total.since(&self.total));
+            self.columns.push_back((now, column));
+        }
+        self.total = total;
     }
 }
 

@@ -1,9 +1,10 @@
 //! Whether verification is a problem here, and where: the sentences that stand above every view.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::snapshot::{Device, Snapshot, Stage, Totals, stage_name};
-use crate::{escape, format};
+use crate::snapshot::{Failure, InFlight, Snapshot, Stage, Totals, stage_name};
+use crate::{escape, facts, format};
 
 /// An I/O that is in flight for longer is said to hang: no disk that works takes so long.
 const HANGS: Duration = Duration::from_secs(1);
@@ -20,39 +21,66 @@ pub enum Weight {
 /// What is to be said, the worst first.
 pub fn sentences(snapshot: &Snapshot) -> Vec<(Weight, String)> {
     let mut sentences = Vec::new();
-    sentences.extend(hanging(snapshot).map(|it| (Weight::Alarm, it)));
-    sentences.extend(failed(snapshot).map(|it| (Weight::Alarm, it)));
-    sentences.extend(share(snapshot).map(|it| (Weight::Plain, it)));
+    let places = places(snapshot);
+    sentences.extend(hanging(&places).map(|it| (Weight::Alarm, it)));
+    sentences.extend(failed(&places).map(|it| (Weight::Alarm, it)));
+    sentences.extend(share(&places).map(|it| (Weight::Plain, it)));
     sentences
 }
 
-/// The device whose oldest I/O in flight is oldest.
-fn hanging(snapshot: &Snapshot) -> Option<String> {
-    let oldest = |device: &Device| Some(device.in_flight.as_ref()?.oldest()?.1);
-    let hangs = |device: &&Device| oldest(device) >= Some(HANGS);
-    let hanging: Vec<_> = snapshot.devices.iter().filter(hangs).collect();
-    let worst = hanging.iter().max_by_key(|device| oldest(device))?;
-    let (stage, age) = worst.in_flight.as_ref()?.oldest()?;
+/// What has I/Os: a device, or those without a line of their own.
+struct Place<'a> {
+    name: Cow<'a, str>,
+    in_flight: Option<&'a InFlight>,
+    totals: Option<&'a Totals>,
+    recent: Option<&'a Totals>,
+    first_failure: Option<Failure>,
+}
+
+fn places(snapshot: &Snapshot) -> Vec<Place<'_>> {
+    let devices = snapshot.devices.iter().map(|device| Place {
+        name: escape::terminal(&device.name),
+        in_flight: device.in_flight.as_ref(),
+        totals: device.totals.as_ref(),
+        recent: device.recent.as_ref(),
+        first_failure: device.first_failure,
+    });
+    let other = snapshot.other.iter().map(|other| Place {
+        name: Cow::Borrowed(facts::OTHER),
+        in_flight: Some(&other.in_flight),
+        totals: Some(&other.totals),
+        recent: None,
+        first_failure: other.first_failure,
+    });
+    devices.chain(other).collect()
+}
+
+/// Where the oldest I/O in flight is oldest.
+fn hanging(places: &[Place<'_>]) -> Option<String> {
+    let oldest = |place: &Place<'_>| Some(place.in_flight?.oldest()?.1);
+    let hangs = |place: &&Place<'_>| oldest(place) >= Some(HANGS);
+    let hanging: Vec<_> = places.iter().filter(hangs).collect();
+    let worst = hanging.iter().max_by_key(|place| oldest(place))?;
+    let (stage, age) = worst.in_flight?.oldest()?;
     let others = match hanging.len() - 1 {
         0 => String::new(),
         others => format!(", and of {} more", format::counted(others, "device")),
     };
     Some(format!(
         "hangs: the oldest I/O of {} is {} old and in the stage {}{others}",
-        escape::terminal(&worst.name),
+        worst.name,
         format::span(age),
         stage_name(stage),
     ))
 }
 
-/// The device with most I/Os that failed.
-fn failed(snapshot: &Snapshot) -> Option<String> {
-    let failed = |device: &Device| device.totals.as_ref().map_or(0, Totals::failed);
-    let all: u64 = snapshot.devices.iter().map(failed).sum();
-    let worst = snapshot
-        .devices
+/// Where most I/Os failed.
+fn failed(places: &[Place<'_>]) -> Option<String> {
+    let failed = |place: &Place<'_>| place.totals.map_or(0, Totals::failed);
+    let all = places
         .iter()
-        .max_by_key(|device| failed(device))?;
+        .fold(0u64, |sum, place| sum.saturating_add(failed(place)));
+    let worst = places.iter().max_by_key(|place| failed(place))?;
     let first = worst.first_failure.map_or_else(String::new, |first| {
         format!(", the first at sector {}", first.sector)
     });
@@ -60,42 +88,32 @@ fn failed(snapshot: &Snapshot) -> Option<String> {
         format!(
             "failed: {all} I/Os since the start, {} of them on {}{first}",
             failed(worst),
-            escape::terminal(&worst.name),
+            worst.name,
         )
     })
 }
 
 /// The share of the I/Os' time that is verification, in the last interval.
-fn share(snapshot: &Snapshot) -> Option<String> {
-    let times: Vec<_> = snapshot
-        .devices
-        .iter()
-        .filter_map(|device| Some((device, Times::of(device.recent.as_ref()?)?)))
-        .collect();
+fn share(places: &[Place<'_>]) -> Option<String> {
+    let times = places.iter();
+    let times = times.filter_map(|place| Some((place, Times::of(place.recent?)?)));
+    let times: Vec<_> = times.collect();
     let all = times
         .iter()
         .fold(Times::default(), |sum, (_, it)| sum.plus(it));
-    if all.total == 0 {
-        return None;
-    }
     let (worst, of_worst) = times.iter().max_by_key(|(_, it)| it.verification())?;
-    let of = |part| format::share(Some(part as f64 / all.total as f64));
+    let of = |part: u64, whole: u64| format::share(Some(part as f64 / whole.max(1) as f64));
     let place = if times.len() > 1 {
-        format!(
-            ", {} of it on {}",
-            format::share(Some(
-                of_worst.verification() as f64 / all.verification().max(1) as f64
-            )),
-            escape::terminal(&worst.name),
-        )
+        let share = of(of_worst.verification(), all.verification());
+        format!(", {share} of it on {}", worst.name)
     } else {
         String::new()
     };
     Some(format!(
-        "of the I/Os' time {} is verification ({} waiting for it, {} verifying){place}",
-        of(all.verification()),
-        of(all.waiting),
-        of(all.verifying),
+        "of the I/Os' time in the last interval {} was verification ({} waiting for it, {} verifying){place}",
+        of(all.verification(), all.total),
+        of(all.waiting, all.total),
+        of(all.verifying, all.total),
     ))
 }
 

@@ -290,7 +290,7 @@ impl<'a> Table<'a> {
                 let ios = |column: Option<&Column>| {
                     column.map_or(0, |it| it.iter().map(|&it| u64::from(it)).sum())
                 };
-                let rates: Vec<u64> = self.history.last(device.number, width).map(ios).collect();
+                let rates: Vec<u64> = self.history.last(device, width).map(ios).collect();
                 let most = rates.iter().copied().max().unwrap_or(0);
                 let glyphs = self.styles.glyphs;
                 let cells: String = rates.iter().map(|&it| glyphs.height(it, most)).collect();
