@@ -481,6 +481,51 @@ fn what_is_counted_anew_says_what_it_is_of() {
     assert_eq!(anew["window"]["records"], 3);
 }
 
+/// Another device had the number before.
+#[test]
+fn a_number_that_is_used_again_gives_no_device_the_ios_of_another() {
+    let snapshot = snapshots().remove(0);
+    let mut now = VerityDevice::from(&snapshot.devices[0]);
+    now.disk_sequence = Some(7);
+    let renamed = VerityDevice {
+        name: "before".to_owned(),
+        disk_sequence: None,
+        ..now.clone()
+    };
+    let mut shown = snapshot.clone();
+    shown.devices[0].disk_sequence = now.disk_sequence;
+    let another = VerityDevice {
+        disk_sequence: Some(6),
+        ..now.clone()
+    };
+    let names = &snapshot.kernel_names;
+    for (before, own) in [(&renamed, 3), (&another, 3), (&now, 8)] {
+        let noted = |device| Devices {
+            monotonic_ns: 5_000_000_000,
+            devices: vec![Entry::new(device, names, Some(Era::Bh))],
+        };
+        let mut encoder = Encoder::new(false).expect("an encoder");
+        let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+        let frames = [
+            encoder.devices(&noted(before)),
+            encoder.ios(&records(0..5), Some(Era::Bh)),
+            encoder.devices(&noted(&now)),
+            encoder.ios(&records(5..8), Some(Era::Bh)),
+            encoder.picture(&picture(0, &shown)),
+        ];
+        for frame in frames {
+            writer.write(&frame.expect("a block")).expect("written");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, writer.into_inner()).expect("written");
+        let anew = document(&[path.as_os_str(), "--from=0s".as_ref()]);
+        assert_eq!(anew["devices"][0]["ios"], own, "{}", before.name);
+        let other = anew["other"]["ios"].as_u64().unwrap_or(0);
+        assert_eq!(other, 8 - own, "{}", before.name);
+    }
+}
+
 #[test]
 fn a_window_is_of_a_recording_and_of_what_is_counted() {
     let cases: [&[&str]; 5] = [
