@@ -527,6 +527,41 @@ fn a_number_that_is_used_again_gives_no_device_the_ios_of_another() {
 }
 
 #[test]
+fn a_document_that_cannot_be_is_an_error() {
+    let snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
+    let document = serde_json::to_value(Document::new(&snapshot, None)).expect("JSON");
+    let fault = |document: serde_json::Value| {
+        let document: Document<'static> = serde_json::from_value(document).expect("a document");
+        document.snapshot().expect_err("no snapshot").to_string()
+    };
+    let mut late = document.clone();
+    late["taken_at_unix_ms"] = serde_json::json!(253_402_300_800_000_u64);
+    assert_eq!(fault(late), "253402300800000 is more than there can be");
+    let mut many = document.clone();
+    many["devices"] = vec![document["devices"][0].clone(); 4_097].into();
+    assert_eq!(fault(many), "4097 is more than there can be");
+    let buckets = |document: &mut serde_json::Value,
+                   change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        let these = &mut document["devices"][0]["placements"]["bh"]["stages"]["total"]["buckets"];
+        change(these.as_array_mut().expect("buckets"));
+    };
+    let mut repeated = document.clone();
+    buckets(&mut repeated, &|these| these.push(these[0].clone()));
+    let message = fault(repeated);
+    assert!(message.ends_with("is out of order"), "{message}");
+    let mut huge = document.clone();
+    buckets(&mut huge, &|these| {
+        these[0]["count"] = serde_json::json!(1_u64 << 48);
+        let mut next = these[0].clone();
+        next["lower_ns"] = serde_json::json!(50_000_000_000_u64);
+        next["count"] = serde_json::json!(1);
+        these.truncate(1);
+        these.push(next);
+    });
+    assert_eq!(fault(huge), "281474976710657 is more than there can be");
+}
+
+#[test]
 fn a_window_is_of_a_recording_and_of_what_is_counted() {
     let cases: [&[&str]; 5] = [
         &["--from=1s"],
