@@ -527,6 +527,22 @@ fn a_number_that_is_used_again_gives_no_device_the_ios_of_another() {
 }
 
 #[test]
+fn limits_that_change_without_end_are_counted() {
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    for _ in 0..100 {
+        let frame = encoder.parameters(&parameters());
+        writer.write(&frame.expect("a block")).expect("written");
+    }
+    let frame = encoder.picture(&picture(0, &snapshots()[0]));
+    writer.write(&frame.expect("a block")).expect("written");
+    let text = report_of(&writer.into_inner(), false);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(", and 59 further changes"), "{text}");
+    assert_eq!(text.matches("8192,0,8192,8192").count(), 41);
+}
+
+#[test]
 fn a_document_that_cannot_be_is_an_error() {
     let snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
     let document = serde_json::to_value(Document::new(&snapshot, None)).expect("JSON");
