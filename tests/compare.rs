@@ -99,6 +99,51 @@ fn it_goes_into_a_file_and_over_none_unless_asked_to() {
 }
 
 #[test]
+fn what_is_slower_in_any_statistic_is_slower() {
+    let a = made("root", &Filter::default(), |at, record| {
+        takes(record, 1_000_000 + 97 * at % 9_000);
+    });
+    let b = made("root", &Filter::default(), |at, record| {
+        let times = if at.is_multiple_of(25) { 40 } else { 1 };
+        takes(record, times * 800_000 + 97 * at % 9_000);
+    });
+    let mixed = compared(&a, &b);
+    assert_eq!(mixed.exit_code(), 11);
+    let text = printed(&mixed);
+    assert!(
+        text.contains("device root: slower (mean, p99), but faster in p50"),
+        "{text}"
+    );
+    let mut json = Vec::new();
+    compare::json(&mixed, &mut json).expect("written to memory");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let rows = json["devices"][0]["rows"].as_array().expect("rows");
+    let total = rows.iter().find(|row| row["stage"] == "total");
+    let total = total.expect("a row");
+    assert_eq!(total["verdict"], "slower");
+    assert_eq!(total["verdict_of"], serde_json::json!(["mean", "p99"]));
+    assert_eq!(total["opposite_of"], serde_json::json!(["p50"]));
+}
+
+#[test]
+fn devices_without_end_are_counted_and_not_kept() {
+    let file = made("root", &Filter::default(), |at, record| {
+        record.device = 200 << 20 | u32::try_from(at % 1_500).expect("few");
+    });
+    let same = compared(&file, &file);
+    // The first 500 have two I/Os, all others one.
+    assert_eq!(same.sides[0].uncompared, 1_500 - 1_024);
+    // With the one that was noted, and has none.
+    assert_eq!(same.devices.len(), 1_024 + 1);
+    let text = printed(&same);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("476 records are of devices beyond 1024"),
+        "{text}"
+    );
+}
+
+#[test]
 fn slow_ios_alone_are_not_compared() {
     let whole = recording("root", &Filter::default(), 1);
     let slow = Filter {
@@ -169,6 +214,19 @@ fn printed(comparison: &Comparison) -> String {
 
 /// Two seconds with 2,000 I/Os of one device that are so many times as slow as they could be.
 fn recording(name: &str, filter: &Filter, times: u64) -> Vec<u8> {
+    made(name, filter, |at, record| {
+        takes(record, 20_000 * times + 97 * at % 9_000);
+    })
+}
+
+/// Lets it wait so long.
+const fn takes(record: &mut Record, wait: u64) {
+    record.total_ns = 40_000 + wait;
+    record.stages_ns = [30_000, wait, ABSENT, ABSENT, 10_000];
+}
+
+/// Two seconds with 2,000 I/Os, each as it is made to be.
+fn made(name: &str, filter: &Filter, make: impl Fn(u64, &mut Record)) -> Vec<u8> {
     let mut snapshot = common::scenario("kverityd_only_option_off").snapshot();
     snapshot.devices.truncate(1);
     name.clone_into(&mut snapshot.devices[0].name);
@@ -176,16 +234,16 @@ fn recording(name: &str, filter: &Filter, times: u64) -> Vec<u8> {
     let devices: Vec<_> = snapshot.devices.iter().map(VerityDevice::from).collect();
     let records: Vec<_> = (0..2_000u64)
         .map(|at| {
-            let wait = 20_000 * times + 97 * at % 9_000;
-            Record {
+            let mut record = Record {
                 seq: at,
                 mapped_at: 5_000_000_000 + at * 1_000_000,
-                total_ns: 40_000 + wait,
-                stages_ns: [30_000, wait, ABSENT, ABSENT, 10_000],
                 bytes: 4_096,
                 device: number.major << 20 | number.minor,
                 ..Record::zeroed()
-            }
+            };
+            takes(&mut record, 20_000);
+            make(at, &mut record);
+            record
         })
         .filter(|record| record.total_ns >= filter.slower_than_ns && filter.samples(record))
         .collect();

@@ -481,6 +481,102 @@ fn what_is_counted_anew_says_what_it_is_of() {
     assert_eq!(anew["window"]["records"], 3);
 }
 
+/// Another device had the number before.
+#[test]
+fn a_number_that_is_used_again_gives_no_device_the_ios_of_another() {
+    let snapshot = snapshots().remove(0);
+    let mut now = VerityDevice::from(&snapshot.devices[0]);
+    now.disk_sequence = Some(7);
+    let renamed = VerityDevice {
+        name: "before".to_owned(),
+        disk_sequence: None,
+        ..now.clone()
+    };
+    let mut shown = snapshot.clone();
+    shown.devices[0].disk_sequence = now.disk_sequence;
+    let another = VerityDevice {
+        disk_sequence: Some(6),
+        ..now.clone()
+    };
+    let names = &snapshot.kernel_names;
+    for (before, own) in [(&renamed, 3), (&another, 3), (&now, 8)] {
+        let noted = |device| Devices {
+            monotonic_ns: 5_000_000_000,
+            devices: vec![Entry::new(device, names, Some(Era::Bh))],
+        };
+        let mut encoder = Encoder::new(false).expect("an encoder");
+        let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+        let frames = [
+            encoder.devices(&noted(before)),
+            encoder.ios(&records(0..5), Some(Era::Bh)),
+            encoder.devices(&noted(&now)),
+            encoder.ios(&records(5..8), Some(Era::Bh)),
+            encoder.picture(&picture(0, &shown)),
+        ];
+        for frame in frames {
+            writer.write(&frame.expect("a block")).expect("written");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, writer.into_inner()).expect("written");
+        let anew = document(&[path.as_os_str(), "--from=0s".as_ref()]);
+        assert_eq!(anew["devices"][0]["ios"], own, "{}", before.name);
+        let other = anew["other"]["ios"].as_u64().unwrap_or(0);
+        assert_eq!(other, 8 - own, "{}", before.name);
+    }
+}
+
+#[test]
+fn limits_that_change_without_end_are_counted() {
+    let mut encoder = Encoder::new(false).expect("an encoder");
+    let mut writer = Writer::new(Vec::new(), &HEADER).expect("written to memory");
+    for _ in 0..100 {
+        let frame = encoder.parameters(&parameters());
+        writer.write(&frame.expect("a block")).expect("written");
+    }
+    let frame = encoder.picture(&picture(0, &snapshots()[0]));
+    writer.write(&frame.expect("a block")).expect("written");
+    let text = report_of(&writer.into_inner(), false);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(", and 59 further changes"), "{text}");
+    assert_eq!(text.matches("8192,0,8192,8192").count(), 41);
+}
+
+#[test]
+fn a_document_that_cannot_be_is_an_error() {
+    let snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
+    let document = serde_json::to_value(Document::new(&snapshot, None)).expect("JSON");
+    let fault = |document: serde_json::Value| {
+        let document: Document<'static> = serde_json::from_value(document).expect("a document");
+        document.snapshot().expect_err("no snapshot").to_string()
+    };
+    let mut late = document.clone();
+    late["taken_at_unix_ms"] = serde_json::json!(253_402_300_800_000_u64);
+    assert_eq!(fault(late), "253402300800000 is more than there can be");
+    let mut many = document.clone();
+    many["devices"] = vec![document["devices"][0].clone(); 4_097].into();
+    assert_eq!(fault(many), "4097 is more than there can be");
+    let buckets = |document: &mut serde_json::Value,
+                   change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        let these = &mut document["devices"][0]["placements"]["bh"]["stages"]["total"]["buckets"];
+        change(these.as_array_mut().expect("buckets"));
+    };
+    let mut repeated = document.clone();
+    buckets(&mut repeated, &|these| these.push(these[0].clone()));
+    let message = fault(repeated);
+    assert!(message.ends_with("is out of order"), "{message}");
+    let mut huge = document.clone();
+    buckets(&mut huge, &|these| {
+        these[0]["count"] = serde_json::json!(1_u64 << 48);
+        let mut next = these[0].clone();
+        next["lower_ns"] = serde_json::json!(50_000_000_000_u64);
+        next["count"] = serde_json::json!(1);
+        these.truncate(1);
+        these.push(next);
+    });
+    assert_eq!(fault(huge), "281474976710657 is more than there can be");
+}
+
 #[test]
 fn a_window_is_of_a_recording_and_of_what_is_counted() {
     let cases: [&[&str]; 5] = [

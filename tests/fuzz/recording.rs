@@ -4,17 +4,23 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use std::io::{self, Cursor};
+use std::time::Duration;
 
-use verity_trace::compare::Side;
+use verity_trace::compare::{self, Comparison, Side};
 use verity_trace::html::{self, Gathered};
 use verity_trace::overview::Overview;
 use verity_trace::recording::{Block, Fault, MAX_RECORDS, Reader};
+use verity_trace::replay::Film;
+use verity_trace::selection::Selection;
 use verity_trace::snapshot::Era;
+use verity_trace::window::{self, Window};
 use verity_trace::{decode, parquet, perfetto, table};
 
 /// Of the header, and of a block's head.
 const HEADER: usize = 64;
 const HEAD: usize = 28;
+/// Snapshots of a replay.
+const SHOWN: usize = 8;
 
 #[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| each_way(bytes));
@@ -74,8 +80,30 @@ fn report(file: &[u8], salvages: bool) -> Result<(), table::Stop> {
     reader.go_to(start)?;
     let gathered = Gathered::read(&mut reader, &overview, None)?;
     html::html(&overview, &gathered, &mut io::sink())?;
+    let ends = (Some(Duration::from_millis(1)), Some(Duration::from_secs(1)));
+    for (from, to) in [(Some(Duration::ZERO), None), ends] {
+        if let Ok(Some(part)) = Window::new(from, to) {
+            reader.go_to(start)?;
+            let recounted = part.recount(&mut reader, &overview, true)?;
+            window::text(&recounted, &mut io::sink())?;
+            window::json(&recounted, &mut io::sink())?;
+        }
+    }
     reader.go_to(start)?;
-    Side::read(&mut reader)?;
+    let one = Side::read(&mut reader)?;
+    reader.go_to(start)?;
+    let other = Side::read(&mut reader)?;
+    let names = ["A", "B"].map(str::to_owned);
+    if let Ok(comparison) = Comparison::new(names, [one, other], &[], 1) {
+        compare::text(&comparison, &mut io::sink())?;
+        compare::json(&comparison, &mut io::sink())?;
+    }
+    reader.go_to(start)?;
+    let mut film = Film::new(reader, Selection::default())?;
+    let count = film.times().len();
+    for number in 0..count.min(SHOWN) {
+        film.snapshot(number, number.saturating_sub(1))?;
+    }
     Ok(())
 }
 

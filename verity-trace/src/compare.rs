@@ -105,16 +105,20 @@ impl Row {
         self.placement.is_none() && self.stage == Stage::Total
     }
 
-    /// That of the median; where it shows none, that of the mean, and then of the 99th percentile.
+    /// That of any statistic that shows a difference; where they contradict each other it is slower, so
+    /// that nobody misses it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let shifts = self.shifts.iter().flatten();
-        let mut verdicts = shifts.map(|shift| shift.verdict);
-        let found = verdicts.find(|&verdict| verdict != Verdict::NoDifference);
+        let shown = |verdict| {
+            let mut shifts = self.shifts.iter().flatten();
+            shifts.any(|shift| shift.verdict == verdict)
+        };
+        let verdicts = [Verdict::Slower, Verdict::Faster];
+        let found = verdicts.into_iter().find(|&verdict| shown(verdict));
         found.unwrap_or(Verdict::NoDifference)
     }
 
-    /// Which statistic the verdict is that of, and those that say the opposite.
+    /// Which statistics the verdict is that of, and those that say the opposite.
     #[must_use]
     pub fn basis(&self) -> (Vec<Statistic>, Vec<Statistic>) {
         let verdict = self.verdict();
@@ -129,15 +133,25 @@ impl Row {
     /// Why no difference is shown.
     #[must_use]
     pub fn reason(&self) -> String {
-        match &self.shifts {
-            Err(unknown) => unknown.to_string(),
-            Ok(shifts) if shifts.iter().all(|shift| !shift.is_resolved) => {
-                "what differs is below the resolution of 1/32".to_owned()
-            }
-            Ok(_) => "such shifts also come by chance".to_owned(),
+        let shifts = match &self.shifts {
+            Err(unknown) => return unknown.to_string(),
+            Ok(shifts) => shifts,
+        };
+        let is_resolved = shifts.iter().any(|shift| shift.is_resolved);
+        let is_sure = shifts.iter().any(|shift| shift.is_sure);
+        match (is_resolved, is_sure) {
+            (false, _) => format!("what differs is below the resolution of {RESOLUTION}"),
+            (true, false) => "such shifts also come by chance".to_owned(),
+            (true, true) => format!(
+                "what does not come by chance is below the resolution of {RESOLUTION}; such other shifts also \
+                 come by chance"
+            ),
         }
     }
 }
+
+/// Smaller shifts get no verdict.
+const RESOLUTION: &str = "1/16 (p50, p99) and 1/32 (mean)";
 
 /// Why a shift is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +282,10 @@ fn pairs(known: &[BTreeSet<&str>; 2], wanted: &[Pair]) -> Result<Vec<[String; 2]
 }
 
 fn device(sides: [&Side; 2], names: &[String; 2], seed: u64) -> Device {
-    let [left, right] = [0, 1].map(|at| sides[at].placements(&names[at]));
+    let [left, right] = [0, 1].map(|at| {
+        let placements = sides[at].placements(&names[at]);
+        placements.into_keys().collect::<Vec<_>>()
+    });
     let only = match (&left[..], &right[..]) {
         (&[left], &[right]) if left == right => Some(left),
         _ => None,

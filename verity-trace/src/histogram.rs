@@ -33,7 +33,7 @@ impl Histogram {
         let mut counts = BTreeMap::new();
         for (slot, count) in slots {
             if count > 0 {
-                *counts.entry(slot.min(ABOVE)).or_default() += count;
+                raise(counts.entry(slot.min(ABOVE)).or_default(), count);
             }
         }
         Self {
@@ -54,21 +54,21 @@ impl Histogram {
 
     /// Counts one more duration.
     pub fn add(&mut self, Nanos(ns): Nanos) {
-        *self.counts.entry(slot::slot(ns)).or_default() += 1;
-        self.sum_ns = self.sum_ns.saturating_add(ns);
+        raise(self.counts.entry(slot::slot(ns)).or_default(), 1);
+        raise(&mut self.sum_ns, ns);
     }
 
     /// Adds another histogram's counts: over CPUs, devices, hosts or time.
     pub fn merge(&mut self, other: &Self) {
         for (&slot, &count) in &other.counts {
-            *self.counts.entry(slot).or_default() += count;
+            raise(self.counts.entry(slot).or_default(), count);
         }
-        self.sum_ns += other.sum_ns;
+        raise(&mut self.sum_ns, other.sum_ns);
     }
 
     /// Adds to the sum of what was counted, where it was kept apart from the counts.
     pub fn add_sum(&mut self, sum: Nanos) {
-        self.sum_ns += sum.0;
+        raise(&mut self.sum_ns, sum.0);
     }
 
     /// What was counted since `earlier`, a histogram of the same source.
@@ -92,7 +92,8 @@ impl Histogram {
     /// How many durations were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.values().sum()
+        let counts = self.counts.values();
+        counts.fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// The exact sum of the durations.
@@ -131,6 +132,11 @@ impl Histogram {
     }
 }
 
+/// What came from a file may be anything.
+const fn raise(sum: &mut u64, by: u64) {
+    *sum = sum.saturating_add(by);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +147,17 @@ mod tests {
         let histogram = Histogram::default();
         assert_eq!(histogram.percentile(500), None);
         assert_eq!(histogram.count(), 0);
+    }
+
+    #[test]
+    fn sums_of_whatever_it_is_stay_sums() {
+        let most = Histogram::from_slots([(3, u64::MAX), (3, 1), (4, u64::MAX)], Nanos(u64::MAX));
+        let mut twice = most.clone();
+        twice.merge(&most);
+        twice.add_sum(Nanos(1));
+        twice.add(Nanos(1));
+        assert_eq!((twice.count(), twice.sum()), (u64::MAX, Nanos(u64::MAX)));
+        assert!(twice.percentile(1_000).is_some());
     }
 
     #[test]

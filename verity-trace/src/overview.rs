@@ -1,5 +1,6 @@
 //! What a recording says beside its records: the last snapshot, and how the recording came to be.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +22,9 @@ use crate::{escape, format};
 
 /// Why a mount point stands for no device of a recording.
 pub const NO_MOUNT_POINTS: &str = "a recording knows no mount points; name the device";
+
+/// Changes of limits that are named one by one.
+const CHANGES: usize = 40;
 
 /// See the module. What a cut or damaged recording does not have is absent.
 #[derive(Debug)]
@@ -258,10 +262,15 @@ fn limits(overview: &Overview) -> Option<String> {
     };
     let (start, changes) = overview.parameters.split_first()?;
     let mut all = format!("use_bh_bytes {}", text(start)?);
-    for change in changes {
+    for change in changes.iter().take(CHANGES) {
         let after = Duration::from_nanos(change.monotonic_ns.saturating_sub(first));
         let limits = text(change).unwrap_or_else(|| format::ABSENT.to_owned());
-        all = format!("{all}, after {} {limits}", format::span(after));
+        // A text takes whatever is written to it.
+        let _ = write!(all, ", after {} {limits}", format::span(after));
+    }
+    let rest = changes.len().saturating_sub(CHANGES);
+    if rest > 0 {
+        let _ = write!(all, ", and {}", format::counted(rest, "further change"));
     }
     Some(all)
 }

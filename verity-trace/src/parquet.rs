@@ -1,5 +1,5 @@
-//! The I/Os of a recording as a Parquet file: a row each, in the order in which they finished, with what
-//! tells the recordings of a fleet apart in columns of their own.
+//! The I/Os of a recording as a Parquet file: a row each, in the order in which they came, with what tells
+//! the recordings of a fleet apart in columns of their own.
 //!
 //! It keeps the rows of one group at a time, so that it grows with nothing but the file that it writes.
 

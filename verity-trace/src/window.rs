@@ -70,7 +70,14 @@ impl Window {
         let mut era = None;
         let mut records = Vec::new();
         while let Some(block) = reader.next_block()? {
-            let Block::Ios(ios) = block else { continue };
+            let ios = match block {
+                Block::Ios(ios) => ios,
+                Block::Devices(noted) => {
+                    tallies.learn(&noted, &overview.snapshot.devices);
+                    continue;
+                }
+                _ => continue,
+            };
             era = ios.span.era.or(era);
             if ios.span.last_finish < range.start || ios.span.first_finish >= range.end {
                 continue;
@@ -84,7 +91,12 @@ impl Window {
         let from = self.from.unwrap_or_default();
         let to = self.to.map_or(end, |to| to.min(end)).max(from);
         let (records, undecoded) = (tallies.records, tallies.undecoded);
-        let mut snapshot = with(&overview.snapshot, tallies, era, to.saturating_sub(from));
+        let machine = overview.machine.as_ref();
+        let has_all = machine.is_none_or(|machine| machine.filter.is_everything());
+        // Without a time there are no rates: those of records are not those of I/Os.
+        let watched = to.saturating_sub(from);
+        let watched = if has_all { watched } else { Duration::ZERO };
+        let mut snapshot = with(&overview.snapshot, tallies, era, watched);
         snapshot.other.take_if(|_| !counts_others);
         Ok(Recounted {
             overview,

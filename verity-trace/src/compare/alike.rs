@@ -6,7 +6,7 @@ use super::side::Side;
 use super::timeline::Load;
 use crate::format::{self, ABSENT};
 use crate::recording::{Machine, Parameters};
-use crate::snapshot::{Era, IoClass, Loss};
+use crate::snapshot::{Era, IoClass, Loss, Placement};
 use crate::target::Table;
 use crate::{facts, overview};
 
@@ -14,6 +14,9 @@ use crate::{facts, overview};
 const SAME_AMOUNT: f64 = 0.1;
 /// Shares of I/Os that differ by less are called the same.
 const SAME_SHARE: f64 = 0.05;
+
+/// What differs where verification went to other places.
+pub const PLACEMENTS: &str = "placements";
 
 /// One thing that is not the same. The texts come from outside: escape them before printing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,12 @@ pub fn differences(sides: [&Side; 2], pairs: &[[String; 2]]) -> Vec<Difference> 
         {
             let rates = [left, right].map(|rate| format!("{rate:.1}"));
             note(Some(&pair[0]), "I/Os a second", rates);
+        }
+        let placements = [a, b].map(|(side, name)| side.placements(name));
+        if !are_alike(&placements[0], &placements[1]) {
+            let name = |placement: &Placement| placement.name().to_owned();
+            let shares = placements.each_ref().map(|it| mix(it, name));
+            note(Some(&pair[0]), PLACEMENTS, shares);
         }
         if let (Some(left), Some(right)) = (a.0.load(a.1), b.0.load(b.1)) {
             for (what, values) in loads(&left, &right) {

@@ -31,7 +31,7 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// Every one, the one first that a verdict is named after first.
+    /// Every one, in the order in which they are named.
     pub const ALL: [Self; 3] = [Self::Median, Self::Mean, Self::P99];
 
     /// The word for it everywhere.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Comparison, DRAWS, LEAST_INTERVALS, Row, Shift, Side, Verdict, WRONG};
+use super::{Comparison, DRAWS, LEAST_INTERVALS, Row, Shift, Side, Statistic, Verdict, WRONG};
 use crate::export;
 use crate::histogram::Histogram;
 use crate::recording::Machine;
@@ -36,6 +36,7 @@ struct Recorded<'a> {
     machine: Option<&'a Machine>,
     records: u64,
     undecoded_records: u64,
+    uncompared_records: u64,
     lost: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_at_byte: Option<u64>,
@@ -71,6 +72,10 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     shifts: Option<Shifts>,
     verdict: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    verdict_of: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    opposite_of: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -155,6 +160,7 @@ fn recorded<'a>(name: &'a str, side: &'a Side) -> Recorded<'a> {
         machine: read.machine.as_ref(),
         records: read.records,
         undecoded_records: side.undecoded,
+        uncompared_records: side.uncompared,
         lost: read.snapshot.lost(),
         cut_at_byte: read.condition.cut,
         skipped_bytes: read.condition.skipped,
@@ -184,6 +190,11 @@ fn device(it: &super::Device) -> Device<'_> {
 fn line(row: &Row) -> Line {
     let [a, b] = row.histograms.each_ref().map(values);
     let verdict = row.verdict();
+    let (those, others) = match verdict {
+        Verdict::NoDifference => Default::default(),
+        Verdict::Slower | Verdict::Faster => row.basis(),
+    };
+    let names = |of: Vec<Statistic>| of.into_iter().map(Statistic::name).collect();
     let shifts = row.shifts.as_ref().ok();
     let [median, mean, p99] = [0, 1, 2].map(|at| shifts.map(|shifts| one(&shifts[at])));
     Line {
@@ -196,6 +207,8 @@ fn line(row: &Row) -> Line {
             _ => None,
         },
         verdict: verdict.name(),
+        verdict_of: names(those),
+        opposite_of: names(others),
         reason: (verdict == Verdict::NoDifference).then(|| row.reason()),
     }
 }

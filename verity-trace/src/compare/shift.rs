@@ -1,12 +1,15 @@
 //! The shift from one recording to the other, and what can be said of it.
 //!
 //! Many series are compared, and by chance alone some would differ. The probability that any verdict of
-//! a comparison of two runs of the same is wrong is kept at 5 %: half of it for the totals of devices,
-//! half for everything else, each by the method of Holm.
+//! a comparison of two runs of the same is wrong is kept at about 5 %: half of it for the totals of
+//! devices, half for everything else, each by the method of Holm. That holds while slow moments are short
+//! against the recording: those that last longer than a fortieth of it are too few to tell how much they
+//! vary, and wrong verdicts become more.
 
 use super::bootstrap::{Estimate, Statistic, by_chance, students};
 
-/// The probability that a comparison of the same with itself names a difference.
+/// The probability that a comparison of two runs of the same names a difference, while slow moments are
+/// short.
 pub const WRONG: f64 = 0.05;
 
 /// What is said of B, set against A.
@@ -53,6 +56,8 @@ pub struct Shift {
     pub range: Option<Range>,
     /// Whether it is more than the resolution of histograms.
     pub is_resolved: bool,
+    /// Whether chance alone hardly gives it, once all comparisons are known.
+    pub is_sure: bool,
     /// The verdict, once all comparisons are known.
     pub verdict: Verdict,
 }
@@ -103,6 +108,7 @@ impl Shift {
             logarithm,
             range,
             is_resolved: is_resolved(statistic, shown),
+            is_sure: false,
             verdict: Verdict::NoDifference,
         }
     }
@@ -130,6 +136,7 @@ pub fn judge(mut shifts: Vec<&mut Shift>, wrong: f64) {
         if chance(shift) > wrong / (count - before) as f64 {
             break;
         }
+        shift.is_sure = true;
         if shift.is_resolved {
             shift.verdict = if shift.logarithm < 0.0 {
                 Verdict::Faster

@@ -5,13 +5,16 @@ use std::io::{Read, Seek};
 
 use verity_trace_ebpf::placement::Stage;
 
-use super::timeline::{Load, Observed, Timeline, together};
+use super::timeline::{Load, Observed, Series, Timeline, together};
 use crate::decode;
 use crate::histogram::{Histogram, Nanos};
 use crate::overview::Overview;
 use crate::recording::{Block, Fault, Reader};
 use crate::snapshot::{Device, DeviceNumber, Era, Placement};
 use crate::target::Table;
+
+/// Devices that are kept apart, as when a part of a recording is counted anew. No machine has more of them.
+pub const DEVICES: usize = 1_024;
 
 /// See the module.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub struct Side {
     pub overview: Overview,
     /// Records that make no I/O.
     pub undecoded: u64,
+    /// Records of devices beyond [`DEVICES`].
+    pub uncompared: u64,
     /// The intervals.
     pub timeline: Timeline,
     /// The I/Os of each device by its name.
@@ -35,7 +40,7 @@ impl Side {
         let mut observed: BTreeMap<String, Observed> = BTreeMap::new();
         let mut names: BTreeMap<DeviceNumber, String> = BTreeMap::new();
         let mut tables = BTreeMap::new();
-        let mut undecoded = 0;
+        let (mut undecoded, mut uncompared) = (0, 0);
         let mut records = Vec::new();
         let overview = Overview::read_with(reader, |reader, block| {
             match block {
@@ -44,6 +49,11 @@ impl Side {
                         let (Some(number), Ok(table)) = (entry.number(), entry.table()) else {
                             continue;
                         };
+                        if is_full(&tables, entry.name()) {
+                            // It is another device now, of which the name is not kept.
+                            names.remove(&number);
+                            continue;
+                        }
                         names.insert(number, entry.name().to_owned());
                         tables.insert(entry.name().to_owned(), table);
                     }
@@ -64,6 +74,10 @@ impl Side {
                         }
                         let known = names.get(&io.device).cloned();
                         let name = known.unwrap_or_else(|| io.device.to_string());
+                        if is_full(&observed, &name) {
+                            uncompared += 1;
+                            continue;
+                        }
                         observed.entry(name).or_default().add(&io, interval);
                     }
                 }
@@ -74,6 +88,7 @@ impl Side {
         let mut side = Self {
             overview,
             undecoded,
+            uncompared,
             timeline,
             observed,
             tables,
@@ -129,13 +144,22 @@ impl Side {
         self.is_filtered().is_none().then_some(observed)
     }
 
-    /// The placements of a device.
-    pub fn placements(&self, name: &str) -> Vec<Placement> {
+    /// How many I/Os of a device each placement has.
+    pub fn placements(&self, name: &str) -> BTreeMap<Placement, u64> {
         if let Some(observed) = self.records(name) {
-            return observed.series.keys().copied().collect();
+            let placements = observed.series.iter();
+            let ios = |stages: &BTreeMap<Stage, Series>| {
+                stages
+                    .get(&Stage::Total)
+                    .map_or(0, |it| together(it).count())
+            };
+            return placements.map(|(&it, stages)| (it, ios(stages))).collect();
         }
         let totals = self.device(name).and_then(|it| it.totals.as_ref());
-        totals.map_or_else(Vec::new, |it| it.placements.keys().copied().collect())
+        totals.map_or_else(BTreeMap::new, |totals| {
+            let placements = totals.placements.iter();
+            placements.map(|(&it, these)| (it, these.ios)).collect()
+        })
     }
 
     /// How long a stage took, from the records, or else from the last snapshot.
@@ -177,4 +201,9 @@ impl Side {
         let ios = self.device(name)?.totals.as_ref()?.ios();
         (seconds > 0.0).then(|| ios as f64 / seconds)
     }
+}
+
+/// Whether one more name would be too many.
+fn is_full<T>(kept: &BTreeMap<String, T>, name: &str) -> bool {
+    kept.len() >= DEVICES && !kept.contains_key(name)
 }

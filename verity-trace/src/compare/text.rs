@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::side::DEVICES;
 use super::{Comparison, Device, Row, Shift, Side, Statistic, Verdict, WRONG};
 use super::{DRAWS, LEAST_INTERVALS, Unknown, alike};
 use crate::format::{self, ABSENT};
@@ -47,6 +48,12 @@ fn side(label: &str, name: &str, side: &Side, out: &mut impl Write) -> io::Resul
     }
     if let Some(damage) = overview::damage(read.condition) {
         text = format!("{text}; damage: {damage}");
+    }
+    if side.uncompared > 0 {
+        text = format!(
+            "{text}; {} records are of devices beyond {DEVICES}, and not compared",
+            side.uncompared
+        );
     }
     if side.undecoded > 0 {
         text = format!("{text}; {} records make no I/O", side.undecoded);
@@ -268,7 +275,8 @@ fn notes(comparison: &Comparison, out: &mut impl Write) -> io::Result<()> {
         "95 % intervals are of each shift alone, by resampling intervals of time of {} (A), {} (B) and \
          longer, {DRAWS} draws each, seed {}. At least {LEAST_INTERVALS} of them need I/Os; p50 and mean \
          need {} I/Os, p99 {}. Verdicts account for all {} shifts that were judged ({overall} of them of \
-         devices in all): when nothing differs, at most {:.0} % of comparisons name any difference. What \
+         devices in all): when nothing differs, about {:.0} % of comparisons name any difference, if slow \
+         moments are short against a recording, less than a fortieth of it; if they are longer, more do. What \
          differs from one run to the next is in neither recording: repeat both. p50, p90, p99 and max are at \
          most 1/32 off.",
         lengths[0],
@@ -279,5 +287,13 @@ fn notes(comparison: &Comparison, out: &mut impl Write) -> io::Result<()> {
         overall + rest,
         100.0 * WRONG,
     );
-    paragraph("", 0, &text, out)
+    paragraph("", 0, &text, out)?;
+    let mut found = comparison.differences.iter();
+    if found.any(|it| it.what == alike::PLACEMENTS) {
+        let text = "Where the shares of placements differ, a placement has other I/Os in B than in A: its \
+                    verdicts may come from which they are, and not from how fast it is. Those of all I/Os do \
+                    not.";
+        paragraph("", 0, text, out)?;
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use super::document::reading::{self, Unreadable};
 use super::document::{Kernel, Word, word};
 use crate::dm::VerityDevice;
 use crate::inventory::{self, Inventory};
-use crate::snapshot::{DeviceNumber, Era};
+use crate::snapshot::{Device, DeviceNumber, Era};
 use crate::target::{self, Mode, Status, Table, Verdict};
 
 /// What is known of the verity devices at one moment.
@@ -31,6 +31,8 @@ pub struct Entry<'a> {
     uuid: Cow<'a, str>,
     #[serde(flatten)]
     place: Place<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disk_sequence: Option<u64>,
     option: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<bool>,
@@ -133,6 +135,7 @@ impl<'a> Entry<'a> {
             name: Cow::Borrowed(&device.name),
             uuid: Cow::Borrowed(&device.uuid),
             place: Place::new(device.number.to_string(), kernel_names),
+            disk_sequence: device.disk_sequence,
             option: device.table.options.try_verify_in_tasklet,
             effective: inventory::effective(era),
             target: Target::new(&device.table, device.status.as_ref(), kernel_names),
@@ -151,6 +154,16 @@ impl Entry<'_> {
     #[must_use]
     pub fn number(&self) -> Option<DeviceNumber> {
         self.place.number().parse().ok()
+    }
+
+    /// Whether it is this device, and not another one that had its number before or after.
+    #[must_use]
+    pub fn is(&self, device: &Device) -> bool {
+        match (self.disk_sequence, device.disk_sequence) {
+            (Some(one), Some(other)) => one == other,
+            // It may have been renamed meanwhile, which nothing tells.
+            _ => self.name == device.name && self.uuid == device.uuid,
+        }
     }
 
     /// What its table says.

@@ -1,6 +1,6 @@
 //! Counters and histograms of records, the same as the programs keep.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use verity_trace_ebpf::counters::{class_number, context_index, outcome_index, size_number};
@@ -11,7 +11,8 @@ use verity_trace_ebpf::slot::{SLOTS, slot};
 use crate::aggregate::DeviceReading;
 use crate::decode;
 use crate::histogram::{Histogram, Nanos};
-use crate::snapshot::{Completion, Context, DeviceNumber};
+use crate::recording::Devices;
+use crate::snapshot::{Completion, Context, Device, DeviceNumber};
 
 /// Devices with a tally of their own, of some 80 KiB each; further ones share one.
 const DEVICES: usize = 1_024;
@@ -23,6 +24,9 @@ pub struct Tallies {
     places: HashMap<u32, usize>,
     each: Vec<Tally>,
     others: Option<Tally>,
+    /// The numbers that are not those of the devices that are shown, but of others that had them before
+    /// or after.
+    strangers: HashSet<DeviceNumber>,
     /// Records that were counted.
     pub records: u64,
     /// Records that make no I/O.
@@ -37,6 +41,21 @@ struct Tally {
 }
 
 impl Tallies {
+    /// Takes note of whose number each is from here on.
+    pub fn learn(&mut self, noted: &Devices<'_>, shown: &[Device]) {
+        let shown: HashMap<_, _> = shown.iter().map(|it| (it.number, it)).collect();
+        for entry in &noted.devices {
+            let Some(number) = entry.number() else {
+                continue;
+            };
+            if shown.get(&number).is_some_and(|device| !entry.is(device)) {
+                self.strangers.insert(number);
+            } else {
+                self.strangers.remove(&number);
+            }
+        }
+    }
+
     /// Counts those of the records that finished within the range.
     pub fn count(&mut self, records: &[Record], range: &Range<u64>) {
         let mut last = None;
@@ -64,6 +83,9 @@ impl Tallies {
     }
 
     fn place(&mut self, device: u32) -> Option<usize> {
+        if self.strangers.contains(&decode::device_number(device)) {
+            return None;
+        }
         if let Some(&place) = self.places.get(&device) {
             return Some(place);
         }
@@ -88,7 +110,7 @@ impl Tallies {
             .collect()
     }
 
-    /// What was counted of those beyond the limit.
+    /// What was counted of those beyond the limit, and of those of which the number became another's.
     pub fn others(&mut self) -> Option<DeviceReading> {
         self.others.take().map(Tally::reading)
     }

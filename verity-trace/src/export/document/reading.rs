@@ -16,8 +16,12 @@ use crate::snapshot::{
     Tracing, When, stage_name,
 };
 
-/// Counts are not above it, so that no sum of them can overflow.
+/// Counts are not above it, so that no sum of them over placements and devices can overflow.
 const MOST: u64 = 1 << 48;
+/// Devices are not more.
+const DEVICES: usize = 4_096;
+/// The start of the year 9999, in milliseconds: later ones have no date that could be printed.
+const LATEST_MS: u64 = 253_370_764_800_000;
 /// The same of nanoseconds that many I/Os took together.
 const LONGEST_NS: u64 = 1 << 60;
 /// Bytes of all names that are kept for good: those of this program's own take a tenth of it.
@@ -34,7 +38,7 @@ impl Document<'_> {
     /// The snapshot; what only two snapshots tell together is absent.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Ok(Snapshot {
-            taken_at: Duration::from_millis(self.taken_at_unix_ms),
+            taken_at: Duration::from_millis(at_most(self.taken_at_unix_ms, LATEST_MS)?),
             watched: Duration::from_nanos(self.watched_ns),
             interval: None,
             kernel: snapshot::Kernel {
@@ -46,7 +50,10 @@ impl Document<'_> {
             tracing: self.tracing.tracing()?,
             probes: read(&self.tracing.probes, super::Probe::probe)?,
             gaps: read(&self.tracing.gaps, super::Gap::gap)?,
-            devices: read(&self.devices, super::Device::device)?,
+            devices: {
+                at_most(self.devices.len() as u64, DEVICES as u64)?;
+                read(&self.devices, super::Device::device)?
+            },
             kernel_names: self.kernel_names(),
             queued: match &self.queued {
                 None => BTreeMap::new(),
@@ -195,6 +202,7 @@ impl super::Failure {
 impl super::Totals {
     fn totals(&self) -> Result<snapshot::Totals> {
         let mut mix = BTreeMap::new();
+        let mut all = 0;
         for kind in &self.mix {
             let reason = kind.reason.as_deref().map(reason).transpose()?;
             let alike = Kind {
@@ -203,7 +211,8 @@ impl super::Totals {
                 placement: placement(&kind.placement)?,
                 reason,
             };
-            mix.insert(alike, count(kind.ios)?);
+            all = count(count(kind.ios)? + all)?;
+            mix.insert(alike, kind.ios);
         }
         Ok(snapshot::Totals {
             placements: keyed(
@@ -285,9 +294,18 @@ impl super::PlacementTotals {
 
 impl super::Histogram {
     fn histogram(&self) -> Result<histogram::Histogram> {
-        let slots = read(&self.buckets, |bucket| {
-            Ok((slot::slot(bucket.lower_ns), count(bucket.count)?))
-        })?;
+        let mut slots: Vec<(usize, u64)> = Vec::new();
+        let mut all = 0;
+        for bucket in &self.buckets {
+            let slot = slot::slot(bucket.lower_ns);
+            // So there are no more than there are slots.
+            if slots.last().is_some_and(|&(last, _)| slot <= last) {
+                let text = format!("the bucket from {} is out of order", bucket.lower_ns);
+                return Err(Unreadable(text));
+            }
+            all = count(count(bucket.count)? + all)?;
+            slots.push((slot, bucket.count));
+        }
         let sum = Nanos(at_most(self.sum_ns, LONGEST_NS)?);
         Ok(histogram::Histogram::from_slots(slots, sum))
     }
