@@ -189,7 +189,7 @@ impl Recorder {
         }
     }
 
-    /// Takes in the devices there are now, if they are others than before.
+    /// Takes in the devices there are now, if they are others than before, after the records that came before.
     pub fn devices(&mut self, monotonic_ns: u64, devices: &[VerityDevice]) {
         if self.devices.as_deref() == Some(devices) {
             return;
@@ -199,10 +199,12 @@ impl Recorder {
         if self.redacts {
             noted.iter_mut().for_each(redact::device);
         }
+        // Another device may have the number of one of theirs from now on.
+        self.pass_on();
         self.order(Order::Devices(monotonic_ns, noted, self.era));
     }
 
-    /// Takes in the limits there are now, if they are others than before.
+    /// The same for the limits.
     pub fn limits(&mut self, monotonic_ns: u64, use_bh_bytes: Option<Vec<u64>>) {
         let before = self.parameters.as_ref();
         if before.is_some_and(|it| it.use_bh_bytes == use_bh_bytes) {
@@ -213,6 +215,7 @@ impl Recorder {
             use_bh_bytes,
         };
         self.parameters = Some(parameters.clone());
+        self.pass_on();
         self.order(Order::Parameters(parameters));
     }
 
@@ -319,6 +322,7 @@ impl Scribe {
                 Ok(())
             }
             Order::Devices(monotonic_ns, devices, era) => {
+                self.flush()?;
                 let kernel_names = inventory::kernel_names(&devices);
                 let devices = devices.iter();
                 let frame = self.encoder.devices(&Devices {
@@ -330,6 +334,7 @@ impl Scribe {
                 self.target.add(frame)
             }
             Order::Parameters(parameters) => {
+                self.flush()?;
                 let frame = self.encoder.parameters(&parameters)?;
                 self.target.add(frame)
             }
@@ -496,7 +501,83 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Cursor, Read as _, Seek as _};
+
+    use bytemuck::Zeroable as _;
+
     use super::*;
+    use crate::recording::{Block, Reader};
+    use crate::snapshot::DeviceNumber;
+    use crate::target::Table;
+
+    /// A recording into a file, and that file.
+    fn recorder() -> (Recorder, File) {
+        let file = tempfile::tempfile().expect("a file");
+        let header = Header {
+            realtime_ns: 1,
+            monotonic_ns: 1,
+            boottime_ns: 1,
+        };
+        let sink = Sink::File(file.try_clone().expect("the same file"));
+        let recorder = Recorder::start(sink, header, &Machine::default());
+        (recorder.expect("a recording"), file)
+    }
+
+    fn blocks(mut file: File) -> Vec<&'static str> {
+        let mut bytes = Vec::new();
+        file.rewind().expect("a file");
+        file.read_to_end(&mut bytes).expect("a file");
+        let mut reader = Reader::new(Cursor::new(bytes), false).expect("a recording");
+        let mut found = Vec::new();
+        while let Some(block) = reader.next_block().expect("a recording") {
+            found.push(match block {
+                Block::Machine(_) => "machine",
+                Block::Ios(_) => "I/Os",
+                Block::Devices(_) => "devices",
+                Block::Parameters(_) => "parameters",
+                Block::Picture { .. } => "snapshot",
+                Block::End(_) => "end",
+            });
+        }
+        found
+    }
+
+    fn named(name: &str) -> VerityDevice {
+        VerityDevice {
+            name: name.to_owned(),
+            uuid: String::new(),
+            number: DeviceNumber {
+                major: 253,
+                minor: 0,
+            },
+            disk_sequence: None,
+            table: Table::parse("1 254:0 254:16 4096 4096 8 1 sha256 00 -").expect("a table"),
+            status: None,
+        }
+    }
+
+    #[test]
+    fn notes_come_after_the_records_before_them() {
+        let (mut recorder, file) = recorder();
+        recorder.devices(1, &[named("old")]);
+        recorder.record(Record::zeroed());
+        recorder.devices(2, &[named("new")]);
+        recorder.record(Record::zeroed());
+        recorder.limits(3, Some(vec![8_192; 4]));
+        recorder.record(Record::zeroed());
+        recorder.finish(4, Ended::Duration).expect("written");
+        let expected = [
+            "machine",
+            "devices",
+            "I/Os",
+            "devices",
+            "I/Os",
+            "parameters",
+            "I/Os",
+            "end",
+        ];
+        assert_eq!(blocks(file), expected);
+    }
 
     #[test]
     fn whoever_waits_for_room_goes_on_when_there_is_some_and_when_there_never_will_be() {
