@@ -307,7 +307,7 @@ fn a_page_tells_what_failed_and_hangs_on_devices_without_a_line() {
     let mut other = common::scenario("failed_ios").snapshot().devices.remove(0);
     let failed = other.totals.as_ref().expect("totals").failed();
     let mut in_flight = other.in_flight.take().expect("seen");
-    in_flight.add(Stage::Wait, Duration::from_millis(45_000));
+    in_flight.add(Stage::Wait, Duration::from_secs(45));
     snapshot.other = Some(Other {
         totals: other.totals.take().expect("totals"),
         in_flight,
@@ -336,7 +336,8 @@ fn a_page_tells_what_failed_and_hangs_on_devices_without_a_line() {
 #[test]
 fn a_page_says_when_a_watch_began() {
     let snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
-    let began = SystemTime::UNIX_EPOCH + snapshot.taken_at - snapshot.watched;
+    let began = snapshot.taken_at.saturating_sub(snapshot.watched);
+    let began = SystemTime::UNIX_EPOCH + began;
     let expected = format!(
         "watched {} from {}",
         format::span(snapshot.watched),

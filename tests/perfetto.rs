@@ -236,7 +236,7 @@ fn counters_say_what_the_snapshots_say() {
                 let [(at, since, before), (_, watched, ios)] = pair else {
                     unreachable!("two");
                 };
-                let seconds = (*watched - *since).as_secs_f64();
+                let seconds = watched.saturating_sub(*since).as_secs_f64();
                 (*at, (ios - before) as f64 / seconds)
             });
             let expected: Vec<_> = expected.collect();
