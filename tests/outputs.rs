@@ -5,9 +5,10 @@ mod page;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ratatui::text::Span;
+use scraper::Html;
 use serde_json::{Value, json};
 use verity_trace::decode::Io;
 use verity_trace::dm::VerityDevice;
@@ -15,10 +16,10 @@ use verity_trace::export::{self, Document, Records};
 use verity_trace::histogram::Nanos;
 use verity_trace::inventory::Inventory;
 use verity_trace::snapshot::{
-    DeviceNumber, Era, Failure, Kernel, Other, Probe, ProbeKind, Snapshot, When,
+    DeviceNumber, Era, Failure, Kernel, Other, Probe, ProbeKind, Snapshot, Stage, When,
 };
 use verity_trace::target::{Status, Table};
-use verity_trace::{devices, escape, html, report};
+use verity_trace::{devices, escape, format, html, report};
 
 use common::Scenario;
 
@@ -290,15 +291,66 @@ fn no_output_holds_a_hidden_character() {
 fn pages_say_what_documents_say() {
     for (name, scenario) in common::scenarios() {
         let snapshot = scenario.snapshot();
-        let mut text = Vec::new();
-        html::live(&snapshot, &mut text).expect("written to memory");
-        let text = String::from_utf8(text).expect("text");
-        let page = page::checked(&text);
+        let page = page_of(&snapshot);
         let document = serde_json::from_str(&json_of(&snapshot, None)).expect("JSON");
         page::agrees(&page, &document);
         let all = page::texts(&page, "#text + details pre").concat();
         assert_eq!(all, report_of(&snapshot), "{name}");
     }
+}
+
+/// Devices that are gone, or have no slot, can have failed as any other.
+#[test]
+fn a_page_tells_what_failed_and_hangs_on_devices_without_a_line() {
+    let mut snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
+    snapshot.loss.clear();
+    let mut other = common::scenario("failed_ios").snapshot().devices.remove(0);
+    let failed = other.totals.as_ref().expect("totals").failed();
+    let mut in_flight = other.in_flight.take().expect("seen");
+    in_flight.add(Stage::Wait, Duration::from_secs(45));
+    snapshot.other = Some(Other {
+        totals: other.totals.take().expect("totals"),
+        in_flight,
+        first_failure: None,
+    });
+    let page = page_of(&snapshot);
+    let warnings = page::texts(&page, ".warnings").concat();
+    let name = "other devices, without a slot of their own or gone";
+    let expected = [
+        format!("Failed: {name}: {failed} I/Os"),
+        format!("Hangs: {name}: the oldest I/O in flight is 45.0 s old and in the stage wait"),
+    ];
+    for expected in expected {
+        assert!(warnings.contains(&expected), "{warnings}");
+    }
+    // Beside one on which verification took less.
+    let one = common::scenario("failed_ios").snapshot().devices.remove(1);
+    snapshot.devices = vec![one];
+    let said = page::texts(&page_of(&snapshot), ".summary").concat();
+    assert!(
+        said.contains(&format!("The largest part of it was on {name}: ")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_page_says_when_a_watch_began() {
+    let snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
+    let began = snapshot.taken_at.saturating_sub(snapshot.watched);
+    let began = SystemTime::UNIX_EPOCH + began;
+    let expected = format!(
+        "watched {} from {}",
+        format::span(snapshot.watched),
+        humantime::format_rfc3339_seconds(began)
+    );
+    let said = page::texts(&page_of(&snapshot), "header").concat();
+    assert!(said.contains(&expected), "{expected}: {said}");
+}
+
+fn page_of(snapshot: &Snapshot) -> Html {
+    let mut text = Vec::new();
+    html::live(snapshot, &mut text).expect("written to memory");
+    page::checked(&String::from_utf8(text).expect("text"))
 }
 
 #[test]

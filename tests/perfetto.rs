@@ -20,7 +20,7 @@ use verity_trace::perfetto::{self, Omitted};
 use verity_trace::recording::{
     Block, Devices, Encoder, Header, Kept, MAX_RECORDS, Picture, Reader, Writer,
 };
-use verity_trace::snapshot::{Era, Snapshot, Stage, stage_name};
+use verity_trace::snapshot::{Era, Placement as SnapshotPlacement, Snapshot, Stage, stage_name};
 use verity_trace::{demo, table};
 use verity_trace_ebpf::context::Context;
 use verity_trace_ebpf::placement::Placement;
@@ -90,6 +90,9 @@ fn every_io_of_the_demos_is_there_with_its_stages_and_arguments() {
         let trace = trace_of(&[&option]);
         let mut reader = Given::Demo(demo).open(false).expect("a recording");
         let header = reader.header();
+        let start = reader.place();
+        let snapshot = Overview::read(&mut reader).expect("a recording").snapshot;
+        reader.go_to(start).expect("a recording");
         let mut ios = BTreeMap::new();
         table::each(&mut reader, |io| {
             assert!(ios.insert(io.seq, io.clone()).is_none());
@@ -114,14 +117,15 @@ fn every_io_of_the_demos_is_there_with_its_stages_and_arguments() {
                 (stage_name(stage), from - ns..from)
             });
             assert_eq!(trace.stages(at), stages.collect::<Vec<_>>());
-            same_arguments(slice, io);
+            same_arguments(slice, io, &snapshot);
         }
-        verifications_are_on_their_cpus(&trace, &ios);
+        verifications_are_on_their_cpus(&trace, &ios, &snapshot);
     }
 }
 
-fn same_arguments(slice: &Slice, io: &Io) {
+fn same_arguments(slice: &Slice, io: &Io, snapshot: &Snapshot) {
     let expected = [
+        ("reason_inferred", reason_inferred(io, snapshot)),
         ("sector", Some(io.sector.into())),
         ("bytes", Some(io.bytes.into())),
         ("placement", Some(io.placement.name().into())),
@@ -148,8 +152,13 @@ fn same_arguments(slice: &Slice, io: &Io) {
     }
 }
 
+fn reason_inferred(io: &Io, snapshot: &Snapshot) -> Option<Value> {
+    let is_so = io.reason.is_some_and(|it| snapshot.is_inferred(it));
+    is_so.then_some(true.into())
+}
+
 /// Every verification, with a flow to it from the completion, and from the device before.
-fn verifications_are_on_their_cpus(trace: &Trace, ios: &BTreeMap<u64, Io>) {
+fn verifications_are_on_their_cpus(trace: &Trace, ios: &BTreeMap<u64, Io>, snapshot: &Snapshot) {
     let mut verified = 0;
     for (at, slice) in trace.slices.iter().enumerate() {
         let path = trace.path(slice);
@@ -167,6 +176,12 @@ fn verifications_are_on_their_cpus(trace: &Trace, ios: &BTreeMap<u64, Io>) {
         assert_eq!(slice.end - slice.start, io.stages[&stage].0);
         assert_eq!(path[1], format!("CPU {}", cpu.expect("a CPU")));
         assert_eq!(path[2], context.expect("a context").name());
+        let inferred = reason_inferred(io, snapshot);
+        assert_eq!(slice.args.get("reason_inferred"), inferred.as_ref());
+        // An attempt runs where the completion queued it, which was not seen, or within it.
+        let inferred = stage == Stage::Attempt && io.attempt != Some(SnapshotPlacement::Inline);
+        let inferred = inferred.then_some(Value::from(true));
+        assert_eq!(slice.args.get("cpu_inferred"), inferred.as_ref());
         let flow = trace.flows.values().find(|steps| steps.contains(&at));
         let steps = flow.expect("a flow").iter().map(|&at| &trace.slices[at]);
         let steps: Vec<_> = steps.collect();
@@ -208,22 +223,30 @@ fn counters_say_what_the_snapshots_say() {
         for device in &last.devices {
             let title = format!("{} ({})", device.name, device.number);
             let rates = trace.counter(&["verity-trace", &title, "finished"]);
-            let until = snapshots.last().expect("a snapshot").0;
-            let ends = rates.iter().skip(1).map(|rate| rate.0).chain([until]);
-            let finished = rates
-                .iter()
-                .zip(ends)
-                .map(|(&(from, rate), to)| rate * (to - from) as f64 / 1e9);
             let of = |snapshot: &Snapshot| {
-                let found = snapshot
-                    .devices
-                    .iter()
-                    .find(|it| it.number == device.number);
+                let mut all = snapshot.devices.iter();
+                let found = all.find(|it| it.number == device.number);
                 found.and_then(|it| Some(it.totals.as_ref()?.ios()))
             };
-            let first = snapshots.iter().find_map(|(_, snapshot)| of(snapshot));
-            let expected = of(last).expect("totals") - first.expect("totals");
-            assert!((finished.sum::<f64>() - expected as f64).abs() < 0.5);
+            let counted = snapshots
+                .iter()
+                .filter_map(|(at, snapshot)| Some((*at, snapshot.watched, of(snapshot)?)));
+            let counted: Vec<_> = counted.collect();
+            let expected = counted.windows(2).map(|pair| {
+                let [(at, since, before), (_, watched, ios)] = pair else {
+                    unreachable!("two");
+                };
+                let seconds = watched.saturating_sub(*since).as_secs_f64();
+                (*at, (ios - before) as f64 / seconds)
+            });
+            let expected: Vec<_> = expected.collect();
+            assert!(expected.len() > 1);
+            assert_eq!(rates.len(), expected.len());
+            for (&(at, rate), (from, expected)) in rates.iter().zip(expected) {
+                assert_eq!(at, from);
+                assert!((rate - expected).abs() < 1e-6, "{rate} {expected}");
+            }
+            let until = snapshots.last().expect("a snapshot").0;
             let in_flight = trace.counter(&["verity-trace", &title, "in flight"]);
             let expected = device.in_flight.as_ref().expect("seen").ios() as f64;
             assert_eq!(*in_flight.last().expect("a count"), (until, expected));

@@ -120,10 +120,12 @@ fn head(title: &str) -> Markup {
 }
 
 fn header(snapshot: &Snapshot, overview: Option<&Overview>, title: &str) -> Markup {
-    let taken_at = SystemTime::UNIX_EPOCH.checked_add(snapshot.taken_at.min(YEAR_9999));
-    let taken_at = taken_at.unwrap_or(SystemTime::UNIX_EPOCH);
+    // Of a live watch the snapshot is the end.
+    let start = snapshot.taken_at.saturating_sub(snapshot.watched);
+    let start = SystemTime::UNIX_EPOCH.checked_add(start.min(YEAR_9999));
+    let start = start.unwrap_or(SystemTime::UNIX_EPOCH);
     let time = overview.map_or_else(
-        || humantime::format_rfc3339_seconds(taken_at).to_string(),
+        || humantime::format_rfc3339_seconds(start).to_string(),
         |overview| overview.time(overview.pictures_ns.0),
     );
     let lost = snapshot.lost();

@@ -64,17 +64,16 @@ fn run(arguments: &cli::Record, selection: Selection) -> Result<ExitCode> {
             let name = arguments.command[0].display();
             say(&format!("run {name}: {error}"));
             let code = command::cannot_run(&error);
-            recording.finish(Ended::Command(code.into()))?;
+            recording.finish(Ok(Ended::Command(code.into())))?;
             return Ok(ExitCode::from(code));
         }
     };
     say(&announcement(arguments));
     let deadline = arguments.duration.map(|it| Instant::now() + it);
     let ended = recording.until_it_ends(&events.1, deadline, command.as_mut());
-    let finished = ended.and_then(|ended| {
-        let (written, snapshot) = recording.finish(ended)?;
-        say(&summary(path, &written, &snapshot));
-        Ok(ended)
+    let finished = recording.finish(ended).map(|finished| {
+        say(&summary(path, &finished.written, &finished.snapshot));
+        finished.ended
     });
     let Some(command) = command else {
         return Ok(match finished? {
@@ -167,6 +166,13 @@ fn forward_signals(has_ring: bool, events: Sender<Event>) -> Result<()> {
     Ok(())
 }
 
+/// A recording that is whole.
+struct Finished {
+    ended: Ended,
+    written: Written,
+    snapshot: Snapshot,
+}
+
 /// A recording that is being made.
 struct Recording {
     collector: Collector,
@@ -206,13 +212,17 @@ impl Recording {
                     return Err(anyhow!("no more signals").into());
                 }
             }
-            self.drain();
+            // What finds the kernel's buffer full meanwhile is a loss.
+            if self.recorder.has_room() {
+                self.drain();
+            }
             if now >= tick {
                 self.collector.tick()?;
                 self.note()?;
                 tick = now + TICK;
             }
-            if now >= picture {
+            // One that is late covers a longer time, while those that wait would take more and more memory.
+            if now >= picture && self.recorder.has_room_for_picture() {
                 self.picture()?;
                 picture = now + PICTURES;
             }
@@ -221,15 +231,13 @@ impl Recording {
         Ok(Ended::Duration)
     }
 
-    /// Takes what the kernel has, unless too much waits to be written already.
+    /// Takes what the kernel has.
     fn drain(&mut self) {
         let Self {
             collector,
             recorder,
         } = self;
-        if recorder.has_room() {
-            collector.drain(|record, _| Ok(*record), |record| recorder.record(record));
-        }
+        collector.drain(|record, _| Ok(*record), |record| recorder.record(record));
     }
 
     fn note(&mut self) -> Result<()> {
@@ -241,24 +249,42 @@ impl Recording {
 
     fn picture(&mut self) -> Result<Snapshot> {
         let snapshot = self.collector.snapshot()?;
-        // So that whatever is counted has its record before it.
+        let now = monotonic_ns()?;
+        // So that whatever is counted has its record before it: at most one buffer of the kernel past what
+        // may wait.
         self.drain();
-        self.recorder.picture(monotonic_ns()?, snapshot.clone());
+        self.recorder.picture(now, snapshot.clone());
         Ok(snapshot)
     }
 
-    /// Ends it, with all that has happened until now.
-    fn finish(mut self, ended: Ended) -> Result<(Written, Snapshot)> {
-        self.recorder.wait_for_room();
-        let snapshot = self.picture()?;
+    /// Ends it, with all that has happened until now. Also where something failed, what was taken in gets
+    /// written.
+    fn finish(mut self, ended: Result<Ended>) -> Result<Finished> {
+        let snapshot = self.picture();
+        if snapshot.is_err() {
+            self.drain();
+        }
         watch::say_faults(&self.collector.faults());
         // The disk may take long, and the probes hold dm_verity.
         drop(self.collector);
-        let written = self.recorder.finish(monotonic_ns()?, ended);
-        let written = written.context(
+        let whole = ended.and_then(|ended| Ok((ended, snapshot?, monotonic_ns()?)));
+        let (ended, snapshot, now) = match whole {
+            Ok(whole) => whole,
+            Err(error) => {
+                if let Err(error) = self.recorder.break_off() {
+                    say(&format!("write the recording: {error}"));
+                }
+                return Err(error);
+            }
+        };
+        let written = self.recorder.finish(now, ended).context(
             "write the recording; what was written until then can be read, if there is a file",
         )?;
-        Ok((written, snapshot))
+        Ok(Finished {
+            ended,
+            written,
+            snapshot,
+        })
     }
 }
 

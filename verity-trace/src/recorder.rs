@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -81,44 +81,17 @@ pub struct Recorder {
 
 /// What waits for the thread.
 #[derive(Default)]
-struct Backlog {
-    waiting: Mutex<Waiting>,
-    less: Condvar,
-}
+struct Backlog(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
     records: usize,
-    /// Nobody will write them any more.
-    is_over: bool,
+    pictures: usize,
 }
 
 impl Backlog {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, records: usize) {
-        self.waiting().records += records;
-    }
-
-    fn take(&self, records: usize) {
-        self.waiting().records -= records;
-        self.less.notify_all();
-    }
-
-    fn end(&self) {
-        self.waiting().is_over = true;
-        self.less.notify_all();
-    }
-
-    /// Waits until there is room, or nobody left to make some.
-    fn wait_for_room(&self) {
-        let is_full = |waiting: &mut Waiting| waiting.records >= MAX_WAITING && !waiting.is_over;
-        let _room = self
-            .less
-            .wait_while(self.waiting(), is_full)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,9 +133,10 @@ impl Recorder {
         self.backlog.waiting().records < MAX_WAITING
     }
 
-    /// Waits until it keeps up again, or has failed.
-    pub fn wait_for_room(&self) {
-        self.backlog.wait_for_room();
+    /// Whether a snapshot is welcome: the one before is written, and there is room for the records before it.
+    #[must_use]
+    pub fn has_room_for_picture(&self) -> bool {
+        self.has_room() && self.backlog.waiting().pictures == 0
     }
 
     /// Whether it writes, and has not failed.
@@ -189,7 +163,7 @@ impl Recorder {
         }
     }
 
-    /// Takes in the devices there are now, if they are others than before.
+    /// Takes in the devices there are now, if they are others than before, after the records that came before.
     pub fn devices(&mut self, monotonic_ns: u64, devices: &[VerityDevice]) {
         if self.devices.as_deref() == Some(devices) {
             return;
@@ -199,10 +173,12 @@ impl Recorder {
         if self.redacts {
             noted.iter_mut().for_each(redact::device);
         }
+        // Another device may have the number of one of theirs from now on.
+        self.pass_on();
         self.order(Order::Devices(monotonic_ns, noted, self.era));
     }
 
-    /// Takes in the limits there are now, if they are others than before.
+    /// The same for the limits.
     pub fn limits(&mut self, monotonic_ns: u64, use_bh_bytes: Option<Vec<u64>>) {
         let before = self.parameters.as_ref();
         if before.is_some_and(|it| it.use_bh_bytes == use_bh_bytes) {
@@ -213,6 +189,7 @@ impl Recorder {
             use_bh_bytes,
         };
         self.parameters = Some(parameters.clone());
+        self.pass_on();
         self.order(Order::Parameters(parameters));
     }
 
@@ -224,6 +201,7 @@ impl Recorder {
             redact::snapshot(&mut snapshot);
         }
         let kept = self.kept;
+        self.backlog.waiting().pictures += 1;
         self.order(Order::Picture(monotonic_ns, kept, Box::new(snapshot)));
     }
 
@@ -242,6 +220,18 @@ impl Recorder {
             kept,
             ended,
         }));
+        self.wait()
+    }
+
+    /// Waits until all that was taken in is written, of a recording that failed and has no end.
+    pub fn break_off(mut self) -> io::Result<()> {
+        self.pass_on();
+        self.wait().map(drop)
+    }
+
+    fn wait(self) -> io::Result<Written> {
+        // No more orders come.
+        drop(self.orders);
         let failed = || io::Error::other("the thread that writes panicked");
         self.thread.join().map_err(|_| failed())?
     }
@@ -249,7 +239,7 @@ impl Recorder {
     fn pass_on(&mut self) {
         if !self.batch.is_empty() {
             let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-            self.backlog.add(batch.len());
+            self.backlog.waiting().records += batch.len();
             self.order(Order::Records(batch, self.era));
         }
     }
@@ -267,13 +257,6 @@ struct Scribe {
     records: Vec<Record>,
     era: Option<Era>,
     backlog: Arc<Backlog>,
-}
-
-/// Also where it failed, or panicked.
-impl Drop for Scribe {
-    fn drop(&mut self) {
-        self.backlog.end();
-    }
 }
 
 impl Scribe {
@@ -297,7 +280,9 @@ impl Scribe {
             }
             self.carry_out(order)?;
         }
-        // Whoever records is gone without a word, which is how a cut recording looks.
+        // Whoever records has failed: without an end it looks like a recording that was cut.
+        self.flush()?;
+        self.target.sync()?;
         Ok(Written::default())
     }
 
@@ -305,7 +290,7 @@ impl Scribe {
         match order {
             Order::Records(batch, era) => {
                 self.era = era;
-                self.backlog.take(batch.len());
+                self.backlog.waiting().records -= batch.len();
                 let mut rest = &batch[..];
                 while !rest.is_empty() {
                     let room = MAX_RECORDS - self.records.len();
@@ -319,6 +304,7 @@ impl Scribe {
                 Ok(())
             }
             Order::Devices(monotonic_ns, devices, era) => {
+                self.flush()?;
                 let kernel_names = inventory::kernel_names(&devices);
                 let devices = devices.iter();
                 let frame = self.encoder.devices(&Devices {
@@ -330,6 +316,7 @@ impl Scribe {
                 self.target.add(frame)
             }
             Order::Parameters(parameters) => {
+                self.flush()?;
                 let frame = self.encoder.parameters(&parameters)?;
                 self.target.add(frame)
             }
@@ -340,7 +327,9 @@ impl Scribe {
                     kept,
                     document: Document::new(&snapshot, None),
                 })?;
-                self.target.add(frame)
+                self.target.add(frame)?;
+                self.backlog.waiting().pictures -= 1;
+                Ok(())
             }
             Order::Dump(monotonic_ns, kept) => {
                 self.flush()?;
@@ -433,6 +422,14 @@ impl Target {
         Ok(())
     }
 
+    /// What was written is on the disk then; what a ring holds goes nowhere unasked.
+    fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::File(it) => it.writer.get_ref().sync_all(),
+            Self::Ring(_) => Ok(()),
+        }
+    }
+
     /// What goes into a file is there already.
     fn dump(&mut self, end: &Frame) {
         if let Self::Ring(ring) = self {
@@ -496,22 +493,129 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Cursor, Read as _, Seek as _};
+
+    use bytemuck::Zeroable as _;
+
     use super::*;
+    use crate::archive::Given;
+    use crate::demo;
+    use crate::overview::Overview;
+    use crate::recording::{Block, Reader};
+    use crate::snapshot::DeviceNumber;
+    use crate::target::Table;
+
+    /// A recording into a file, and that file.
+    fn recorder() -> (Recorder, File) {
+        let file = tempfile::tempfile().expect("a file");
+        let header = Header {
+            realtime_ns: 1,
+            monotonic_ns: 1,
+            boottime_ns: 1,
+        };
+        let sink = Sink::File(file.try_clone().expect("the same file"));
+        let recorder = Recorder::start(sink, header, &Machine::default());
+        (recorder.expect("a recording"), file)
+    }
+
+    fn blocks(mut file: File) -> Vec<&'static str> {
+        let mut bytes = Vec::new();
+        file.rewind().expect("a file");
+        file.read_to_end(&mut bytes).expect("a file");
+        let mut reader = Reader::new(Cursor::new(bytes), false).expect("a recording");
+        let mut found = Vec::new();
+        while let Some(block) = reader.next_block().expect("a recording") {
+            found.push(match block {
+                Block::Machine(_) => "machine",
+                Block::Ios(_) => "I/Os",
+                Block::Devices(_) => "devices",
+                Block::Parameters(_) => "parameters",
+                Block::Picture { .. } => "snapshot",
+                Block::End(_) => "end",
+            });
+        }
+        found
+    }
+
+    fn named(name: &str) -> VerityDevice {
+        VerityDevice {
+            name: name.to_owned(),
+            uuid: String::new(),
+            number: DeviceNumber {
+                major: 253,
+                minor: 0,
+            },
+            disk_sequence: None,
+            table: Table::parse("1 254:0 254:16 4096 4096 8 1 sha256 00 -").expect("a table"),
+            status: None,
+        }
+    }
 
     #[test]
-    fn whoever_waits_for_room_goes_on_when_there_is_some_and_when_there_never_will_be() {
-        let relieve: [fn(&Backlog); 2] = [|it| it.take(1), Backlog::end];
-        for relieve in relieve {
-            let backlog = Arc::new(Backlog::default());
-            backlog.wait_for_room();
-            backlog.add(MAX_WAITING);
-            let other = Arc::clone(&backlog);
-            let thread = thread::spawn(move || {
-                thread::sleep(Duration::from_millis(20));
-                relieve(&other);
-            });
-            backlog.wait_for_room();
-            thread.join().expect("no panic");
+    fn notes_come_after_the_records_before_them() {
+        let (mut recorder, file) = recorder();
+        recorder.devices(1, &[named("old")]);
+        recorder.record(Record::zeroed());
+        recorder.devices(2, &[named("new")]);
+        recorder.record(Record::zeroed());
+        recorder.limits(3, Some(vec![8_192; 4]));
+        recorder.record(Record::zeroed());
+        recorder.finish(4, Ended::Duration).expect("written");
+        let expected = [
+            "machine",
+            "devices",
+            "I/Os",
+            "devices",
+            "I/Os",
+            "parameters",
+            "I/Os",
+            "end",
+        ];
+        assert_eq!(blocks(file), expected);
+    }
+
+    #[test]
+    fn what_was_taken_in_is_written_also_without_an_end() {
+        let (mut recorder, file) = recorder();
+        recorder.record(Record::zeroed());
+        recorder.break_off().expect("written");
+        assert_eq!(blocks(file), ["machine", "I/Os"]);
+    }
+
+    /// A file that takes until somebody lets it go, as that of a disk that hangs.
+    struct Stuck(Receiver<()>);
+
+    impl Files for Stuck {
+        fn create(&mut self, _: u32) -> io::Result<File> {
+            let _ = self.0.recv();
+            Err(io::ErrorKind::StorageFull.into())
         }
+
+        fn written(&mut self, _: u32, _: io::Result<u64>) {}
+    }
+
+    #[test]
+    fn no_snapshot_is_welcome_while_another_waits_for_the_disk() {
+        let (go_on, stuck) = mpsc::channel();
+        let sink = Sink::Ring {
+            bytes: 1 << 20,
+            files: Box::new(Stuck(stuck)),
+        };
+        let recorder = Recorder::start(sink, Header::default(), &Machine::default());
+        let mut recorder = recorder.expect("a recording");
+        assert!(recorder.has_room_for_picture());
+        recorder.dump(1);
+        let mut demo = Given::Demo(demo::ALL[0]).open(false).expect("a recording");
+        let overview = Overview::read(&mut demo).expect("a recording");
+        recorder.picture(2, overview.snapshot);
+        assert!(recorder.has_room());
+        assert!(!recorder.has_room_for_picture());
+        drop(go_on);
+        while !recorder.has_room_for_picture() {
+            thread::yield_now();
+        }
+        recorder.backlog.waiting().records += MAX_WAITING;
+        assert!(!recorder.has_room_for_picture());
+        recorder.finish(3, Ended::Ring).expect("nothing to write");
     }
 }

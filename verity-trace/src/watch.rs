@@ -29,6 +29,8 @@ use crate::{deliver, print, say};
 
 /// Time between two pictures of a replay.
 const FRAME: Duration = Duration::from_millis(100);
+/// A replay goes on by so much at once at most: whoever suspends it finds it where it was.
+const LONGEST_FRAME: Duration = Duration::from_millis(500);
 
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
@@ -102,7 +104,7 @@ fn play(
     let mut shown = None;
     loop {
         let now = Instant::now();
-        player.pass(now - last);
+        player.pass((now - last).min(LONGEST_FRAME));
         last = now;
         let playback = player.playback();
         if shown != Some(playback) {

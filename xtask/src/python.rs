@@ -18,12 +18,11 @@ use crate::{command, install, progress, workspace};
 const SUITE: &str = "trixie";
 
 /// Besides Python, what installs packages and what compiled ones need.
-const PACKAGES: [&str; 4] = [
-    "python3",
-    "python3-pip-whl",
-    "libstdc++6",
-    "ca-certificates",
-];
+const PACKAGES: [&str; 3] = ["python3", "python3-pip-whl", "libstdc++6"];
+
+/// What to do where the Python Package Index cannot be reached.
+const PACKAGES_BY_HAND: &str = "name an index that has them, PIP_INDEX_URL=ADDRESS cargo xtask setup, or put a \
+     Python that has them there, as target/tools/python/bin/python";
 
 /// Starts Python wherever the folder is.
 const WRAPPER: &str = r#"#!/bin/sh
@@ -44,9 +43,7 @@ pub fn install() -> Result<()> {
     let pinned = fs::read_to_string(&requirements)
         .with_context(|| format!("read {}", requirements.display()))?;
     let recipe = format!("{}\n{WRAPPER}\n{pinned}", PACKAGES.join(" "));
-    install::folder(&dest, &recipe, |part| make(part, &requirements)).with_context(|| {
-        install::missing("Python", "the tests read with it what others read", BY_HAND)
-    })
+    install::folder(&dest, &recipe, |part| make(part, &requirements))
 }
 
 fn make(dest: &Path, requirements: &Path) -> Result<()> {
@@ -58,13 +55,19 @@ fn make(dest: &Path, requirements: &Path) -> Result<()> {
     }
     let debian = dest.join("debian");
     fs::create_dir_all(&debian)?;
-    Suite::open(SUITE)?.unpack("Python", &PACKAGES, Reach::Closure, &debian)?;
+    Suite::open(SUITE)
+        .and_then(|suite| suite.unpack("Python", &PACKAGES, Reach::Closure, &debian))
+        .with_context(|| {
+            install::missing("Python", "the tests read with it what others read", BY_HAND)
+        })?;
     let python = dest.join("bin/python");
     fs::create_dir_all(dest.join("bin"))?;
     fs::write(&python, WRAPPER)?;
     fs::set_permissions(&python, fs::Permissions::from_mode(0o755))?;
     let step = progress::step("installing tests/requirements.txt");
     let mut pip = Command::new(&python);
+    // A person's own settings may ask for a place that goes with no other.
+    pip.env("PIP_USER", "0");
     pip.arg(pip_wheel(&debian)?.join("pip"))
         .args(["install", "--quiet", "--no-compile", "--no-cache-dir"])
         .args(["--disable-pip-version-check", "--only-binary=:all:"])
@@ -72,7 +75,13 @@ fn make(dest: &Path, requirements: &Path) -> Result<()> {
         .arg(dest.join("packages"))
         .arg("--requirement")
         .arg(requirements);
-    command::output(&mut pip).context("install tests/requirements.txt")?;
+    command::output(&mut pip).with_context(|| {
+        install::missing(
+            "what tests/requirements.txt lists",
+            "the tests read with it what others read",
+            PACKAGES_BY_HAND,
+        )
+    })?;
     step.finish_and_clear();
     Ok(())
 }

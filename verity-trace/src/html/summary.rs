@@ -1,6 +1,7 @@
 //! The first screen: whether verification takes time here, and where; and what must be known to trust it.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use maud::{Markup, html};
 
@@ -10,8 +11,11 @@ use crate::escape;
 use crate::facts::{self, OptionEffect};
 use crate::format;
 use crate::overview::Overview;
-use crate::snapshot::{Device, Rung, Snapshot, Stage, Totals, Tracing, stage_name};
+use crate::snapshot::{Device, InFlight, Rung, Snapshot, Stage, Totals, Tracing, stage_name};
 use crate::target::Verdict;
+
+/// An I/O that is in flight for longer is said to hang: no disk that works takes so long.
+const HANGS: Duration = Duration::from_secs(1);
 
 /// Sentences, what is wrong, and a line for every device.
 pub fn section(snapshot: &Snapshot, recording: Option<(&Overview, &Gathered)>) -> Markup {
@@ -49,8 +53,7 @@ fn sentences(snapshot: &Snapshot, recording: Option<(&Overview, &Gathered)>) -> 
         ))
     });
     let stages: Vec<_> = stages.collect();
-    let mut devices: Vec<_> = snapshot.devices.iter().filter_map(by_device).collect();
-    devices.sort_by_key(|(_, parts)| Reverse(parts.verification()));
+    let devices = by_device(snapshot);
     let of_all = |it: &Parts| it.verification() as f64 / parts.verification().max(1) as f64;
     let slowest = recording.and_then(|(_, gathered)| gathered.slowest.ios().next());
     html! {
@@ -65,10 +68,10 @@ fn sentences(snapshot: &Snapshot, recording: Option<(&Overview, &Gathered)>) -> 
             } @else { "The rest went to the data device." }
         }
         p {
-            @if let [(device, most), _, ..] = &devices[..] {
-                "The largest part of it was on " b { (escape::terminal(&device.name)) } ": "
+            @if let [(name, most), _, ..] = &devices[..] {
+                "The largest part of it was on " b { (escape::terminal(name)) } ": "
                 (format::share(Some(of_all(most)))) " of all time of verification, "
-                (format::share(most.verification_share())) " of the time of that device’s I/Os. "
+                (format::share(most.verification_share())) " of the time of these I/Os. "
             }
             @if let Some(io) = slowest {
                 @let parts = Parts::of_io(&io.stages, io.total);
@@ -140,6 +143,13 @@ fn warnings(
     for device in &snapshot.devices {
         found.extend(of_device(device, snapshot));
     }
+    if let Some(other) = &snapshot.other {
+        found.extend(of_ios(
+            facts::OTHER,
+            Some(&other.totals),
+            Some(&other.in_flight),
+        ));
+    }
     found
 }
 
@@ -152,12 +162,35 @@ fn of_device(device: &Device, snapshot: &Snapshot) -> Vec<(&'static str, String)
         let verdict = escape::terminal(status.verdict.name()).into_owned();
         found.push(("Status", format!("{name}: {verdict}")));
     }
-    let failed = device.totals.as_ref().map_or(0, Totals::failed);
+    found.extend(of_ios(
+        &name,
+        device.totals.as_ref(),
+        device.in_flight.as_ref(),
+    ));
+    if let Some(sentence) = OptionEffect::of(device, snapshot.kernel.era).sentence() {
+        found.push(("Option", format!("{name}: {sentence}")));
+    }
+    found
+}
+
+/// Those that failed, and those that hang.
+fn of_ios(
+    name: &str,
+    totals: Option<&Totals>,
+    in_flight: Option<&InFlight>,
+) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let failed = totals.map_or(0, Totals::failed);
     if failed > 0 {
         found.push(("Failed", format!("{name}: {failed} I/Os")));
     }
-    if let Some(sentence) = OptionEffect::of(device, snapshot.kernel.era).sentence() {
-        found.push(("Option", format!("{name}: {sentence}")));
+    if let Some((stage, age)) = in_flight.and_then(InFlight::oldest)
+        && age >= HANGS
+    {
+        let (age, stage) = (format::span(age), stage_name(stage));
+        let text =
+            format!("{name}: the oldest I/O in flight is {age} old and in the stage {stage}");
+        found.push(("Hangs", text));
     }
     found
 }
@@ -233,7 +266,14 @@ fn all_totals(snapshot: &Snapshot) -> Vec<&Totals> {
     devices.chain(other).collect()
 }
 
-fn by_device(device: &Device) -> Option<(&Device, Parts)> {
-    let parts = Parts::of([device.totals.as_ref()?]);
-    (parts.verification() > 0).then_some((device, parts))
+/// Devices on which verification took time, most first, and among them those without a line of their own.
+fn by_device(snapshot: &Snapshot) -> Vec<(&str, Parts)> {
+    let devices = snapshot.devices.iter();
+    let devices = devices.filter_map(|it| Some((&*it.name, it.totals.as_ref()?)));
+    let other = snapshot.other.iter();
+    let all = devices.chain(other.map(|it| (facts::OTHER, &it.totals)));
+    let all = all.map(|(name, totals)| (name, Parts::of([totals])));
+    let mut found: Vec<_> = all.filter(|(_, parts)| parts.verification() > 0).collect();
+    found.sort_by_key(|(_, parts)| Reverse(parts.verification()));
+    found
 }

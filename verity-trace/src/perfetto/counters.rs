@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::packets::{Packets, Shows, Track};
 use super::tracks::Tracks;
-use crate::snapshot::{DeviceNumber, InFlight, Loss, Snapshot, Totals};
+use crate::snapshot::{DeviceNumber, InFlight, Loss, Snapshot};
 
 /// See the module.
 pub struct Counters {
@@ -23,8 +24,16 @@ pub struct Counters {
 struct Device {
     rate: Option<Track>,
     in_flight: Option<Track>,
-    /// I/Os finished until some moment.
-    last: Option<(u64, u64)>,
+    last: Option<Seen>,
+}
+
+/// I/Os finished until some moment.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: u64,
+    /// How long the probes had been attached.
+    watched: Duration,
+    ios: u64,
 }
 
 impl Counters {
@@ -83,7 +92,12 @@ impl Counters {
                 Entry::Occupied(it) => it.into_mut(),
                 Entry::Vacant(it) => it.insert(Device::new(packets, group)?),
             };
-            counters.add(packets, at, totals, device.in_flight.as_ref())?;
+            let seen = Seen {
+                at,
+                watched: snapshot.watched,
+                ios: totals.ios(),
+            };
+            counters.add(packets, seen, device.in_flight.as_ref())?;
         }
         self.last = Some(at);
         Ok(())
@@ -93,7 +107,7 @@ impl Counters {
 impl Device {
     fn new<W: Write>(packets: &mut Packets<W>, group: Track) -> io::Result<Self> {
         Ok(Self {
-            rate: packets.track("finished", Some(group), 1, Shows::Rate("I/Os/s"))?,
+            rate: packets.track("finished", Some(group), 1, Shows::Rate("I/O/s"))?,
             in_flight: packets.track("in flight", Some(group), 2, Shows::Count)?,
             last: None,
         })
@@ -102,24 +116,34 @@ impl Device {
     fn add<W: Write>(
         &mut self,
         packets: &mut Packets<W>,
-        at: u64,
-        totals: &Totals,
+        seen: Seen,
         in_flight: Option<&InFlight>,
     ) -> io::Result<()> {
-        let ios = totals.ios();
         // A count holds until the next: the rate until now is told of the moment before. Totals that
         // went down began anew.
-        if let (Some(track), Some((before, known))) = (self.rate, self.last)
-            && at > before
-            && ios >= known
+        if let (Some(track), Some(before)) = (self.rate, self.last)
+            && seen.at > before.at
+            && seen.ios >= before.ios
         {
-            let seconds = (at - before) as f64 / 1e9;
-            packets.rate(track, before, (ios - known) as f64 / seconds)?;
+            let per_second = (seen.ios - before.ios) as f64 / seen.since(before).as_secs_f64();
+            packets.rate(track, before.at, per_second)?;
         }
-        self.last = Some((at, ios));
+        self.last = Some(seen);
         if let (Some(track), Some(in_flight)) = (self.in_flight, in_flight) {
-            packets.count(track, at, in_flight.ios())?;
+            packets.count(track, seen.at, in_flight.ios())?;
         }
         Ok(())
+    }
+}
+
+impl Seen {
+    /// The time that counts are divided by everywhere, or where there is none, what passed.
+    fn since(self, before: Self) -> Duration {
+        let watched = self.watched.saturating_sub(before.watched);
+        if watched.is_zero() {
+            Duration::from_nanos(self.at - before.at)
+        } else {
+            watched
+        }
     }
 }

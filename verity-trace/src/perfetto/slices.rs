@@ -104,7 +104,7 @@ impl<'a> Slices<'a> {
                 Some(track) => {
                     let event = Event {
                         name: stage_name(verification.stage),
-                        args: &verification.args(self.io, &title),
+                        args: &verification.args(self.io, &title, snapshot),
                         flow,
                     };
                     packets.begin(track, span.0, event)?;
@@ -145,7 +145,12 @@ impl<'a> Slices<'a> {
 }
 
 impl Verification {
-    fn args<'a>(&self, io: &Io, title: &'a str) -> Vec<(&'static str, Value<'a>)> {
+    fn args<'a>(
+        &self,
+        io: &Io,
+        title: &'a str,
+        snapshot: &Snapshot,
+    ) -> Vec<(&'static str, Value<'a>)> {
         let mut args = vec![
             ("device", Value::Text(title)),
             ("seq", Value::Number(io.seq)),
@@ -156,6 +161,9 @@ impl Verification {
         args.extend(context.map(|it| ("context", Value::Text(it))));
         let reason = io.reason.map(Reason::name);
         args.extend(reason.map(|it| ("reason", Value::Text(it))));
+        if is_reason_inferred(io, snapshot) {
+            args.push(("reason_inferred", Value::Yes));
+        }
         // Inline it is the completion itself.
         if self.stage == Stage::Attempt && self.placement != Placement::Inline {
             args.push(("cpu_inferred", Value::Yes));
@@ -197,9 +205,8 @@ fn args<'a>(io: &Io, command: &'a str, snapshot: &Snapshot) -> Vec<(&'static str
     if !command.is_empty() {
         args.push(("command", Value::Text(command)));
     }
-    let inferred = io.reason.is_some_and(|it| snapshot.is_inferred(it));
     let facts = [
-        ("reason_inferred", inferred),
+        ("reason_inferred", is_reason_inferred(io, snapshot)),
         ("read_ahead", io.read_ahead),
         ("rechecked", io.rechecked),
         ("fec", io.fec),
@@ -212,4 +219,8 @@ fn args<'a>(io: &Io, command: &'a str, snapshot: &Snapshot) -> Vec<(&'static str
         }
     }
     args
+}
+
+fn is_reason_inferred(io: &Io, snapshot: &Snapshot) -> bool {
+    io.reason.is_some_and(|it| snapshot.is_inferred(it))
 }
