@@ -166,11 +166,12 @@ fn the_last_rung_counts_every_verification_that_is_queued() {
             // unless the CPU has to reschedule. An interrupt's thread is a task, too.
             (LabKernel::Inline, true) if in_task || is_real_time() => {
                 assert_eq!(bh, 0, "{said}");
-                assert!(kverityd < all / 2, "{said}");
+                assert!(kverityd < all, "{said}");
             }
             (LabKernel::Inline, true) => {
                 assert!(kverityd + bh <= all, "{said}");
-                assert!(bh > all / 2, "{said}");
+                // How many are left to kverityd depends on how often the CPU has to reschedule.
+                assert!(bh > 0, "{said}");
             }
         }
         assert_eq!(document.0["lost"], 0, "{}", document.0["loss"]);

@@ -4,6 +4,7 @@
 mod attached;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -52,6 +53,8 @@ pub struct Collector {
     devices: Vec<VerityDevice>,
     /// Devices whose records are wanted, those included that went away in the last tick.
     recorded: BTreeSet<DeviceNumber>,
+    /// Records of programs that have left, and that nobody has taken yet.
+    left: Vec<Record>,
     device_seen: Instant,
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
@@ -91,6 +94,7 @@ impl Collector {
             finder,
             devices,
             recorded: BTreeSet::new(),
+            left: Vec::new(),
             device_seen: now,
             before_attach: BTreeMap::new(),
             previous: None,
@@ -187,26 +191,37 @@ impl Collector {
         mut take: impl FnMut(T),
     ) {
         let era = self.kernel.era.unwrap_or(Era::NoOption);
-        let everything = self.selection.is_everything();
         let mut undecoded = 0;
-        if let Some(session) = &mut self.session {
-            session.drain(|bytes| {
-                let Ok(mut record) = decode::record(bytes) else {
-                    undecoded += 1;
-                    return;
-                };
-                let device = decode::device_number(record.device);
-                if everything || self.recorded.contains(&device) {
-                    record.seq = self.earlier.renumbered(record.seq);
-                    match decode(&record, era) {
-                        Ok(it) => take(it),
-                        Err(_) => undecoded += 1,
-                    }
-                }
-            });
+        let mut hand_on = |record: &Record| match decode(record, era) {
+            Ok(it) => take(it),
+            Err(_) => undecoded += 1,
+        };
+        for record in mem::take(&mut self.left) {
+            hand_on(&record);
         }
-        if undecoded > 0 {
-            *self.earlier.losses.entry(Loss::Decode).or_default() += undecoded;
+        if let Some(mut session) = self.session.take() {
+            session.drain(|bytes| self.keep(bytes, &mut hand_on));
+            self.session = Some(session);
+        }
+        self.lose_undecoded(undecoded);
+    }
+
+    /// Hands over a record that is wanted.
+    fn keep(&mut self, bytes: &[u8], mut take: impl FnMut(&Record)) {
+        let Ok(mut record) = decode::record(bytes) else {
+            self.lose_undecoded(1);
+            return;
+        };
+        let device = decode::device_number(record.device);
+        if self.selection.is_everything() || self.recorded.contains(&device) {
+            record.seq = self.earlier.renumbered(record.seq);
+            take(&record);
+        }
+    }
+
+    fn lose_undecoded(&mut self, count: u64) {
+        if count > 0 {
+            *self.earlier.losses.entry(Loss::Decode).or_default() += count;
         }
     }
 
@@ -232,7 +247,7 @@ impl Collector {
     /// Finds out which devices there are now.
     fn look(&mut self) -> Result<()> {
         let devices = self.finder.find()?;
-        let before = std::mem::replace(&mut self.devices, devices);
+        let before = mem::replace(&mut self.devices, devices);
         self.retire(&before)?;
         self.recorded = self.wanted(&before)?;
         self.recorded.extend(self.wanted(&self.devices)?);
@@ -310,8 +325,10 @@ impl Collector {
         self.faults = self.faults();
         if let Some(session) = self.session.take() {
             self.attached.end(Clocks::read()?);
-            let reading = session.detach().context("read the counters")?;
-            self.earlier.add(&reading);
+            let mut left = mem::take(&mut self.left);
+            let reading = session.detach(|bytes| self.keep(bytes, |record| left.push(*record)));
+            self.left = left;
+            self.earlier.add(&reading.context("read the counters")?);
             self.before_attach.clear();
         }
         Ok(())

@@ -542,9 +542,11 @@ impl Session {
         Ok(())
     }
 
-    /// Detaches the probes and reads the counters for the last time.
-    pub fn detach(mut self) -> anyhow::Result<Reading> {
+    /// Detaches the probes, hands over the bytes of every record that is waiting, and reads the counters for
+    /// the last time.
+    pub fn detach(mut self, record: impl FnMut(&[u8])) -> anyhow::Result<Reading> {
         self.programs.detach();
+        self.drain(record);
         Ok(self.read()?.detached())
     }
 
