@@ -1,5 +1,7 @@
 //! Parquet files of recordings, read by DuckDB, which shares no line with what wrote them.
 
+mod python;
+
 use std::fs::File;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -275,21 +277,7 @@ fn machine() -> Machine {
 }
 
 fn duckdb(file: &Path) -> Value {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let python = workspace.join("target/tools/python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: run `cargo xtask setup`",
-        python.display()
-    );
-    let output = Command::new(python)
-        .arg(workspace.join("tests/parquet.py"))
-        .arg(file)
-        .output()
-        .expect("Python starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    python::read("parquet.py", file)
 }
 
 fn program(arguments: &[&str]) -> Output {

@@ -1,5 +1,7 @@
 //! Traces of recordings, read by Perfetto's own schema, which shares no line with what wrote them.
 
+mod python;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Cursor};
@@ -524,19 +526,6 @@ fn trace_of(arguments: &[&str]) -> Trace {
 }
 
 fn read(trace: &Path) -> Trace {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let python = workspace.join("target/tools/python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: run `cargo xtask setup`",
-        python.display()
-    );
-    let output = Command::new(python)
-        .arg(workspace.join("tests/read_perfetto.py"))
-        .arg(trace)
-        .output()
-        .expect("Python starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    let read = python::read("read_perfetto.py", trace);
+    serde_json::from_value(read).expect("a trace")
 }
