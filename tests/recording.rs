@@ -278,7 +278,7 @@ fn a_film_shows_every_snapshot_in_any_order() {
     assert_eq!(times, seconds.collect::<Vec<_>>());
     assert_eq!(film.began(), Duration::from_nanos(HEADER.realtime_ns));
     for (frame, earlier) in [(0, 0), (149, 148), (3, 2), (149, 0), (61, 59), (130, 70)] {
-        let snapshot = film.snapshot(frame, earlier).expect("a snapshot");
+        let snapshot = film.snapshot(frame, Some(earlier)).expect("a snapshot");
         let [now, then] = [frame, earlier].map(|at| (at as u64).min(WATCHED));
         assert_eq!(snapshot.watched, Duration::from_secs(now));
         let since = Duration::from_secs(now - then);
@@ -286,16 +286,32 @@ fn a_film_shows_every_snapshot_in_any_order() {
         let recent = &snapshot.devices[0].recent;
         let ios = recent.as_ref().map(Totals::ios);
         assert_eq!(ios, (frame > earlier).then_some(now - then));
+        assert_eq!(snapshot.use_bh_bytes, limits(frame));
+        let all = film.snapshot(frame, None).expect("a snapshot");
+        assert_eq!(all.interval, Some(all.watched));
+        let device = &all.devices[0];
+        let [recent, totals] =
+            [&device.recent, &device.totals].map(|it| it.as_ref().map(Totals::ios));
+        assert_eq!(recent, totals);
     }
     let reader = Reader::new(Cursor::new(&recording[..]), false).expect("a recording");
     let none = Selector::parse("no-such-device").expect("a selector");
     let mut film = Film::new(reader, Selection::new(vec![none])).expect("a recording");
-    let snapshot = film.snapshot(5, 4).expect("a snapshot");
+    let snapshot = film.snapshot(5, Some(4)).expect("a snapshot");
     assert!(snapshot.devices.is_empty());
 }
 
 /// After so many seconds the probes are away.
 const WATCHED: u64 = 145;
+
+/// The module's limits at each second, as [`seconds_of`] has them.
+fn limits(second: usize) -> Option<Vec<u64>> {
+    match second {
+        0..60 => None,
+        60..100 => Some(vec![8_192; 4]),
+        _ => Some(vec![0; 4]),
+    }
+}
 
 /// A snapshot each second, with one more I/O in each that the probes saw.
 fn seconds_of(count: usize) -> Vec<u8> {
@@ -304,6 +320,15 @@ fn seconds_of(count: usize) -> Vec<u8> {
     let mut snapshot = snapshots().remove(0);
     for at in 0..count as u64 {
         snapshot.watched = Duration::from_secs(at.min(WATCHED));
+        let second = usize::try_from(at).expect("a small number");
+        if limits(second) != limits(second.saturating_sub(1)) {
+            let parameters = Parameters {
+                monotonic_ns: at * 1_000_000_000 - 3,
+                use_bh_bytes: limits(second),
+            };
+            let frame = encoder.parameters(&parameters).expect("a block");
+            writer.write(&frame).expect("written");
+        }
         let totals = snapshot.devices[0].totals.as_mut().expect("totals");
         let placements = totals.placements.values_mut();
         for these in placements.take(1) {

@@ -1,7 +1,11 @@
 //! Numbers for people, three digits each, narrow enough for a table. What is absent is `-`.
 
+mod units;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use units::{Bytes, Times, Units};
 
 use unicode_width::UnicodeWidthChar as _;
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
@@ -70,12 +74,6 @@ pub fn nanos(duration: Duration) -> Nanos {
 #[must_use]
 pub fn rate(count: u64, over: Duration) -> String {
     per_second(count as f64, over)
-}
-
-/// MiB a second; absent when no time passed.
-#[must_use]
-pub fn mebibytes_rate(bytes: u64, over: Duration) -> String {
-    per_second(bytes as f64 / f64::from(1 << 20), over)
 }
 
 /// A share from 0 to 1 as `41 %`. Only none at all is `0 %` and only all is `100 %`; between,
@@ -269,7 +267,6 @@ mod tests {
         assert_eq!(rate(1, Duration::from_secs(4_000)), "<0.01");
         assert_eq!(rate(24_690, Duration::from_secs(2)), "12345");
         assert_eq!(rate(1_254_000, Duration::from_secs(1)), "1.25M");
-        assert_eq!(mebibytes_rate(3 << 20, Duration::from_secs(2)), "1.50");
     }
 
     proptest! {

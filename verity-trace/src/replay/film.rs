@@ -20,6 +20,8 @@ const KEPT: usize = 64;
 pub struct Film<R> {
     reader: Reader<R>,
     frames: Vec<Frame>,
+    /// The module's limits, each from the frame of this number on.
+    limits: Vec<(usize, Option<Vec<u64>>)>,
     selection: Selection,
     /// The last ones that were asked for, by their number.
     kept: VecDeque<(usize, Arc<Snapshot>)>,
@@ -37,17 +39,20 @@ impl<R: Read + Seek> Film<R> {
     /// Looks through a recording, to its end or to where it was cut.
     pub fn new(mut reader: Reader<R>, selection: Selection) -> Result<Self, Fault> {
         let mut frames = Vec::new();
+        let mut limits = Vec::new();
         loop {
             let place = reader.place();
             let Some(block) = reader.next_block()? else {
                 break;
             };
-            if let Block::Picture { picture, is_whole } = block {
-                frames.push(Frame {
+            match block {
+                Block::Picture { picture, is_whole } => frames.push(Frame {
                     place,
                     is_whole,
                     monotonic_ns: picture.monotonic_ns,
-                });
+                }),
+                Block::Parameters(it) => limits.push((frames.len(), it.use_bh_bytes)),
+                _ => {}
             }
         }
         if frames.is_empty() {
@@ -59,6 +64,7 @@ impl<R: Read + Seek> Film<R> {
         Ok(Self {
             reader,
             frames,
+            limits,
             selection,
             kept: VecDeque::new(),
         })
@@ -78,12 +84,21 @@ impl<R: Read + Seek> Film<R> {
         times.map(Duration::from_nanos).collect()
     }
 
-    /// The snapshot of this number, and what happened since the one of another.
-    pub fn snapshot(&mut self, number: usize, earlier: usize) -> Result<Snapshot, Fault> {
+    /// The snapshot of this number, and what happened since the one of another, or since the start.
+    pub fn snapshot(&mut self, number: usize, earlier: Option<usize>) -> Result<Snapshot, Fault> {
         let mut snapshot = Snapshot::clone(&*self.frame(number)?);
-        if number > earlier {
-            let earlier = self.frame(earlier)?;
-            aggregate::relate(&mut snapshot, &earlier);
+        match earlier {
+            None => aggregate::relate_to_start(&mut snapshot),
+            Some(earlier) if number > earlier => {
+                let earlier = self.frame(earlier)?;
+                aggregate::relate(&mut snapshot, &earlier);
+            }
+            Some(_) => {}
+        }
+        // Older recordings have them in no snapshot.
+        let after = self.limits.partition_point(|&(from, _)| from <= number);
+        if let Some((_, limits)) = after.checked_sub(1).and_then(|at| self.limits.get(at)) {
+            snapshot.use_bh_bytes.clone_from(limits);
         }
         if !self.selection.is_everything() {
             let all: Vec<_> = snapshot.devices.iter().map(VerityDevice::from).collect();

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use crate::histogram::Nanos;
 use crate::snapshot::{Device, Placement, Stage, Totals};
 
-/// What the devices are sorted by. All but the first are of the last interval, most first.
+/// What the devices are sorted by. All but the first and the last are of the window, most first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
     /// The device's number.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::columns::Column as Shown;
 use super::history::{Column, History};
 use super::style::Styles;
 use crate::facts::{self, OptionEffect};
@@ -22,12 +23,18 @@ const TWO_LINES: usize = 80;
 /// What stands for the rates of a device that is counted in [`Snapshot::other`].
 const IN_OTHER: &str = "in other";
 /// The stages that have columns.
-const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+const STAGES: [(Stage, Shown); 3] = [
+    (Stage::Wait, Shown::Wait),
+    (Stage::Verify, Shown::Verify),
+    (Stage::Total, Shown::Total),
+];
 
 /// What the table of one snapshot looks like on a terminal of some width.
 pub struct Table<'a> {
     snapshot: &'a Snapshot,
     styles: Styles,
+    /// Those of the stages that are shown.
+    stages: Vec<Stage>,
     placements: Vec<Placement>,
     has_failed: bool,
     option: usize,
@@ -49,14 +56,23 @@ enum Shape {
 
 impl<'a> Table<'a> {
     pub fn new(snapshot: &'a Snapshot, history: &'a History, styles: Styles, width: u16) -> Self {
+        let has = |column| styles.columns.has(column);
+        let stages = STAGES.into_iter().filter(|&(_, column)| has(column));
+        let placements = if has(Shown::Shares) {
+            placements(snapshot)
+        } else {
+            Vec::new()
+        };
         let mut table = Self {
             snapshot,
             styles,
-            placements: columns(snapshot),
-            has_failed: snapshot
-                .devices
-                .iter()
-                .any(|device| failed(device) > Some(0)),
+            stages: stages.map(|(stage, _)| stage).collect(),
+            placements,
+            has_failed: has(Shown::Failed)
+                && snapshot
+                    .devices
+                    .iter()
+                    .any(|device| failed(device) > Some(0)),
             option: snapshot
                 .devices
                 .iter()
@@ -84,8 +100,8 @@ impl<'a> Table<'a> {
         let rates = self.rates_head();
         match self.shape {
             Shape::OneLine { gap } => {
-                let stages = STAGES.map(|stage| format!("{:^15}", stage_name(stage)));
-                let percentiles = STAGES.map(|_| self.pair("p50", "p99"));
+                let stages = self.each_stage(|stage| format!("{:^15}", stage_name(stage)));
+                let percentiles = self.each_stage(|_| self.pair("p50", "p99"));
                 let indent = rates.len() + gap;
                 let extras = self.extras().map(|extra| {
                     let width = extra.width(self.spare);
@@ -93,27 +109,19 @@ impl<'a> Table<'a> {
                 });
                 let extras: Vec<_> = extras.collect();
                 vec![
-                    Line::raw(format!("{:indent$}{}", "", stages.join("  "))),
+                    Line::raw(format!("{:indent$}{stages}", "")),
                     Line::styled(
-                        format!(
-                            "{rates}{:gap$}{}{}",
-                            "",
-                            percentiles.join("  "),
-                            extras.concat()
-                        ),
+                        format!("{rates}{:gap$}{percentiles}{}", "", extras.concat()),
                         self.styles.head,
                     ),
                 ]
             }
             Shape::TwoLines { indent } => {
-                let stages =
-                    STAGES.map(|stage| self.pair(&format!("{} p50", stage_name(stage)), "p99"));
+                let stages = self
+                    .each_stage(|stage| self.pair(&format!("{} p50", stage_name(stage)), "p99"));
                 vec![
                     Line::raw(rates),
-                    Line::styled(
-                        format!("{:indent$}{}", "", stages.join("  ")),
-                        self.styles.head,
-                    ),
+                    Line::styled(format!("{:indent$}{stages}", ""), self.styles.head),
                 ]
             }
         }
@@ -130,7 +138,7 @@ impl<'a> Table<'a> {
                 vec![Line::from(rates)]
             }
             Shape::TwoLines { indent } => {
-                let failed = match failed(device) {
+                let failed = match failed(device).filter(|_| self.has_failed) {
                     None | Some(0) => String::new(),
                     Some(failed) => format!("  failed {failed}"),
                 };
@@ -167,7 +175,16 @@ impl<'a> Table<'a> {
     }
 
     fn stages_width(&self) -> usize {
-        STAGES.map(|_| self.pair("", "")).join("  ").len()
+        self.each_stage(|_| self.pair("", "")).len()
+    }
+
+    fn each_stage(&self, cell: impl Fn(Stage) -> String) -> String {
+        let cells: Vec<_> = self.stages.iter().map(|&stage| cell(stage)).collect();
+        cells.join("  ")
+    }
+
+    const fn has(&self, column: Shown) -> bool {
+        self.styles.columns.has(column)
     }
 
     /// Two cells of durations; in two lines there is room for the stage's name.
@@ -180,11 +197,17 @@ impl<'a> Table<'a> {
     }
 
     fn rates_head(&self) -> String {
-        let mut head = vec![
-            fit("device", self.name),
-            format!(" {}", fit("option", self.option)),
-            format!("{:>7}{:>6}", "I/O/s", "MiB/s"),
-        ];
+        let mut head = vec![fit("device", self.name)];
+        if self.has(Shown::Option) {
+            head.push(format!(" {}", fit("option", self.option)));
+        }
+        if self.has(Shown::Ios) {
+            head.push(format!("{:>7}", "I/O/s"));
+        }
+        if self.has(Shown::Bytes) {
+            let unit = self.styles.units.bytes.name();
+            head.push(format!("{:>6}", format!("{unit}/s")));
+        }
         head.extend(self.placements.iter().map(|&placement| {
             let width = share_width(placement);
             format!(" {:>width$}", placement.name())
@@ -210,20 +233,23 @@ impl<'a> Table<'a> {
         let recent = recent(device, self.snapshot);
         let absent = || format::ABSENT.to_owned();
         let ios = recent.map_or_else(absent, |(totals, over)| format::rate(totals.ios(), over));
-        let mebibytes = recent.map_or_else(absent, |(totals, over)| {
-            format::mebibytes_rate(totals.bytes(), over)
+        let bytes = recent.map_or_else(absent, |(totals, over)| {
+            self.styles.units.bytes.rate(totals.bytes(), over)
         });
-        let rates = if device.counted_in_other {
-            format!("{IN_OTHER:>13}")
-        } else {
-            format!("{ios:>7}{mebibytes:>6}")
+        let rates = match (self.has(Shown::Ios), self.has(Shown::Bytes)) {
+            (true, true) if device.counted_in_other => format!("{IN_OTHER:>13}"),
+            (true, true) => format!("{ios:>7}{bytes:>6}"),
+            (true, false) => format!("{ios:>7}"),
+            (false, true) => format!("{bytes:>6}"),
+            (false, false) => String::new(),
         };
-        let mut cells = vec![
-            Span::styled(fit(&escape::terminal(&device.name), self.name), name),
-            Span::raw(" "),
-            Span::styled(fit(effect.name(), self.option), effect_style),
-            Span::raw(rates),
-        ];
+        let device_name = fit(&escape::terminal(&device.name), self.name);
+        let mut cells = vec![Span::styled(device_name, name)];
+        if self.has(Shown::Option) {
+            let option = fit(effect.name(), self.option);
+            cells.extend([Span::raw(" "), Span::styled(option, effect_style)]);
+        }
+        cells.push(Span::raw(rates));
         for &placement in &self.placements {
             let width = share_width(placement);
             let share = format::share(recent.and_then(|(totals, _)| totals.share(placement)));
@@ -243,25 +269,25 @@ impl<'a> Table<'a> {
 
     fn stages(&self, device: &Device) -> String {
         let recent = recent(device, self.snapshot);
-        let pairs = STAGES.map(|stage| {
+        self.each_stage(|stage| {
             let histogram = recent.map(|(totals, _)| totals.stage(stage));
             let percentile = |permille| {
                 let value = histogram
                     .as_ref()
                     .and_then(|histogram| histogram.percentile(permille));
-                format::percentile(value)
+                self.styles.units.percentile(value)
             };
             self.pair(&percentile(500), &percentile(990))
-        });
-        pairs.join("  ")
+        })
     }
 
     /// What there is room for behind the stages.
     fn extras(&self) -> impl Iterator<Item = Extra> {
         let mut left = self.spare;
+        let columns = self.styles.columns;
         Extra::ALL.into_iter().filter(move |extra| {
             let needed = 2 + extra.least();
-            let fits = left >= needed;
+            let fits = left >= needed && columns.has(extra.column());
             left -= if fits { needed } else { 0 };
             fits
         })
@@ -311,7 +337,7 @@ enum Extra {
     Oldest,
     /// The placements as a bar, each by its first letter.
     Mix,
-    /// I/Os in each of the last intervals.
+    /// I/Os in each of the last intervals between two pictures.
     Rate,
 }
 
@@ -323,6 +349,14 @@ impl Extra {
             Self::Oldest => "oldest in flight",
             Self::Mix => "placements",
             Self::Rate => "I/Os over time",
+        }
+    }
+
+    const fn column(self) -> Shown {
+        match self {
+            Self::Oldest => Shown::Oldest,
+            Self::Mix => Shown::Bar,
+            Self::Rate => Shown::History,
         }
     }
 
@@ -366,7 +400,7 @@ fn mix(totals: &Totals, cells: usize) -> String {
 }
 
 /// The placements that this era can have, and any other that happened.
-fn columns(snapshot: &Snapshot) -> Vec<Placement> {
+fn placements(snapshot: &Snapshot) -> Vec<Placement> {
     let possible = facts::placements(snapshot.kernel.era);
     let happened = |placement| {
         snapshot
@@ -390,7 +424,7 @@ fn effect(device: &Device, snapshot: &Snapshot) -> OptionEffect {
     OptionEffect::of(device, snapshot.kernel.era)
 }
 
-/// The last interval's totals, and its length.
+/// The window's totals, and its length.
 fn recent<'a>(device: &'a Device, snapshot: &Snapshot) -> Option<(&'a Totals, Duration)> {
     device.recent.as_ref().zip(snapshot.interval)
 }

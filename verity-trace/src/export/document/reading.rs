@@ -20,6 +20,8 @@ use crate::snapshot::{
 const MOST: u64 = 1 << 48;
 /// Devices are not more.
 const DEVICES: usize = 4_096;
+/// Limits of the module are not more; there is one for each of four ioprio classes.
+const LIMITS: u64 = 16;
 /// The start of the year 9999, in milliseconds: later ones have no date that could be printed.
 const LATEST_MS: u64 = 253_370_764_800_000;
 /// The same of nanoseconds that many I/Os took together.
@@ -61,6 +63,12 @@ impl Document<'_> {
             },
             other: self.other.as_ref().map(super::Other::other).transpose()?,
             cpus: read(&self.cpus, super::Cpu::cpu)?,
+            recent_cpus: Vec::new(),
+            use_bh_bytes: {
+                let limits = self.use_bh_bytes.as_ref().map_or(0, Vec::len);
+                at_most(limits as u64, LIMITS)?;
+                self.use_bh_bytes.clone()
+            },
             account: self.account.as_ref().map(|account| snapshot::Account {
                 mapped: account.mapped,
                 finished: account.finished,
