@@ -199,7 +199,8 @@ fn hint(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
         let key = bound.keys().first()?;
         Some(format!("{key}: {}", bound.binding.help))
     };
-    let all = [Action::Open, Action::Filter].into_iter().filter_map(said);
+    let all = [Action::Open, Action::Sort, Action::Filter];
+    let all = all.into_iter().filter_map(said);
     let all: Vec<_> = all.map(|it| Part::plain(it)).collect();
     let mut lines = vec![Line::default()];
     lines.extend(flow(all, usize::from(width)));

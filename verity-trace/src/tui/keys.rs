@@ -516,10 +516,14 @@ impl Default for Keys {
                 keys: binding.keys.to_vec(),
             }
         };
-        let always = BINDINGS.iter().map(bound(Mode::Always));
+        // What there is only sometimes stands before what nobody looks for.
+        let moves = BINDINGS.iter().position(|it| it.action == Action::Up);
+        let (first, rest) = BINDINGS.split_at(moves.unwrap_or_default());
+        let always = |these: &[Binding]| these.iter().map(bound(Mode::Always)).collect::<Vec<_>>();
         let live = LIVE.iter().map(bound(Mode::Live));
         let replay = REPLAY.iter().map(bound(Mode::Replay));
-        Self(always.chain(live).chain(replay).collect())
+        let all = always(first).into_iter().chain(live).chain(replay);
+        Self(all.chain(always(rest)).collect())
     }
 }
 
