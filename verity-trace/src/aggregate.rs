@@ -432,13 +432,14 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
 /// Says of a snapshot what happened since an earlier one of the same source.
 pub fn relate(snapshot: &mut Snapshot, earlier: &Snapshot) {
     snapshot.interval = Some(snapshot.watched.saturating_sub(earlier.watched));
+    let nothing = Totals::default();
     for device in &mut snapshot.devices {
         let before = earlier.devices.iter().find(|before| {
             before.number == device.number && before.disk_sequence == device.disk_sequence
         });
-        let before = before.and_then(|before| before.totals.clone());
+        let before = before.and_then(|before| before.totals.as_ref());
         let totals = device.totals.as_ref();
-        device.recent = totals.map(|totals| since(totals, &before.unwrap_or_default()));
+        device.recent = totals.map(|totals| since(totals, before.unwrap_or(&nothing)));
     }
 }
 

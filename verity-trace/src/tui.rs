@@ -13,6 +13,7 @@ mod glyphs;
 mod header;
 mod history;
 mod keys;
+mod rows;
 mod run;
 mod sort;
 mod style;

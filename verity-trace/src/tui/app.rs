@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use glob::Pattern;
 use ratatui::layout::Size;
 
 use super::draw;
@@ -9,6 +10,7 @@ use super::events::Events;
 use super::filter::Filter;
 use super::history::History;
 use super::keys::{self, Action, Key};
+use super::rows::{Groups, Row};
 use super::sort::Sort;
 use super::style::Styles;
 use super::view::View;
@@ -65,11 +67,14 @@ pub struct App {
     pub(super) view: View,
     pub(super) sort: Sort,
     pub(super) filter: Filter,
+    groups: Groups,
+    /// The rows of the table of devices, in the order in which they are shown.
+    rows: Vec<Row>,
     /// What is being written of the next filter, and why it is none; absent while nobody writes.
     pub(super) writing: Option<(String, Option<String>)>,
     /// The chosen device: it stays the same however the devices are sorted.
     pub(super) chosen: Option<DeviceNumber>,
-    /// The first line shown, of what can be scrolled.
+    /// The first row or line shown, of what can be scrolled; a drawing that has fewer shows its last ones.
     pub(super) first: usize,
     size: Size,
 }
@@ -97,6 +102,13 @@ struct Paused {
 }
 
 impl App {
+    /// The same, where devices that one of these patterns fits are a group.
+    #[must_use]
+    pub fn grouped(mut self, patterns: Vec<Pattern>) -> Self {
+        self.groups = Groups::new(patterns);
+        self
+    }
+
     /// Nothing seen yet, on a terminal whose size is not known yet.
     #[must_use]
     pub fn new(styles: Styles) -> Self {
@@ -110,6 +122,8 @@ impl App {
             view: View::default(),
             sort: Sort::default(),
             filter: Filter::default(),
+            groups: Groups::default(),
+            rows: Vec::new(),
             writing: None,
             chosen: None,
             first: 0,
@@ -170,23 +184,9 @@ impl App {
         self.paused.as_ref().map_or(&self.past, |it| &it.past)
     }
 
-    /// The devices, in the order in which they are shown.
-    pub(super) fn devices(&self) -> Vec<&Device> {
-        let mut devices: Vec<_> = self
-            .snapshot
-            .iter()
-            .flat_map(|snapshot| &snapshot.devices)
-            .filter(|device| self.filter.takes(device))
-            .collect();
-        self.sort.sort(&mut devices);
-        devices
-    }
-
-    /// The chosen device and its place among the devices; absent when there are none.
-    pub(super) fn chosen<'a>(&self, devices: &[&'a Device]) -> Option<(usize, &'a Device)> {
-        let chosen = self.chosen?;
-        let at = devices.iter().position(|it| it.number == chosen)?;
-        Some((at, devices[at]))
+    /// The rows of the table of devices, in the order in which they are shown.
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     fn show(&mut self, snapshot: Arc<Snapshot>) {
@@ -201,29 +201,67 @@ impl App {
         devices.find(|device| device.number == chosen)
     }
 
-    /// Chooses a device that there is, and shows the part in which it stands.
+    /// Arranges the devices anew, chooses one that there is, and shows the part in which it stands. An opened
+    /// device stays the chosen one.
     fn keep_in_sight(&mut self) {
-        if let Some(first) = self.help {
-            self.help = Some(first.min(draw::last_first(self, self.size)));
+        let Some(snapshot) = self.snapshot.clone() else {
+            return;
+        };
+        let is_elsewhere = self.view != View::Devices || self.help.is_some();
+        if is_elsewhere && self.chosen.is_some() {
             return;
         }
-        if self.view != View::Device || self.chosen.is_none() {
-            let devices = self.devices();
-            let (at, number) = match self.chosen(&devices) {
-                Some((at, device)) => (at, Some(device.number)),
-                None => (0, devices.first().map(|device| device.number)),
-            };
-            self.chosen = number;
-            self.choose_at(at);
+        let room = draw::capacity(self, self.size).max(1);
+        let takes = |device: &Device| self.filter.takes(device);
+        let mut rows = self.groups.rows(&snapshot, takes, room);
+        self.sort.sort(&mut rows, &snapshot);
+        let at = self
+            .chosen
+            .and_then(|chosen| place(&rows, chosen, &snapshot));
+        if at.is_none() {
+            self.chosen = rows.first().and_then(|row| row.first(&snapshot));
         }
-        self.first = self.first.min(draw::last_first(self, self.size));
+        self.rows = rows;
+        if !is_elsewhere {
+            let at = at.unwrap_or(0);
+            self.first = self.first.min(at).max((at + 1).saturating_sub(room));
+        }
     }
 
-    fn choose_at(&mut self, at: usize) {
-        if self.view == View::Devices {
-            let shown = draw::capacity(self, self.size).max(1);
-            self.first = self.first.min(at).max((at + 1).saturating_sub(shown));
+    /// The row that is chosen, and its place.
+    fn chosen_row(&self) -> Option<(usize, &Row)> {
+        let at = place(&self.rows, self.chosen?, self.snapshot.as_ref()?)?;
+        Some((at, &self.rows[at]))
+    }
+
+    /// Folds the group of the chosen device, or shows its devices one by one, from the first one on.
+    fn fold(&mut self) -> Effect {
+        let group = self.opened().and_then(|device| self.groups.group(device));
+        let Some(group) = group.filter(|_| self.can_fold()) else {
+            return Effect::None;
+        };
+        let was_folded = self.is_on_group();
+        self.groups.fold(group.clone(), !was_folded);
+        self.keep_in_sight();
+        if was_folded {
+            self.chosen = self.devices_of(&group).first().copied();
+            self.keep_in_sight();
         }
+        Effect::Redraw
+    }
+
+    /// Whether there is a group to fold, or to unfold, where the chosen device is.
+    pub(super) fn can_fold(&self) -> bool {
+        let group = self.opened().and_then(|device| self.groups.group(device));
+        self.view == View::Devices && group.is_some_and(|group| self.devices_of(&group).len() > 1)
+    }
+
+    /// The devices of a group, in the order in which they are shown.
+    fn devices_of(&self, group: &str) -> Vec<DeviceNumber> {
+        let snapshots = self.snapshot.iter();
+        let devices = snapshots.flat_map(|it| self.rows.iter().flat_map(|row| row.devices(it)));
+        let devices = devices.filter(|it| self.groups.group(it).as_deref() == Some(group));
+        devices.map(|device| device.number).collect()
     }
 
     fn act(&mut self, action: Action) -> Effect {
@@ -240,6 +278,7 @@ impl App {
             | Action::Pause
             | Action::Sort
             | Action::Filter
+            | Action::Fold
             | Action::Theme
                 if self.help.is_some() =>
             {
@@ -247,8 +286,10 @@ impl App {
             }
             Action::NextView => self.turn_to(self.view.next()),
             Action::PreviousView => self.turn_to(self.view.previous()),
+            Action::Open if self.is_on_group() => return self.fold(),
+            Action::Fold if self.view == View::Devices => return self.fold(),
             Action::Open if self.view == View::Devices => self.turn_to(View::Device),
-            Action::Back | Action::Open => return Effect::None,
+            Action::Back | Action::Open | Action::Fold => return Effect::None,
             Action::Theme => self.styles = self.styles.next(),
             Action::Pause => self.pause(),
             Action::Sort => {
@@ -294,6 +335,12 @@ impl App {
         Effect::Redraw
     }
 
+    /// Whether a folded group is chosen, and shown.
+    pub(super) fn is_on_group(&self) -> bool {
+        let row = self.chosen_row().map(|(_, row)| row);
+        self.view == View::Devices && row.is_some_and(|row| row.group.is_some())
+    }
+
     fn turn_to(&mut self, view: View) {
         self.view = view;
         self.first = 0;
@@ -320,23 +367,26 @@ impl App {
         draw::capacity(self, self.size).max(1).cast_signed()
     }
 
-    /// Chooses a device so many further, or scrolls so many lines.
+    /// Chooses a row so many further, or scrolls so many lines.
     fn go(&mut self, steps: isize) {
-        if let Some(first) = self.help {
-            self.help = Some(first.saturating_add_signed(steps));
-            self.keep_in_sight();
+        if self.help.is_some() || self.view != View::Devices {
+            let last = draw::last_first(self, self.size);
+            let first = self.help.as_mut().unwrap_or(&mut self.first);
+            *first = (*first).min(last).saturating_add_signed(steps).min(last);
             return;
         }
-        if self.view != View::Devices {
-            self.first = self.first.saturating_add_signed(steps);
-            self.keep_in_sight();
+        let Some(snapshot) = &self.snapshot else {
             return;
-        }
-        let devices = self.devices();
-        let at = self.chosen(&devices).map_or(0, |(at, _)| at);
+        };
+        let at = self.chosen_row().map_or(0, |(at, _)| at);
         let at = at.saturating_add_signed(steps);
-        let at = at.min(devices.len().saturating_sub(1));
-        self.chosen = devices.get(at).map(|device| device.number);
+        let at = at.min(self.rows.len().saturating_sub(1));
+        self.chosen = self.rows.get(at).and_then(|row| row.first(snapshot));
         self.keep_in_sight();
     }
+}
+
+/// The place of the row that a device is in.
+fn place(rows: &[Row], device: DeviceNumber, snapshot: &Snapshot) -> Option<usize> {
+    rows.iter().position(|row| row.has(device, snapshot))
 }

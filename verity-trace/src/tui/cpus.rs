@@ -1,5 +1,7 @@
 //! A line for each CPU: its time in softirq, how much of that is verification, and what it verified.
 
+use std::ops::Range;
+
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -37,8 +39,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The heading.
-    pub fn head(&self) -> Vec<Line<'static>> {
+    fn head(&self) -> Vec<Line<'static>> {
         // The programs count the two together, and no kernel has both.
         let bh = match self.snapshot.kernel.era {
             Some(Era::Tasklet) => Placement::Tasklet,
@@ -74,9 +75,22 @@ impl<'a> Table<'a> {
         ]
     }
 
-    /// A line for each CPU, in the order of their number.
-    pub fn rows(&self) -> Vec<Line<'static>> {
-        self.snapshot.cpus.iter().map(|cpu| self.row(cpu)).collect()
+    /// How many CPUs there are.
+    pub const fn count(&self) -> usize {
+        self.snapshot.cpus.len()
+    }
+
+    /// The heading, and a line for each of some CPUs, in the order of their number.
+    pub fn lines(&self, shown: Range<usize>) -> Vec<Line<'static>> {
+        let cpus = self
+            .snapshot
+            .cpus
+            .iter()
+            .skip(shown.start)
+            .take(shown.len());
+        let mut lines = self.head();
+        lines.extend(cpus.map(|cpu| self.row(cpu)));
+        lines
     }
 
     fn row(&self, cpu: &Cpu) -> Line<'static> {

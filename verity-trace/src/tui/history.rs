@@ -4,8 +4,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::histogram::{Histogram, Nanos};
-use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage};
+use crate::histogram::Nanos;
+use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
 
 /// How many intervals are kept.
 const KEPT: usize = 240;
@@ -44,8 +44,8 @@ impl Key {
 /// What one device did.
 #[derive(Clone, Debug)]
 struct Past {
-    /// How long its I/Os took, until the end of the last interval.
-    total: Histogram,
+    /// Its I/Os by how long they took, until the end of the last interval.
+    total: [u64; OCTAVES],
     /// The intervals that were seen, by their end, the last one last; absent where nothing finished.
     columns: VecDeque<(Duration, Option<Box<Column>>)>,
 }
@@ -77,7 +77,7 @@ impl History {
             let Some(totals) = &device.totals else {
                 continue;
             };
-            let total = totals.stage(Stage::Total);
+            let total = by_octave(totals);
             match self.devices.entry(key) {
                 Entry::Vacant(entry) => {
                     let columns = VecDeque::new();
@@ -95,10 +95,27 @@ impl History {
         let columns = columns.into_iter().flatten().skip(skipped);
         columns.map(|(_, column)| column.as_deref())
     }
+
+    /// I/Os of some devices together in each of the last intervals, as many as are asked for and kept.
+    pub fn ios<'a>(&self, devices: impl Iterator<Item = &'a Device>, count: usize) -> Vec<u64> {
+        // The last intervals are the same ones, and some devices came later.
+        let mut sums = VecDeque::new();
+        for device in devices {
+            let columns: Vec<_> = self.last(device, count).collect();
+            while sums.len() < columns.len() {
+                sums.push_front(0u64);
+            }
+            for (sum, column) in sums.iter_mut().rev().zip(columns.into_iter().rev()) {
+                let ios = column.map_or(0, |it| it.iter().map(|&ios| u64::from(ios)).sum());
+                *sum = sum.saturating_add(ios);
+            }
+        }
+        sums.into()
+    }
 }
 
 impl Past {
-    fn go_on(&mut self, now: Duration, total: Histogram, is_column: bool) {
+    fn go_on(&mut self, now: Duration, total: [u64; OCTAVES], is_column: bool) {
         while self.columns.back().is_some_and(|&(until, _)| until > now) {
             self.columns.pop_back();
         }
@@ -106,7 +123,7 @@ impl Past {
             if self.columns.len() == KEPT {
                 self.columns.pop_front();
             }
-            let column = column(&total.since(&self.total));
+            let column = column(&total, &self.total);
             self.columns.push_back((now, column));
         }
         self.total = total;
@@ -126,21 +143,36 @@ pub fn octave(Nanos(ns): Nanos) -> usize {
     octave.min(OCTAVES - 1)
 }
 
-fn column(total: &Histogram) -> Option<Box<Column>> {
-    if total.count() == 0 {
-        return None;
+/// I/Os by how long they took.
+fn by_octave(totals: &Totals) -> [u64; OCTAVES] {
+    let mut octaves = [0u64; OCTAVES];
+    let placements = totals.placements.values();
+    for histogram in placements.filter_map(|it| it.stages.get(&Stage::Total)) {
+        for bucket in histogram.buckets() {
+            let count = &mut octaves[octave(bucket.lower)];
+            *count = count.saturating_add(bucket.count);
+        }
     }
-    let mut column = Box::new([0u32; OCTAVES]);
-    for bucket in total.buckets() {
-        let count = &mut column[octave(bucket.lower)];
-        *count = count.saturating_add(u32::try_from(bucket.count).unwrap_or(u32::MAX));
-    }
-    Some(column)
+    octaves
+}
+
+/// What is new; absent where nothing is.
+fn column(now: &[u64; OCTAVES], before: &[u64; OCTAVES]) -> Option<Box<Column>> {
+    let column: Column = std::array::from_fn(|octave| {
+        let new = now[octave].saturating_sub(before[octave]);
+        u32::try_from(new).unwrap_or(u32::MAX)
+    });
+    column
+        .iter()
+        .any(|&count| count > 0)
+        .then(|| Box::new(column))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::Histogram;
+    use crate::snapshot::Placement;
 
     #[test]
     fn octaves_are_powers_of_two_and_the_ends_take_the_rest() {
@@ -150,11 +182,19 @@ mod tests {
     }
 
     #[test]
-    fn a_column_has_every_io() {
-        let histogram = Histogram::from_values([70, 80, 4_096, 1 << 40].map(Nanos));
-        let column = column(&histogram).expect("a column");
-        assert_eq!(column.iter().sum::<u32>(), 4);
-        assert_eq!((column[0], column[6]), (2, 1));
-        assert!(super::column(&Histogram::default()).is_none());
+    fn a_column_has_every_new_io() {
+        let totals = |values: &[u64]| {
+            let mut totals = Totals::default();
+            let these = totals.placements.entry(Placement::Bh).or_default();
+            let histogram = Histogram::from_values(values.iter().copied().map(Nanos));
+            these.stages.insert(Stage::Total, histogram);
+            by_octave(&totals)
+        };
+        let before = totals(&[70, 4_096]);
+        let now = totals(&[70, 4_096, 70, 80, 4_096, 1 << 40]);
+        let new = column(&now, &before).expect("a column");
+        assert_eq!(new.iter().sum::<u32>(), 4);
+        assert_eq!((new[0], new[6]), (2, 1));
+        assert!(column(&now, &now).is_none());
     }
 }

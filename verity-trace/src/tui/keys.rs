@@ -60,6 +60,8 @@ pub enum Action {
     Sort,
     /// Write which devices are shown.
     Filter,
+    /// Show a group of devices as one, or one by one.
+    Fold,
     /// The next theme.
     Theme,
     /// One device or line up.
@@ -94,7 +96,7 @@ pub struct Binding {
 }
 
 /// Every key there is, but for those of [`LIVE`] and [`REPLAY`].
-pub const BINDINGS: [Binding; 16] = [
+pub const BINDINGS: [Binding; 17] = [
     Binding {
         keys: &[Key::Char('q'), Key::Ctrl('c')],
         action: Action::Quit,
@@ -134,7 +136,7 @@ pub const BINDINGS: [Binding; 16] = [
         keys: &[Key::Enter, Key::Char('l')],
         action: Action::Open,
         label: "Enter, l",
-        help: "everything about the chosen device",
+        help: "everything about the chosen device; of a folded group, its devices",
         footer: Some("Enter device"),
     },
     Binding {
@@ -199,6 +201,13 @@ pub const BINDINGS: [Binding; 16] = [
         label: "/",
         help: "filter by name or pattern, placement:fallback, p99>5ms",
         footer: Some("/ filter"),
+    },
+    Binding {
+        keys: &[Key::Char('f')],
+        action: Action::Fold,
+        label: "f",
+        help: "show devices whose names begin alike as one, or one by one",
+        footer: Some("f fold"),
     },
     Binding {
         keys: &[Key::Char('t')],

@@ -1,11 +1,14 @@
-//! The table of devices: one line each where the terminal is wide enough, else two.
+//! The table of devices: one line for each row where the terminal is wide enough, else two.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::history::{Column, History};
+use super::history::History;
+use super::rows::Row;
 use super::style::Styles;
 use crate::facts::{self, OptionEffect};
 use crate::snapshot::{Device, InFlight, Placement, Snapshot, Stage, Totals, stage_name};
@@ -19,6 +22,8 @@ const DURATION: usize = 7;
 const COUNT: usize = 8;
 /// Cells that two lines for a device fill, where there are as many, whatever the names need.
 const TWO_LINES: usize = 80;
+/// What stands for the option of devices that differ in it.
+const MIXED: &str = "mixed";
 /// What stands for the rates of a device that is counted in [`Snapshot::other`].
 const IN_OTHER: &str = "in other";
 /// The stages that have columns.
@@ -27,6 +32,8 @@ const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
 /// What the table of one snapshot looks like on a terminal of some width.
 pub struct Table<'a> {
     snapshot: &'a Snapshot,
+    /// All rows, of which some are shown.
+    pub rows: &'a [Row],
     styles: Styles,
     placements: Vec<Placement>,
     has_failed: bool,
@@ -48,9 +55,16 @@ enum Shape {
 }
 
 impl<'a> Table<'a> {
-    pub fn new(snapshot: &'a Snapshot, history: &'a History, styles: Styles, width: u16) -> Self {
+    pub fn new(
+        snapshot: &'a Snapshot,
+        rows: &'a [Row],
+        history: &'a History,
+        styles: Styles,
+        width: u16,
+    ) -> Self {
         let mut table = Self {
             snapshot,
+            rows,
             styles,
             placements: columns(snapshot),
             has_failed: snapshot
@@ -71,7 +85,7 @@ impl<'a> Table<'a> {
         table
     }
 
-    /// How many lines the heading takes, and each device.
+    /// How many lines the heading takes, and each row.
     pub const fn heights(&self) -> (usize, usize) {
         match self.shape {
             Shape::OneLine { .. } => (2, 1),
@@ -119,18 +133,19 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The lines of one device, which may be the chosen one.
-    pub fn rows(&self, device: &Device, is_chosen: bool) -> Vec<Line<'static>> {
-        let mut rates = self.rates(device, is_chosen);
-        let stages = Span::raw(self.stages(device));
+    /// The lines of one row, which may be the chosen one.
+    pub fn lines(&self, row: &Row, is_chosen: bool) -> Vec<Line<'static>> {
+        let sum = Together::new(row, self.snapshot);
+        let mut rates = self.rates(&sum, is_chosen);
+        let stages = Span::raw(self.stages(&sum));
         match self.shape {
             Shape::OneLine { gap } => {
                 rates.extend([Span::raw(" ".repeat(gap)), stages]);
-                rates.extend(self.extras().map(|extra| self.extra(extra, device)));
+                rates.extend(self.extras().map(|extra| self.extra(extra, &sum)));
                 vec![Line::from(rates)]
             }
             Shape::TwoLines { indent } => {
-                let failed = match failed(device) {
+                let failed = match sum.failed() {
                     None | Some(0) => String::new(),
                     Some(failed) => format!("  failed {failed}"),
                 };
@@ -142,11 +157,9 @@ impl<'a> Table<'a> {
 
     /// Chooses the shape that fits, and gives the names what is left as far as they need it.
     fn fill(&mut self, width: usize) {
-        let longest = self
-            .snapshot
-            .devices
-            .iter()
-            .map(|device| Span::raw(escape::terminal(&device.name)).width())
+        let titles = self.rows.iter().map(|row| title(row, self.snapshot));
+        let longest = titles
+            .map(|title| Span::raw(title).width())
             .fold(NAME, usize::max);
         let narrowest = self.rates_head().len() + 1 + self.stages_width();
         if let Some(spare) = width.checked_sub(narrowest) {
@@ -195,42 +208,44 @@ impl<'a> Table<'a> {
         head.concat()
     }
 
-    fn rates(&self, device: &Device, is_chosen: bool) -> Vec<Span<'static>> {
+    fn rates(&self, sum: &Together<'_>, is_chosen: bool) -> Vec<Span<'static>> {
         let name = if is_chosen {
             self.styles.chosen
         } else {
             self.styles.name
         };
-        let effect = effect(device, self.snapshot);
-        let effect_style = if effect.is_mismatch() {
+        let (effect, is_mismatch) = sum.effect(self.snapshot);
+        let effect_style = if is_mismatch {
             self.styles.notice
         } else {
             Style::new()
         };
-        let recent = recent(device, self.snapshot);
         let absent = || format::ABSENT.to_owned();
-        let ios = recent.map_or_else(absent, |(totals, over)| format::rate(totals.ios(), over));
-        let mebibytes = recent.map_or_else(absent, |(totals, over)| {
-            format::mebibytes_rate(totals.bytes(), over)
+        let ios = sum
+            .over
+            .map_or_else(absent, |over| format::rate(sum.ios(), over));
+        let mebibytes = sum.over.map_or_else(absent, |over| {
+            let bytes = sum.recent.iter().map(|totals| totals.bytes());
+            format::mebibytes_rate(bytes.sum(), over)
         });
-        let rates = if device.counted_in_other {
+        let rates = if sum.is_in_other() {
             format!("{IN_OTHER:>13}")
         } else {
             format!("{ios:>7}{mebibytes:>6}")
         };
         let mut cells = vec![
-            Span::styled(fit(&escape::terminal(&device.name), self.name), name),
+            Span::styled(fit(&sum.title, self.name), name),
             Span::raw(" "),
-            Span::styled(fit(effect.name(), self.option), effect_style),
+            Span::styled(fit(effect, self.option), effect_style),
             Span::raw(rates),
         ];
         for &placement in &self.placements {
             let width = share_width(placement);
-            let share = format::share(recent.and_then(|(totals, _)| totals.share(placement)));
+            let share = format::share(sum.share(placement));
             cells.push(Span::raw(format!(" {share:>width$}")));
         }
         if self.has_failed_column() {
-            let failed = failed(device);
+            let failed = sum.failed();
             let style = match failed {
                 None | Some(0) => Style::new(),
                 Some(_) => self.styles.alarm,
@@ -241,17 +256,12 @@ impl<'a> Table<'a> {
         cells
     }
 
-    fn stages(&self, device: &Device) -> String {
-        let recent = recent(device, self.snapshot);
+    fn stages(&self, sum: &Together<'_>) -> String {
         let pairs = STAGES.map(|stage| {
-            let histogram = recent.map(|(totals, _)| totals.stage(stage));
-            let percentile = |permille| {
-                let value = histogram
-                    .as_ref()
-                    .and_then(|histogram| histogram.percentile(permille));
-                format::percentile(value)
-            };
-            self.pair(&percentile(500), &percentile(990))
+            let histogram = Totals::stage_of(sum.recent.iter().copied(), stage);
+            let [p50, p99] =
+                [500, 990].map(|permille| format::percentile(histogram.percentile(permille)));
+            self.pair(&p50, &p99)
         });
         pairs.join("  ")
     }
@@ -267,12 +277,11 @@ impl<'a> Table<'a> {
         })
     }
 
-    fn extra(&self, extra: Extra, device: &Device) -> Span<'static> {
+    fn extra(&self, extra: Extra, sum: &Together<'_>) -> Span<'static> {
         let width = extra.width(self.spare);
         match extra {
             Extra::Oldest => {
-                let oldest = device.in_flight.as_ref().and_then(InFlight::oldest);
-                let text = oldest.map_or_else(
+                let text = sum.oldest().map_or_else(
                     || format::ABSENT.to_owned(),
                     |(stage, age)| {
                         let age = format::duration(format::nanos(age));
@@ -282,15 +291,11 @@ impl<'a> Table<'a> {
                 Span::raw(format!("  {text:<width$}"))
             }
             Extra::Mix => {
-                let recent = recent(device, self.snapshot).map(|(totals, _)| totals);
-                let mix = recent.map_or_else(String::new, |totals| mix(totals, width));
+                let mix = mix(&sum.placements(), width);
                 Span::raw(format!("  {mix:<width$}"))
             }
             Extra::Rate => {
-                let ios = |column: Option<&Column>| {
-                    column.map_or(0, |it| it.iter().map(|&it| u64::from(it)).sum())
-                };
-                let rates: Vec<u64> = self.history.last(device, width).map(ios).collect();
+                let rates = self.history.ios(sum.devices.iter().copied(), width);
                 let most = rates.iter().copied().max().unwrap_or(0);
                 let glyphs = self.styles.glyphs;
                 let cells: String = rates.iter().map(|&it| glyphs.height(it, most)).collect();
@@ -345,19 +350,109 @@ impl Extra {
     }
 }
 
+/// The devices of a row, as if they were one.
+struct Together<'a> {
+    title: Cow<'a, str>,
+    devices: Vec<&'a Device>,
+    /// What each did in the last interval, of those of which it is known.
+    recent: Vec<&'a Totals>,
+    /// How long that was; absent where nothing is known.
+    over: Option<Duration>,
+}
+
+impl<'a> Together<'a> {
+    fn new(row: &'a Row, snapshot: &'a Snapshot) -> Self {
+        let devices: Vec<_> = row.devices(snapshot).collect();
+        let recent = devices.iter().filter_map(|device| device.recent.as_ref());
+        let recent: Vec<_> = recent.filter(|_| snapshot.interval.is_some()).collect();
+        Self {
+            title: title(row, snapshot),
+            over: snapshot.interval.filter(|_| !recent.is_empty()),
+            devices,
+            recent,
+        }
+    }
+
+    fn ios(&self) -> u64 {
+        self.recent.iter().map(|totals| totals.ios()).sum()
+    }
+
+    /// I/Os by placement; a placement that never happened is absent.
+    fn placements(&self) -> BTreeMap<Placement, u64> {
+        let mut ios = BTreeMap::new();
+        for (&placement, totals) in self.recent.iter().flat_map(|it| &it.placements) {
+            if totals.ios > 0 {
+                *ios.entry(placement).or_default() += totals.ios;
+            }
+        }
+        ios
+    }
+
+    fn share(&self, placement: Placement) -> Option<f64> {
+        let all = self.ios();
+        let these = self
+            .recent
+            .iter()
+            .filter_map(|it| it.placements.get(&placement));
+        let these: u64 = these.map(|totals| totals.ios).sum();
+        (all > 0).then(|| these as f64 / all as f64)
+    }
+
+    /// The word for the option and its effect, and whether it is not what one would expect of any of them.
+    fn effect(&self, snapshot: &Snapshot) -> (&'static str, bool) {
+        let effects = self.devices.iter().map(|device| effect(device, snapshot));
+        let mut effects = effects.collect::<Vec<_>>();
+        let is_mismatch = effects.iter().any(|effect| effect.is_mismatch());
+        effects.dedup();
+        match &*effects {
+            [effect] => (effect.name(), is_mismatch),
+            _ => (MIXED, is_mismatch),
+        }
+    }
+
+    /// Whether what they do is in [`Snapshot::other`].
+    fn is_in_other(&self) -> bool {
+        self.devices.iter().any(|device| device.counted_in_other)
+    }
+
+    /// I/Os that failed since the start.
+    fn failed(&self) -> Option<u64> {
+        let failed = self.devices.iter().filter_map(|device| failed(device));
+        failed.reduce(u64::saturating_add)
+    }
+
+    /// The oldest I/O in flight: the stage that it is in, and its age.
+    fn oldest(&self) -> Option<(Stage, Duration)> {
+        let in_flight = self.devices.iter().filter_map(|it| it.in_flight.as_ref());
+        let oldest = in_flight.filter_map(InFlight::oldest);
+        oldest.max_by_key(|&(_, age)| age)
+    }
+}
+
+/// What a row is called.
+fn title<'a>(row: &'a Row, snapshot: &'a Snapshot) -> Cow<'a, str> {
+    let mut devices = row.devices(snapshot);
+    match (&row.group, devices.next()) {
+        (Some(group), _) => Cow::Owned(format!(
+            "{} ({})",
+            escape::terminal(group),
+            devices.count() + 1
+        )),
+        (None, device) => device.map_or(Cow::Borrowed(""), |it| escape::terminal(&it.name)),
+    }
+}
+
 /// A bar of the first letters of placements, each as often as its share asks; what happened at all has one.
-fn mix(totals: &Totals, cells: usize) -> String {
-    let all = totals.ios();
+fn mix(ios: &BTreeMap<Placement, u64>, cells: usize) -> String {
+    let all: u64 = ios.values().sum();
     let mut bar = String::new();
     let mut seen = 0;
-    let these = totals.placements.iter().filter(|(_, these)| these.ios > 0);
-    let these: Vec<_> = these.collect();
-    for (number, (placement, totals)) in these.iter().enumerate() {
-        seen += totals.ios;
+    for (number, (placement, these)) in ios.iter().enumerate() {
+        seen += these;
         let until = u128::from(seen) * cells as u128 / u128::from(all.max(1));
         let until = usize::try_from(until).unwrap_or(cells);
         // One for each that is still to come.
-        let until = until.min(cells.saturating_sub(these.len() - 1 - number));
+        let until = until.min(cells.saturating_sub(ios.len() - 1 - number));
         let count = until.saturating_sub(bar.len()).max(1);
         let letter = &placement.name()[..1];
         bar.push_str(&letter.repeat(count));
@@ -388,11 +483,6 @@ fn failed(device: &Device) -> Option<u64> {
 
 fn effect(device: &Device, snapshot: &Snapshot) -> OptionEffect {
     OptionEffect::of(device, snapshot.kernel.era)
-}
-
-/// The last interval's totals, and its length.
-fn recent<'a>(device: &'a Device, snapshot: &Snapshot) -> Option<(&'a Totals, Duration)> {
-    device.recent.as_ref().zip(snapshot.interval)
 }
 
 fn share_width(placement: Placement) -> usize {
@@ -436,13 +526,7 @@ mod tests {
 
     #[test]
     fn a_bar_has_a_letter_of_whatever_happened() {
-        let totals = |ios: &[(Placement, u64)]| {
-            let mut totals = Totals::default();
-            for &(placement, ios) in ios {
-                totals.placements.entry(placement).or_default().ios = ios;
-            }
-            totals
-        };
+        let ios = |ios: &[(Placement, u64)]| ios.iter().copied().collect();
         let cases: [(&[(Placement, u64)], &str); 4] = [
             (&[(Placement::Kverityd, 5)], "kkkkkkkkkk"),
             (
@@ -458,10 +542,10 @@ mod tests {
                 "kbbbbbbbbb",
             ),
         ];
-        for (ios, expected) in cases {
-            assert_eq!(mix(&totals(ios), 10), expected);
+        for (these, expected) in cases {
+            assert_eq!(mix(&ios(these), 10), expected);
         }
-        assert_eq!(mix(&totals(&[]), 10), "");
+        assert_eq!(mix(&ios(&[]), 10), "");
     }
 
     proptest! {
