@@ -153,6 +153,19 @@ fn groups_are_folded_where_there_is_no_room_for_all_devices() {
 }
 
 #[test]
+fn behind_the_help_devices_come_and_go() {
+    let mut app = app(named("failed_ios", &["b", "c"]), 120, 40);
+    app.update(Message::Key(Key::Char('?')));
+    let more = named("failed_ios", &["a", "b", "c", "d"]);
+    app.update(Message::Snapshot(Arc::new(more)));
+    app.update(Message::Key(Key::Esc));
+    let devices = screen(&app, 120, 40);
+    for name in ["\na ", "\nb ", "\nc ", "\nd "] {
+        assert!(devices.contains(name), "{devices}");
+    }
+}
+
+#[test]
 fn a_group_is_folded_and_unfolded_with_a_key_and_stays_so() {
     let names = ["layer-1", "layer-2", "root", "layer-3"];
     let mut app = app(named("bh_always_with_fallbacks", &names), 120, 40);

@@ -13,6 +13,7 @@ use super::keys::{self, Action, Key};
 use super::rows::{Groups, Row};
 use super::sort::Sort;
 use super::style::Styles;
+use super::summary::{self, Weight};
 use super::view::View;
 use crate::replay::{Control, Playback};
 use crate::snapshot::{Device, DeviceNumber, Snapshot};
@@ -56,6 +57,8 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// Whether verification is a problem, and where: found out once for a snapshot.
+    pub(super) summary: Vec<(Weight, String)>,
     /// While it is paused, what there was then: the picture stands still, and time goes on.
     paused: Option<Paused>,
     /// How the recording's player stands; absent when this is live.
@@ -114,6 +117,7 @@ impl App {
     pub fn new(styles: Styles) -> Self {
         Self {
             snapshot: None,
+            summary: Vec::new(),
             paused: None,
             playback: None,
             past: Past::default(),
@@ -152,7 +156,7 @@ impl App {
             }
             Message::Resize { columns, rows } => {
                 self.size = Size::new(columns, rows);
-                self.keep_in_sight();
+                self.arrange();
                 Effect::Redraw
             }
             Message::Key(key) if self.writing.is_some() && !matches!(key, Key::Ctrl(_)) => {
@@ -190,8 +194,9 @@ impl App {
     }
 
     fn show(&mut self, snapshot: Arc<Snapshot>) {
+        self.summary = summary::sentences(&snapshot);
         self.snapshot = Some(snapshot);
-        self.keep_in_sight();
+        self.arrange();
     }
 
     /// The device that the view of one shows, whether the filter takes it or not; absent when it is gone.
@@ -201,31 +206,37 @@ impl App {
         devices.find(|device| device.number == chosen)
     }
 
-    /// Arranges the devices anew, chooses one that there is, and shows the part in which it stands. An opened
-    /// device stays the chosen one.
-    fn keep_in_sight(&mut self) {
+    /// Arranges the devices anew where they are shown, and chooses one that there is. An opened device stays the
+    /// chosen one.
+    fn arrange(&mut self) {
         let Some(snapshot) = self.snapshot.clone() else {
             return;
         };
-        let is_elsewhere = self.view != View::Devices || self.help.is_some();
-        if is_elsewhere && self.chosen.is_some() {
+        if !self.shows_devices() && self.chosen.is_some() {
             return;
         }
         let room = draw::capacity(self, self.size).max(1);
         let takes = |device: &Device| self.filter.takes(device);
         let mut rows = self.groups.rows(&snapshot, takes, room);
         self.sort.sort(&mut rows, &snapshot);
-        let at = self
-            .chosen
-            .and_then(|chosen| place(&rows, chosen, &snapshot));
-        if at.is_none() {
-            self.chosen = rows.first().and_then(|row| row.first(&snapshot));
-        }
         self.rows = rows;
-        if !is_elsewhere {
-            let at = at.unwrap_or(0);
+        if self.chosen_row().is_none() {
+            let first = self.rows.first();
+            self.chosen = first.and_then(|row| row.first(&snapshot));
+        }
+        self.keep_in_sight(room);
+    }
+
+    /// Shows the part in which the chosen row stands, where so many fit.
+    fn keep_in_sight(&mut self, room: usize) {
+        if self.shows_devices() {
+            let at = self.chosen_row().map_or(0, |(at, _)| at);
             self.first = self.first.min(at).max((at + 1).saturating_sub(room));
         }
+    }
+
+    fn shows_devices(&self) -> bool {
+        self.view == View::Devices && self.help.is_none()
     }
 
     /// The row that is chosen, and its place.
@@ -242,10 +253,10 @@ impl App {
         };
         let was_folded = self.is_on_group();
         self.groups.fold(group.clone(), !was_folded);
-        self.keep_in_sight();
+        self.arrange();
         if was_folded {
             self.chosen = self.devices_of(&group).first().copied();
-            self.keep_in_sight();
+            self.arrange();
         }
         Effect::Redraw
     }
@@ -253,7 +264,7 @@ impl App {
     /// Whether there is a group to fold, or to unfold, where the chosen device is.
     pub(super) fn can_fold(&self) -> bool {
         let group = self.opened().and_then(|device| self.groups.group(device));
-        self.view == View::Devices && group.is_some_and(|group| self.devices_of(&group).len() > 1)
+        self.shows_devices() && group.is_some_and(|group| self.devices_of(&group).len() > 1)
     }
 
     /// The devices of a group, in the order in which they are shown.
@@ -268,8 +279,9 @@ impl App {
         match action {
             Action::Quit => return Effect::Quit,
             Action::Suspend => return Effect::Suspend,
-            Action::ToggleHelp => self.help = self.help.xor(Some(0)),
-            Action::Back if self.help.is_some() => self.help = None,
+            Action::ToggleHelp if self.help.is_none() => self.help = Some(0),
+            Action::ToggleHelp => self.close_help(),
+            Action::Back if self.help.is_some() => self.close_help(),
             Action::Back if self.view != View::Devices => self.turn_to(View::Devices),
             Action::Control(control) => return Effect::Control(control),
             Action::NextView
@@ -294,7 +306,7 @@ impl App {
             Action::Pause => self.pause(),
             Action::Sort => {
                 self.sort = self.sort.next();
-                self.keep_in_sight();
+                self.arrange();
             }
             Action::Filter => {
                 self.turn_to(View::Devices);
@@ -331,20 +343,26 @@ impl App {
             },
             _ => return Effect::None,
         }
-        self.keep_in_sight();
+        self.arrange();
         Effect::Redraw
     }
 
     /// Whether a folded group is chosen, and shown.
     pub(super) fn is_on_group(&self) -> bool {
         let row = self.chosen_row().map(|(_, row)| row);
-        self.view == View::Devices && row.is_some_and(|row| row.group.is_some())
+        self.shows_devices() && row.is_some_and(|row| row.group.is_some())
+    }
+
+    fn close_help(&mut self) {
+        self.help = None;
+        // The devices may be others meanwhile.
+        self.arrange();
     }
 
     fn turn_to(&mut self, view: View) {
         self.view = view;
         self.first = 0;
-        self.keep_in_sight();
+        self.arrange();
     }
 
     fn pause(&mut self) {
@@ -369,7 +387,7 @@ impl App {
 
     /// Chooses a row so many further, or scrolls so many lines.
     fn go(&mut self, steps: isize) {
-        if self.help.is_some() || self.view != View::Devices {
+        if !self.shows_devices() {
             let last = draw::last_first(self, self.size);
             let first = self.help.as_mut().unwrap_or(&mut self.first);
             *first = (*first).min(last).saturating_add_signed(steps).min(last);
@@ -382,7 +400,7 @@ impl App {
         let at = at.saturating_add_signed(steps);
         let at = at.min(self.rows.len().saturating_sub(1));
         self.chosen = self.rows.get(at).and_then(|row| row.first(snapshot));
-        self.keep_in_sight();
+        self.keep_in_sight(draw::capacity(self, self.size).max(1));
     }
 }
 

@@ -23,7 +23,7 @@ use super::app::App;
 use super::events::Events;
 use super::header::{self, prose};
 use super::keys::{Action, bindings};
-use super::summary::{self, Weight};
+use super::summary::Weight;
 use super::table::Table;
 use super::view::View;
 use super::{cpus, device};
@@ -237,12 +237,12 @@ fn header(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
         lines.push(views(app));
         return lines;
     }
-    for (weight, sentence) in summary::sentences(snapshot) {
+    for (weight, sentence) in &app.summary {
         let style = match weight {
             Weight::Alarm => app.styles.alarm,
             Weight::Plain => Style::new(),
         };
-        lines.extend(prose(&sentence, style, usize::from(width)));
+        lines.extend(prose(sentence, style, usize::from(width)));
     }
     lines.push(views(app));
     lines

@@ -4,6 +4,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use verity_trace_ebpf::slot::LOWEST_NS;
+
 use crate::histogram::Nanos;
 use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
 
@@ -14,10 +16,10 @@ const KEPT: usize = 240;
 const JUMP: u32 = 4;
 
 /// Powers of two of nanoseconds that are told apart, the ends taking the rest.
-pub const OCTAVES: usize = 32;
+pub const OCTAVES: usize = 31;
 
-/// The first of them: 64 ns.
-const FIRST: u32 = 6;
+/// Slots of a histogram in each of them.
+const SLOTS: usize = 16;
 
 /// I/Os of one interval by how long they took.
 pub type Column = [u32; OCTAVES];
@@ -133,14 +135,12 @@ impl Past {
 /// The shortest time that an octave stands for.
 #[must_use]
 pub const fn lower(octave: usize) -> Nanos {
-    Nanos(1 << (octave as u64 + FIRST as u64))
+    Nanos(LOWEST_NS << octave)
 }
 
-/// The octave of a time.
-#[must_use]
-pub fn octave(Nanos(ns): Nanos) -> usize {
-    let octave = ns.max(1).ilog2().saturating_sub(FIRST) as usize;
-    octave.min(OCTAVES - 1)
+/// The octave of a histogram's slot, whose first one is what is shorter than the first octave.
+const fn octave(slot: usize) -> usize {
+    slot.saturating_sub(1) / SLOTS
 }
 
 /// I/Os by how long they took.
@@ -148,9 +148,9 @@ fn by_octave(totals: &Totals) -> [u64; OCTAVES] {
     let mut octaves = [0u64; OCTAVES];
     let placements = totals.placements.values();
     for histogram in placements.filter_map(|it| it.stages.get(&Stage::Total)) {
-        for bucket in histogram.buckets() {
-            let count = &mut octaves[octave(bucket.lower)];
-            *count = count.saturating_add(bucket.count);
+        for (slot, count) in histogram.slots() {
+            let sum = &mut octaves[octave(slot)];
+            *sum = sum.saturating_add(count);
         }
     }
     octaves
@@ -173,12 +173,14 @@ mod tests {
     use super::*;
     use crate::histogram::Histogram;
     use crate::snapshot::Placement;
+    use verity_trace_ebpf::slot::slot;
 
     #[test]
     fn octaves_are_powers_of_two_and_the_ends_take_the_rest() {
-        let octaves = [0, 64, 127, 128, 1 << 37, u64::MAX].map(|ns| octave(Nanos(ns)));
-        assert_eq!(octaves, [0, 0, 0, 1, 31, 31]);
-        assert_eq!(lower(octave(Nanos(1_000))), Nanos(512));
+        let octaves =
+            [0, 64, 127, 128, (1 << 36) - 1, 1 << 36, u64::MAX].map(|ns| octave(slot(ns)));
+        assert_eq!(octaves, [0, 0, 0, 1, 29, 30, 30]);
+        assert_eq!(lower(octave(slot(1_000))), Nanos(512));
     }
 
     #[test]

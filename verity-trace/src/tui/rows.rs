@@ -3,12 +3,15 @@
 //! Images of containers bring hundreds of devices. What finds no room on the screen is summed up there, and
 //! not hidden below its edge.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use glob::Pattern;
 
-use crate::snapshot::{Device, DeviceNumber, Snapshot};
+use super::table::STAGES;
+use crate::histogram::Histogram;
+use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
 
 /// A name that begins with so many hexadecimal digits is a hash.
 const HASH: usize = 16;
@@ -30,6 +33,8 @@ pub struct Row {
     /// The pattern that fits them; absent for a device alone.
     pub group: Option<String>,
     places: Vec<usize>,
+    /// How long the stages of a group took in the last interval: added up once, however often it is drawn.
+    stages: BTreeMap<Stage, Histogram>,
 }
 
 impl Groups {
@@ -73,6 +78,9 @@ impl Groups {
         for row in &mut rows {
             if row.places.len() == 1 {
                 row.group = None;
+            } else {
+                let stage = |stage| (stage, row.stage(stage, snapshot).into_owned());
+                row.stages = STAGES.map(stage).into();
             }
         }
         rows
@@ -95,8 +103,11 @@ impl Groups {
 
 impl Row {
     fn new(group: Option<String>, place: usize) -> Self {
-        let places = vec![place];
-        Self { group, places }
+        Self {
+            group,
+            places: vec![place],
+            stages: BTreeMap::new(),
+        }
     }
 
     /// Its devices.
@@ -106,6 +117,15 @@ impl Row {
     ) -> impl Iterator<Item = &'a Device> + Clone {
         let places = self.places.iter();
         places.filter_map(|&place| snapshot.devices.get(place))
+    }
+
+    /// How long a stage took in the last interval, of all of them.
+    pub fn stage(&self, stage: Stage, snapshot: &Snapshot) -> Cow<'_, Histogram> {
+        if let Some(histogram) = self.stages.get(&stage) {
+            return Cow::Borrowed(histogram);
+        }
+        let recent = self.devices(snapshot).filter_map(|it| it.recent.as_ref());
+        Cow::Owned(Totals::stage_of(recent, stage))
     }
 
     /// Whether a device is among them.

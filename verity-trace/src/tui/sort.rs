@@ -65,7 +65,7 @@ impl Sort {
         let devices = row.devices(snapshot);
         let recent = devices.clone().filter_map(|it| it.recent.as_ref());
         let p99 = |stage| {
-            let value = Totals::stage_of(recent.clone(), stage).percentile(990);
+            let value = row.stage(stage, snapshot).percentile(990);
             value.map_or(0, |Nanos(ns)| ns)
         };
         match self {

@@ -27,7 +27,7 @@ const MIXED: &str = "mixed";
 /// What stands for the rates of a device that is counted in [`Snapshot::other`].
 const IN_OTHER: &str = "in other";
 /// The stages that have columns.
-const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+pub const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
 
 /// What the table of one snapshot looks like on a terminal of some width.
 pub struct Table<'a> {
@@ -223,11 +223,10 @@ impl<'a> Table<'a> {
         let absent = || format::ABSENT.to_owned();
         let ios = sum
             .over
-            .map_or_else(absent, |over| format::rate(sum.ios(), over));
-        let mebibytes = sum.over.map_or_else(absent, |over| {
-            let bytes = sum.recent.iter().map(|totals| totals.bytes());
-            format::mebibytes_rate(bytes.sum(), over)
-        });
+            .map_or_else(absent, |over| format::rate(sum.ios, over));
+        let mebibytes = sum
+            .over
+            .map_or_else(absent, |over| format::mebibytes_rate(sum.bytes, over));
         let rates = if sum.is_in_other() {
             format!("{IN_OTHER:>13}")
         } else {
@@ -258,10 +257,12 @@ impl<'a> Table<'a> {
 
     fn stages(&self, sum: &Together<'_>) -> String {
         let pairs = STAGES.map(|stage| {
-            let histogram = Totals::stage_of(sum.recent.iter().copied(), stage);
-            let [p50, p99] =
-                [500, 990].map(|permille| format::percentile(histogram.percentile(permille)));
-            self.pair(&p50, &p99)
+            let histogram = sum.row.stage(stage, self.snapshot);
+            let percentile = |permille| {
+                let value = sum.over.and_then(|_| histogram.percentile(permille));
+                format::percentile(value)
+            };
+            self.pair(&percentile(500), &percentile(990))
         });
         pairs.join("  ")
     }
@@ -291,7 +292,7 @@ impl<'a> Table<'a> {
                 Span::raw(format!("  {text:<width$}"))
             }
             Extra::Mix => {
-                let mix = mix(&sum.placements(), width);
+                let mix = mix(&sum.placements, width);
                 Span::raw(format!("  {mix:<width$}"))
             }
             Extra::Rate => {
@@ -352,50 +353,44 @@ impl Extra {
 
 /// The devices of a row, as if they were one.
 struct Together<'a> {
+    row: &'a Row,
     title: Cow<'a, str>,
     devices: Vec<&'a Device>,
-    /// What each did in the last interval, of those of which it is known.
-    recent: Vec<&'a Totals>,
-    /// How long that was; absent where nothing is known.
+    /// How long the last interval was; absent where nothing is known of it.
     over: Option<Duration>,
+    /// What they did in it: I/Os by placement, where there were any, and bytes.
+    placements: BTreeMap<Placement, u64>,
+    ios: u64,
+    bytes: u64,
 }
 
 impl<'a> Together<'a> {
     fn new(row: &'a Row, snapshot: &'a Snapshot) -> Self {
         let devices: Vec<_> = row.devices(snapshot).collect();
-        let recent = devices.iter().filter_map(|device| device.recent.as_ref());
-        let recent: Vec<_> = recent.filter(|_| snapshot.interval.is_some()).collect();
-        Self {
+        let is_known = devices.iter().any(|device| device.recent.is_some());
+        let mut sum = Self {
+            row,
             title: title(row, snapshot),
-            over: snapshot.interval.filter(|_| !recent.is_empty()),
+            over: snapshot.interval.filter(|_| is_known),
             devices,
-            recent,
-        }
-    }
-
-    fn ios(&self) -> u64 {
-        self.recent.iter().map(|totals| totals.ios()).sum()
-    }
-
-    /// I/Os by placement; a placement that never happened is absent.
-    fn placements(&self) -> BTreeMap<Placement, u64> {
-        let mut ios = BTreeMap::new();
-        for (&placement, totals) in self.recent.iter().flat_map(|it| &it.placements) {
+            placements: BTreeMap::new(),
+            ios: 0,
+            bytes: 0,
+        };
+        let recent = sum.devices.iter().filter_map(|it| it.recent.as_ref());
+        for (&placement, totals) in recent.flat_map(|it| &it.placements) {
+            sum.ios += totals.ios;
+            sum.bytes += totals.bytes;
             if totals.ios > 0 {
-                *ios.entry(placement).or_default() += totals.ios;
+                *sum.placements.entry(placement).or_default() += totals.ios;
             }
         }
-        ios
+        sum
     }
 
     fn share(&self, placement: Placement) -> Option<f64> {
-        let all = self.ios();
-        let these = self
-            .recent
-            .iter()
-            .filter_map(|it| it.placements.get(&placement));
-        let these: u64 = these.map(|totals| totals.ios).sum();
-        (all > 0).then(|| these as f64 / all as f64)
+        let these = self.placements.get(&placement).copied().unwrap_or(0);
+        (self.over.is_some() && self.ios > 0).then(|| these as f64 / self.ios as f64)
     }
 
     /// The word for the option and its effect, and whether it is not what one would expect of any of them.
