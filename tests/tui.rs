@@ -87,9 +87,16 @@ fn views_are_gone_through_in_both_directions() {
     assert_eq!(screen(&app, 80, 24), devices);
 }
 
+/// More devices than fit, each with a row of its own.
+fn seventy_devices() -> App {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    app.update(Message::Key(Key::Char('f')));
+    app
+}
+
 #[test]
 fn the_chosen_device_is_opened_and_stays_chosen_however_devices_are_sorted() {
-    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let mut app = seventy_devices();
     for _ in 0..3 {
         app.update(Message::Key(Key::Down));
     }
@@ -104,6 +111,127 @@ fn the_chosen_device_is_opened_and_stays_chosen_however_devices_are_sorted() {
     }
     app.update(Message::Key(Key::Enter));
     assert!(screen(&app, 80, 24).contains("device image-3 "));
+}
+
+/// A scenario's devices under other names.
+fn named(name: &str, names: &[&str]) -> Snapshot {
+    let mut snapshot = snapshot(name);
+    let device = snapshot.devices.swap_remove(0);
+    let devices = (0..).zip(names).map(|(minor, &name)| {
+        let mut device = device.clone();
+        device.number.minor = minor;
+        device.name = name.to_owned();
+        device
+    });
+    snapshot.devices = devices.collect();
+    snapshot
+}
+
+#[test]
+fn groups_are_folded_where_there_is_no_room_for_all_devices() {
+    let names = [
+        "layer-1", "layer-2", "root", "layer-3", "app.1", "app.2", "loop",
+    ];
+    let few = named("bh_always_with_fallbacks", &names[..5]);
+    let mut app = app(few, 120, 24);
+    assert!(screen(&app, 120, 24).contains("layer-1 "));
+    app.update(Message::Resize {
+        columns: 120,
+        rows: 10,
+    });
+    let low = screen(&app, 120, 10);
+    for row in ["layer-* (3) ", "root ", "app.1 "] {
+        assert!(low.contains(row), "{row}: {low}");
+    }
+    let many = named("bh_always_with_fallbacks", &names);
+    app.update(Message::Snapshot(Arc::new(many)));
+    let folded = screen(&app, 120, 10);
+    assert!(folded.contains("app.* (2) "), "{folded}");
+    app.update(Message::Resize {
+        columns: 120,
+        rows: 40,
+    });
+    let unfolded = screen(&app, 120, 40);
+    assert!(unfolded.contains("app.2 "), "{unfolded}");
+}
+
+#[test]
+fn behind_the_help_devices_come_and_go() {
+    let mut app = app(named("failed_ios", &["b", "c"]), 120, 40);
+    app.update(Message::Key(Key::Char('?')));
+    let more = named("failed_ios", &["a", "b", "c", "d"]);
+    app.update(Message::Snapshot(Arc::new(more)));
+    app.update(Message::Key(Key::Esc));
+    let devices = screen(&app, 120, 40);
+    for name in ["\na ", "\nb ", "\nc ", "\nd "] {
+        assert!(devices.contains(name), "{devices}");
+    }
+}
+
+#[test]
+fn a_group_is_folded_and_unfolded_with_a_key_and_stays_so() {
+    let names = ["layer-1", "layer-2", "root", "layer-3"];
+    let mut app = app(named("bh_always_with_fallbacks", &names), 120, 40);
+    let press = |app: &mut App, key| {
+        let effect = app.update(Message::Key(key));
+        (effect, screen(app, 120, 40))
+    };
+    let unfolded = screen(&app, 120, 40);
+    assert!(unfolded.contains("f fold"), "{unfolded}");
+    let (_, folded) = press(&mut app, Key::Char('f'));
+    insta::assert_snapshot!("120x40_folded", folded);
+    // It is one row, of which the next one is root, and that has no group.
+    press(&mut app, Key::Down);
+    let (effect, root) = press(&mut app, Key::Char('f'));
+    assert_eq!(effect, Effect::None);
+    assert!(!root.contains("f fold"), "{root}");
+    press(&mut app, Key::Up);
+    app.update(Message::Snapshot(Arc::new(named(
+        "bh_always_with_fallbacks",
+        &["layer-1", "layer-2", "root", "layer-3", "layer-4"],
+    ))));
+    assert!(screen(&app, 120, 40).contains("layer-* (4) "));
+    let (_, opened) = press(&mut app, Key::Enter);
+    assert!(opened.contains("[devices]") && opened.contains("layer-4 "));
+    let (_, device) = press(&mut app, Key::Enter);
+    assert!(device.contains("device layer-1 "), "{device}");
+    let (effect, _) = press(&mut app, Key::Char('f'));
+    assert_eq!(effect, Effect::None);
+}
+
+#[test]
+fn a_folded_group_is_the_sum_of_its_devices() {
+    let names = ["layer-1", "layer-2"];
+    let mut two = named("failed_ios", &names);
+    let failed = two.devices[0].totals.as_ref().map(Totals::failed);
+    let options = &mut two.devices[1].table.options;
+    options.try_verify_in_tasklet = !options.try_verify_in_tasklet;
+    let mut app = app(two, 160, 40);
+    app.update(Message::Key(Key::Char('f')));
+    let folded = screen(&app, 160, 40);
+    let row = folded.lines().find(|line| line.contains("layer-* (2)"));
+    let cells: Vec<_> = row.expect("a row").split_whitespace().collect();
+    assert_eq!(cells[2], "mixed", "{folded}");
+    let failed = (2 * failed.expect("totals")).to_string();
+    assert!(cells.contains(&&*failed), "{failed}: {folded}");
+}
+
+#[test]
+fn devices_that_a_named_pattern_fits_are_a_group() {
+    let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS))
+        .grouped(vec!["*-a".parse().expect("a pattern")]);
+    app.update(Message::Resize {
+        columns: 120,
+        rows: 40,
+    });
+    let names = ["x-a", "y-a", "x-b"];
+    app.update(Message::Snapshot(Arc::new(named("failed_ios", &names))));
+    app.update(Message::Key(Key::Char('f')));
+    let folded = screen(&app, 120, 40);
+    assert!(
+        folded.contains("*-a (2) ") && folded.contains("x-b "),
+        "{folded}"
+    );
 }
 
 #[test]
@@ -156,7 +284,7 @@ fn filter(app: &mut App, text: &str, end: Key) -> String {
 
 #[test]
 fn a_filter_shows_devices_alone_of_which_all_words_hold() {
-    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let mut app = seventy_devices();
     let shown = filter(&mut app, "image-6?", Key::Enter);
     assert!(
         shown.contains("of 10") && shown.contains("filter image-6?"),
@@ -472,6 +600,7 @@ fn every_key_does_what_the_table_says() {
     for binding in BINDINGS.iter().chain(&LIVE) {
         for &key in binding.keys {
             let mut app = watched("seventy_devices", 3, 80, 24);
+            app.update(Message::Key(Key::Char('f')));
             for _ in 0..20 {
                 app.update(Message::Key(Key::Char('j')));
             }
@@ -564,7 +693,7 @@ fn escape_closes_the_help() {
 
 #[test]
 fn scrolling_stops_at_the_last_device_and_turns_at_once() {
-    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let mut app = seventy_devices();
     for _ in 0..200 {
         app.update(Message::Key(Key::Down));
     }
@@ -578,7 +707,7 @@ fn scrolling_stops_at_the_last_device_and_turns_at_once() {
 
 #[test]
 fn a_device_that_is_counted_with_others_is_not_shown_as_idle() {
-    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let mut app = seventy_devices();
     app.update(Message::Key(Key::End));
     insta::assert_snapshot!("80x24_seventy_devices_end", screen(&app, 80, 24));
 }
@@ -990,7 +1119,7 @@ fn the_chosen_line_or_the_whole_view_is_copied() {
     assert!(!copied.replace('\n', "").contains(escape::is_hidden));
     let screen_then = screen(&app, 120, 40);
     assert!(
-        screen_then.contains("copied the line of ")
+        screen_then.contains("copied the chosen line ")
             && screen_then.contains("(3 lines) to the clipboard")
     );
     app.update(Message::Key(Key::Enter));
@@ -1032,6 +1161,7 @@ fn click(app: &mut App, text: &str) -> Effect {
 #[test]
 fn a_click_chooses_a_view_or_a_device_and_a_second_one_opens_it() {
     let mut app = watched("seventy_devices", 3, 80, 24);
+    app.update(Message::Key(Key::Char('f')));
     assert_eq!(click(&mut app, "CPUs"), Effect::Redraw);
     assert!(screen(&app, 80, 24).contains("[CPUs]"));
     assert_eq!(click(&mut app, "devices "), Effect::Redraw);
@@ -1135,7 +1265,8 @@ fn what_is_configured_is_what_is_shown() {
 fn the_first_screen_says_what_enter_does_where_there_is_room() {
     let few = app(snapshot("bh_always_with_fallbacks"), 80, 24);
     assert!(screen(&few, 80, 24).contains("Enter: everything about the chosen device"));
-    let many = app(snapshot("seventy_devices"), 80, 24);
+    let mut many = app(snapshot("seventy_devices"), 80, 24);
+    many.update(Message::Key(Key::Char('f')));
     assert!(!screen(&many, 80, 24).contains("Enter: "));
 }
 

@@ -121,12 +121,19 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let cells = |text: &str| -> usize { text.chars().map(|it| it.width().unwrap_or(0)).sum() };
     let mut lines = Vec::new();
     let mut line = String::new();
+    let mut used = 0;
     for character in text.chars() {
         line.push(character);
-        while cells(&line) > width {
+        used += character.width().unwrap_or(0);
+        while used > width {
             let last = line.len() - character.len_utf8();
             let at = line[..last].rfind(' ').map_or(last, |blank| blank + 1);
+            if at == 0 {
+                // A character alone may be wider than there is room for.
+                break;
+            }
             let rest = line.split_off(at);
+            used = cells(&rest);
             lines.push(std::mem::replace(&mut line, rest));
         }
     }
@@ -184,6 +191,7 @@ mod tests {
         for (text, lines) in cases {
             assert_eq!(wrap(text, 4), lines, "{text:?}");
         }
+        assert_eq!(wrap("根a根", 1), ["根", "a", "根"]);
     }
 
     #[test]

@@ -456,13 +456,18 @@ impl Totals {
     /// A stage over all placements; empty when it never happened.
     #[must_use]
     pub fn stage(&self, stage: Stage) -> Histogram {
-        let mut merged = Histogram::default();
-        for totals in self.placements.values() {
-            if let Some(histogram) = totals.stages.get(&stage) {
-                merged.merge(histogram);
-            }
-        }
-        merged
+        Self::stage_of([self], stage)
+    }
+
+    /// The same over the totals of several devices.
+    #[must_use]
+    pub fn stage_of<'a>(all: impl IntoIterator<Item = &'a Self>, stage: Stage) -> Histogram {
+        let placements = all
+            .into_iter()
+            .flat_map(|totals| totals.placements.values());
+        placements
+            .filter_map(|totals| totals.stages.get(&stage))
+            .sum()
     }
 }
 

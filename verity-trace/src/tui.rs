@@ -16,6 +16,7 @@ mod header;
 mod history;
 mod keys;
 mod mouse;
+mod rows;
 mod run;
 mod settings;
 mod sort;

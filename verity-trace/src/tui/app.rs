@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use glob::Pattern;
 use ratatui::layout::Size;
 
 use super::copy::Copied;
@@ -13,9 +14,11 @@ use super::filter::Filter;
 use super::history::History;
 use super::keys::{Action, Key, Keys};
 use super::mouse::{self, Mouse, Spot};
+use super::rows::{Groups, Row};
 use super::settings::{INTERVAL_STEPS, Settings};
 use super::sort::Sort;
 use super::style::Styles;
+use super::summary::{self, Weight};
 use super::view::View;
 use crate::lookback::{Lookback, Window};
 use crate::replay::{Control, Playback};
@@ -92,6 +95,8 @@ pub struct App {
     whole: Option<Arc<Snapshot>>,
     /// Absent when every device is shown.
     selected: Option<BTreeSet<DeviceNumber>>,
+    /// Whether verification is a problem, and where: found out once for a snapshot.
+    pub(super) summary: Vec<(Weight, String)>,
     /// While it is paused, what there was then: the picture stands still, and time goes on.
     paused: Option<Paused>,
     /// How the recording's player stands; absent when this is live.
@@ -109,11 +114,14 @@ pub struct App {
     pub(super) view: View,
     pub(super) sort: Sort,
     pub(super) filter: Filter,
+    groups: Groups,
+    /// The rows of the table of devices, in the order in which they are shown.
+    rows: Vec<Row>,
     /// What is being written of the next filter, and why it is none; absent while nobody writes.
     pub(super) writing: Option<(String, Option<String>)>,
     /// The chosen device: it stays the same however the devices are sorted.
     pub(super) chosen: Option<DeviceNumber>,
-    /// The first line shown, of what can be scrolled.
+    /// The first row or line shown, of what can be scrolled; a drawing that has fewer shows its last ones.
     pub(super) first: usize,
     size: Size,
 }
@@ -143,6 +151,13 @@ struct Paused {
 }
 
 impl App {
+    /// The same, where devices that one of these patterns fits are a group.
+    #[must_use]
+    pub fn grouped(mut self, patterns: Vec<Pattern>) -> Self {
+        self.groups = Groups::new(patterns);
+        self
+    }
+
     /// Nothing seen yet, on a terminal whose size is not known yet.
     #[must_use]
     pub fn new(styles: Styles) -> Self {
@@ -160,6 +175,7 @@ impl App {
             snapshot: None,
             whole: None,
             selected: None,
+            summary: Vec::new(),
             paused: None,
             playback: None,
             past: Past::default(),
@@ -173,6 +189,8 @@ impl App {
             view: View::default(),
             sort: Sort::default(),
             filter: Filter::default(),
+            groups: Groups::default(),
+            rows: Vec::new(),
             writing: None,
             chosen: None,
             first: 0,
@@ -217,7 +235,7 @@ impl App {
             Message::Mouse(mouse) => self.point(mouse),
             Message::Resize { columns, rows } => {
                 self.size = Size::new(columns, rows);
-                self.keep_in_sight();
+                self.arrange();
                 Effect::Redraw
             }
             Message::Key(key) => {
@@ -278,44 +296,32 @@ impl App {
         self.paused.as_ref().map_or(&self.past, |it| &it.past)
     }
 
-    /// The devices, in the order in which they are shown.
-    pub(super) fn devices(&self) -> Vec<&Device> {
-        let mut devices: Vec<_> = self
-            .snapshot
-            .iter()
-            .flat_map(|snapshot| &snapshot.devices)
-            .filter(|device| self.filter.takes(device))
-            .collect();
-        self.sort.sort(&mut devices);
-        devices
-    }
-
-    /// The chosen device and its place among the devices; absent when there are none.
-    pub(super) fn chosen<'a>(&self, devices: &[&'a Device]) -> Option<(usize, &'a Device)> {
-        let chosen = self.chosen?;
-        let at = devices.iter().position(|it| it.number == chosen)?;
-        Some((at, devices[at]))
+    /// The rows of the table of devices, in the order in which they are shown.
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     fn show(&mut self, snapshot: Arc<Snapshot>) {
         self.whole = Some(snapshot);
         self.look_back();
-        self.keep_in_sight();
     }
 
-    /// Makes what is shown of the snapshot as it came: the player of a recording has done so already.
+    /// Makes what is shown of the snapshot as it came: the player of a recording has related it already.
     fn look_back(&mut self) {
         let Some(whole) = &self.whole else {
             return;
         };
-        self.snapshot = Some(if self.playback.is_some() {
+        let shown = if self.playback.is_some() {
             Arc::clone(whole)
         } else {
             let mut shown = Snapshot::clone(whole);
             self.select(&mut shown);
             self.past().lookback.relate(&mut shown, self.window);
             Arc::new(shown)
-        });
+        };
+        self.summary = summary::sentences(&shown);
+        self.snapshot = Some(shown);
+        self.arrange();
     }
 
     fn select(&self, snapshot: &mut Snapshot) {
@@ -332,37 +338,82 @@ impl App {
         devices.find(|device| device.number == chosen)
     }
 
-    /// Chooses a device that there is, and shows the part in which it stands.
-    fn keep_in_sight(&mut self) {
-        if let Some(first) = self.help {
-            self.help = Some(first.min(draw::last_first(self, self.size)));
+    /// Arranges the devices anew where they are shown, and chooses one that there is. An opened device stays the
+    /// chosen one.
+    fn arrange(&mut self) {
+        let Some(snapshot) = self.snapshot.clone() else {
+            return;
+        };
+        if !self.shows_devices() && self.chosen.is_some() {
             return;
         }
-        if self.view != View::Device || self.chosen.is_none() {
-            let devices = self.devices();
-            let (at, number) = match self.chosen(&devices) {
-                Some((at, device)) => (at, Some(device.number)),
-                None => (0, devices.first().map(|device| device.number)),
-            };
-            self.chosen = number;
-            self.choose_at(at);
+        let room = draw::capacity(self, self.size).max(1);
+        let takes = |device: &Device| self.filter.takes(device);
+        let mut rows = self.groups.rows(&snapshot, takes, room);
+        self.sort.sort(&mut rows, &snapshot);
+        self.rows = rows;
+        if self.chosen_row().is_none() {
+            let first = self.rows.first();
+            self.chosen = first.and_then(|row| row.first(&snapshot));
         }
-        self.first = self.first.min(draw::last_first(self, self.size));
+        self.keep_in_sight(room);
     }
 
-    fn choose_at(&mut self, at: usize) {
-        if self.view == View::Devices {
-            let shown = draw::capacity(self, self.size).max(1);
-            self.first = self.first.min(at).max((at + 1).saturating_sub(shown));
+    /// Shows the part in which the chosen row stands, where so many fit.
+    fn keep_in_sight(&mut self, room: usize) {
+        if self.shows_devices() {
+            let at = self.chosen_row().map_or(0, |(at, _)| at);
+            self.first = self.first.min(at).max((at + 1).saturating_sub(room));
         }
+    }
+
+    pub(super) fn shows_devices(&self) -> bool {
+        self.view == View::Devices && self.help.is_none()
+    }
+
+    /// The row that is chosen, and its place.
+    pub(super) fn chosen_row(&self) -> Option<(usize, &Row)> {
+        let at = place(&self.rows, self.chosen?, self.snapshot.as_ref()?)?;
+        Some((at, &self.rows[at]))
+    }
+
+    /// Folds the group of the chosen device, or shows its devices one by one, from the first one on.
+    fn fold(&mut self) -> Effect {
+        let group = self.opened().and_then(|device| self.groups.group(device));
+        let Some(group) = group.filter(|_| self.can_fold()) else {
+            return Effect::None;
+        };
+        let was_folded = self.is_on_group();
+        self.groups.fold(group.clone(), !was_folded);
+        self.arrange();
+        if was_folded {
+            self.chosen = self.devices_of(&group).first().copied();
+            self.arrange();
+        }
+        Effect::Redraw
+    }
+
+    /// Whether there is a group to fold, or to unfold, where the chosen device is.
+    pub(super) fn can_fold(&self) -> bool {
+        let group = self.opened().and_then(|device| self.groups.group(device));
+        self.shows_devices() && group.is_some_and(|group| self.devices_of(&group).len() > 1)
+    }
+
+    /// The devices of a group, in the order in which they are shown.
+    fn devices_of(&self, group: &str) -> Vec<DeviceNumber> {
+        let snapshots = self.snapshot.iter();
+        let devices = snapshots.flat_map(|it| self.rows.iter().flat_map(|row| row.devices(it)));
+        let devices = devices.filter(|it| self.groups.group(it).as_deref() == Some(group));
+        devices.map(|device| device.number).collect()
     }
 
     fn act(&mut self, action: Action) -> Effect {
         match action {
             Action::Quit => return Effect::Quit,
             Action::Suspend => return Effect::Suspend,
-            Action::ToggleHelp => self.help = self.help.xor(Some(0)),
-            Action::Back if self.help.is_some() => self.help = None,
+            Action::ToggleHelp if self.help.is_none() => self.help = Some(0),
+            Action::ToggleHelp => self.close_help(),
+            Action::Back if self.help.is_some() => self.close_help(),
             Action::Back if self.view != View::Devices => self.turn_to(View::Devices),
             Action::Control(control) => return Effect::Control(control),
             Action::NextView
@@ -371,6 +422,7 @@ impl App {
             | Action::Pause
             | Action::Sort
             | Action::Filter
+            | Action::Fold
             | Action::Theme
             | Action::Copy
                 if self.help.is_some() =>
@@ -379,8 +431,10 @@ impl App {
             }
             Action::NextView => self.turn_to(self.view.next()),
             Action::PreviousView => self.turn_to(self.view.previous()),
+            Action::Open if self.is_on_group() => return self.fold(),
+            Action::Fold if self.view == View::Devices => return self.fold(),
             Action::Open if self.view == View::Devices => self.turn_to(View::Device),
-            Action::Back | Action::Open => return Effect::None,
+            Action::Back | Action::Open | Action::Fold => return Effect::None,
             Action::Theme => self.styles = self.styles.next(),
             Action::ShorterWindow => return self.look_into(self.window.shorter()),
             Action::LongerWindow => return self.look_into(self.window.longer()),
@@ -395,7 +449,7 @@ impl App {
             Action::Pause => self.pause(),
             Action::Sort => {
                 self.sort = self.sort.next();
-                self.keep_in_sight();
+                self.arrange();
             }
             Action::Filter => {
                 self.turn_to(View::Devices);
@@ -432,14 +486,26 @@ impl App {
             },
             _ => return Effect::None,
         }
-        self.keep_in_sight();
+        self.arrange();
         Effect::Redraw
+    }
+
+    /// Whether a folded group is chosen, and shown.
+    pub(super) fn is_on_group(&self) -> bool {
+        let row = self.chosen_row().map(|(_, row)| row);
+        self.shows_devices() && row.is_some_and(|row| row.group.is_some())
+    }
+
+    fn close_help(&mut self) {
+        self.help = None;
+        // The devices may be others meanwhile.
+        self.arrange();
     }
 
     fn turn_to(&mut self, view: View) {
         self.view = view;
         self.first = 0;
-        self.keep_in_sight();
+        self.arrange();
     }
 
     /// Shows the numbers of another window.
@@ -452,7 +518,6 @@ impl App {
         }
         self.window = window;
         self.look_back();
-        self.keep_in_sight();
         Effect::Redraw
     }
 
@@ -465,7 +530,6 @@ impl App {
             self.past.lookback.begin_anew(Arc::clone(whole));
             self.past.events.begin_anew(whole.taken_at);
             self.look_back();
-            self.keep_in_sight();
         }
     }
 
@@ -512,12 +576,7 @@ impl App {
                     self.turn_to(view);
                     Effect::Redraw
                 }
-                Some(Spot::Device(number)) if self.chosen == Some(number) => self.act(Action::Open),
-                Some(Spot::Device(number)) => {
-                    self.chosen = Some(number);
-                    self.keep_in_sight();
-                    Effect::Redraw
-                }
+                Some(Spot::Row(at)) => self.choose(at),
                 None => Effect::None,
             },
         };
@@ -527,14 +586,25 @@ impl App {
         }
     }
 
+    /// Chooses a row, or opens the one that is chosen already.
+    fn choose(&mut self, at: usize) -> Effect {
+        if self.chosen_row().is_some_and(|(chosen, _)| chosen == at) {
+            return self.act(Action::Open);
+        }
+        if let (Some(row), Some(snapshot)) = (self.rows.get(at), &self.snapshot) {
+            self.chosen = row.first(snapshot);
+        }
+        Effect::Redraw
+    }
+
     /// Turns of the wheel go through devices one by one, and through lines faster.
     fn scroll(&mut self, turns: isize) -> Effect {
-        let is_choosing = self.help.is_none() && self.view == View::Devices;
-        self.go(if is_choosing {
+        let lines = if self.shows_devices() {
             turns
         } else {
             turns * LINES_A_TURN
-        });
+        };
+        self.go(lines);
         Effect::Redraw
     }
 
@@ -558,23 +628,26 @@ impl App {
         draw::capacity(self, self.size).max(1).cast_signed()
     }
 
-    /// Chooses a device so many further, or scrolls so many lines.
+    /// Chooses a row so many further, or scrolls so many lines.
     fn go(&mut self, steps: isize) {
-        if let Some(first) = self.help {
-            self.help = Some(first.saturating_add_signed(steps));
-            self.keep_in_sight();
+        if !self.shows_devices() {
+            let last = draw::last_first(self, self.size);
+            let first = self.help.as_mut().unwrap_or(&mut self.first);
+            *first = (*first).min(last).saturating_add_signed(steps).min(last);
             return;
         }
-        if self.view != View::Devices {
-            self.first = self.first.saturating_add_signed(steps);
-            self.keep_in_sight();
+        let Some(snapshot) = &self.snapshot else {
             return;
-        }
-        let devices = self.devices();
-        let at = self.chosen(&devices).map_or(0, |(at, _)| at);
+        };
+        let at = self.chosen_row().map_or(0, |(at, _)| at);
         let at = at.saturating_add_signed(steps);
-        let at = at.min(devices.len().saturating_sub(1));
-        self.chosen = devices.get(at).map(|device| device.number);
-        self.keep_in_sight();
+        let at = at.min(self.rows.len().saturating_sub(1));
+        self.chosen = self.rows.get(at).and_then(|row| row.first(snapshot));
+        self.keep_in_sight(draw::capacity(self, self.size).max(1));
     }
+}
+
+/// The place of the row that a device is in.
+fn place(rows: &[Row], device: DeviceNumber, snapshot: &Snapshot) -> Option<usize> {
+    rows.iter().position(|row| row.has(device, snapshot))
 }

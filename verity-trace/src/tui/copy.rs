@@ -1,7 +1,5 @@
 //! What is copied to the terminal's clipboard: the chosen device's line, or the whole view.
 
-use ratatui::layout::Size;
-
 use super::app::App;
 use super::draw;
 use super::view::View;
@@ -28,14 +26,11 @@ impl Copied {
             width => width,
         };
         let (what, lines) = if app.view == View::Devices {
-            let (device, lines) = draw::chosen_device(app, width)?;
-            (
-                format!("the line of {}", escape::terminal(&device.name)),
-                lines,
-            )
+            let lines = draw::chosen_row(app, width)?;
+            ("the chosen line".to_owned(), lines)
         } else {
             // All of it, however little of it is on the screen.
-            let lines = draw::body_lines(app, Size::new(width, u16::MAX));
+            let lines = draw::all_lines(app, width);
             (format!("the view {}", app.view.name()), lines)
         };
         let mut text = String::new();

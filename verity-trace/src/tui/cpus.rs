@@ -1,5 +1,7 @@
 //! A line for each CPU: its time in softirq in the window, how much of that is verification, and what it verified.
 
+use std::ops::Range;
+
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -38,8 +40,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The heading.
-    pub fn head(&self) -> Vec<Line<'static>> {
+    fn head(&self) -> Vec<Line<'static>> {
         // The programs count the two together, and no kernel has both.
         let bh = match self.snapshot.kernel.era {
             Some(Era::Tasklet) => Placement::Tasklet,
@@ -75,14 +76,22 @@ impl<'a> Table<'a> {
         ]
     }
 
-    /// A line for each CPU, in the order of their number.
-    pub fn rows(&self) -> Vec<Line<'static>> {
+    /// How many CPUs there are.
+    pub fn count(&self) -> usize {
+        self.snapshot.recent_cpus.len()
+    }
+
+    /// The heading, and a line for each of some CPUs, in the order of their number.
+    pub fn lines(&self, shown: Range<usize>) -> Vec<Line<'static>> {
+        let mut lines = self.head();
         let (recent, all) = (&self.snapshot.recent_cpus, &self.snapshot.cpus);
         if recent.is_empty() && !all.is_empty() {
-            return vec![Line::raw(NOTHING_BEFORE)];
+            lines.push(Line::raw(NOTHING_BEFORE));
         }
-        let recent = recent.iter().zip(all);
-        recent.map(|(cpu, since)| self.row(cpu, since)).collect()
+        let cpus = recent.iter().zip(all);
+        let cpus = cpus.skip(shown.start).take(shown.len());
+        lines.extend(cpus.map(|(cpu, since)| self.row(cpu, since)));
+        lines
     }
 
     fn row(&self, cpu: &Cpu, since_start: &Cpu) -> Line<'static> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -54,6 +55,21 @@ fn shown<'a>(
     devices.filter(move |device| is_shown(&device.number))
 }
 
+impl Event {
+    fn line(&self, styles: &Styles) -> Line<'static> {
+        let at = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + self.at);
+        let style = match self.weight {
+            Weight::Alarm => styles.alarm,
+            Weight::Notice => styles.notice,
+            Weight::Plain => Style::new(),
+        };
+        Line::from(vec![
+            Span::raw(format!("{at}  ")),
+            Span::styled(self.text.clone(), style),
+        ])
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
@@ -84,25 +100,19 @@ impl Events {
         self.push(at, Weight::Plain, "counting began anew".to_owned());
     }
 
-    /// The lines, the latest first.
-    pub fn lines(&self, styles: &Styles) -> Vec<Line<'static>> {
+    /// How many lines there are.
+    pub fn count(&self) -> usize {
+        self.kept.len().max(1) + usize::from(self.dropped > 0)
+    }
+
+    /// Some of the lines, the latest first.
+    pub fn lines(&self, styles: &Styles, shown: Range<usize>) -> Vec<Line<'static>> {
         if self.kept.is_empty() {
             return vec![Line::raw(NOTHING)];
         }
-        let lines = self.kept.iter().rev().map(|event| {
-            let at = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + event.at);
-            let style = match event.weight {
-                Weight::Alarm => styles.alarm,
-                Weight::Notice => styles.notice,
-                Weight::Plain => Style::new(),
-            };
-            Line::from(vec![
-                Span::raw(format!("{at}  ")),
-                Span::styled(event.text.clone(), style),
-            ])
-        });
-        let mut lines: Vec<_> = lines.collect();
-        if self.dropped > 0 {
+        let events = self.kept.iter().rev().skip(shown.start).take(shown.len());
+        let mut lines: Vec<_> = events.map(|event| event.line(styles)).collect();
+        if self.dropped > 0 && shown.contains(&self.kept.len()) {
             lines.push(Line::raw(format!(
                 "{} earlier events are not kept",
                 self.dropped

@@ -130,6 +130,8 @@ pub enum Action {
     Sort,
     /// Write which devices are shown.
     Filter,
+    /// Show a group of devices as one, or one by one.
+    Fold,
     /// The next theme.
     Theme,
     /// Numbers of a shorter time.
@@ -184,7 +186,7 @@ pub struct Binding {
 }
 
 /// Every key there is, but for those of [`LIVE`] and [`REPLAY`].
-pub const BINDINGS: [Binding; 22] = [
+pub const BINDINGS: [Binding; 23] = [
     Binding {
         name: "quit",
         keys: &[Key::Char('q'), Key::Ctrl('c')],
@@ -224,7 +226,7 @@ pub const BINDINGS: [Binding; 22] = [
         name: "open",
         keys: &[Key::Enter, Key::Char('l')],
         action: Action::Open,
-        help: "everything about the chosen device",
+        help: "everything about the chosen device; of a folded group, its devices",
         footer: Some("device"),
     },
     Binding {
@@ -305,6 +307,13 @@ pub const BINDINGS: [Binding; 22] = [
         footer: Some("filter"),
     },
     Binding {
+        name: "fold",
+        keys: &[Key::Char('f')],
+        action: Action::Fold,
+        help: "show devices whose names begin alike as one, or one by one",
+        footer: Some("fold"),
+    },
+    Binding {
         name: "theme",
         keys: &[Key::Char('t')],
         action: Action::Theme,
@@ -362,21 +371,21 @@ pub const LIVE: [Binding; 5] = [
         keys: &[Key::Char('+'), Key::Char('=')],
         action: Action::LongerInterval,
         help: "more time between two pictures",
-        footer: Some("interval"),
+        footer: None,
     },
     Binding {
         name: "shorter-interval",
         keys: &[Key::Char('-')],
         action: Action::ShorterInterval,
         help: "less time between two pictures",
-        footer: Some("interval"),
+        footer: None,
     },
     Binding {
         name: "record",
         keys: &[Key::Char('o')],
         action: Action::Record,
         help: "record every I/O in a file, or end the recording",
-        footer: Some("record"),
+        footer: None,
     },
 ];
 
@@ -573,12 +582,15 @@ impl Keys {
         })
     }
 
-    /// What the footer says of them, the most useful first.
-    #[must_use]
-    pub fn footer(&self, replays: bool) -> Vec<String> {
-        let mut words: Vec<(String, &'static str)> = Vec::new();
+    /// What the footer says of them, the most useful first, where it has these words for them.
+    pub fn footer<'w>(
+        &self,
+        replays: bool,
+        word: impl Fn(&Binding) -> Option<&'w str>,
+    ) -> Vec<String> {
+        let mut words: Vec<(String, &str)> = Vec::new();
         for bound in self.of(replays) {
-            let (Some(word), Some(key)) = (bound.binding.footer, bound.keys.first()) else {
+            let (Some(word), Some(key)) = (word(&bound.binding), bound.keys.first()) else {
                 continue;
             };
             match words.last_mut() {
@@ -623,9 +635,10 @@ mod tests {
         assert!(!keys.bind("tea", vec![Key::Char('t')]));
         assert_eq!(keys.action(Key::Ctrl('s'), false), Some(Action::Sort));
         assert_eq!(keys.action(Key::Char('s'), false), None);
-        assert!(keys.footer(false).contains(&"Ctrl-S sort".to_owned()));
+        let footer = |keys: &Keys| keys.footer(false, |binding| binding.footer);
+        assert!(footer(&keys).contains(&"Ctrl-S sort".to_owned()));
         keys.bind("filter", Vec::new());
-        assert!(!keys.footer(false).iter().any(|it| it.ends_with("filter")));
+        assert!(!footer(&keys).iter().any(|it| it.ends_with("filter")));
         keys.bind("slower", vec![Key::Char('q')]);
         assert_eq!(keys.ambiguous(), Some((Key::Char('q'), "quit", "slower")));
     }

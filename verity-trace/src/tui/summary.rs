@@ -1,6 +1,5 @@
 //! Whether verification is a problem here, and where: the sentences that stand above every view.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::snapshot::{Failure, InFlight, Snapshot, Stage, Totals, stage_name};
@@ -31,7 +30,8 @@ pub fn sentences(snapshot: &Snapshot) -> Vec<(Weight, String)> {
 
 /// What has I/Os: a device, or those without a line of their own.
 struct Place<'a> {
-    name: Cow<'a, str>,
+    /// It comes from outside.
+    name: &'a str,
     in_flight: Option<&'a InFlight>,
     totals: Option<&'a Totals>,
     recent: Option<&'a Totals>,
@@ -40,14 +40,14 @@ struct Place<'a> {
 
 fn places(snapshot: &Snapshot) -> Vec<Place<'_>> {
     let devices = snapshot.devices.iter().map(|device| Place {
-        name: escape::terminal(&device.name),
+        name: &device.name,
         in_flight: device.in_flight.as_ref(),
         totals: device.totals.as_ref(),
         recent: device.recent.as_ref(),
         first_failure: device.first_failure,
     });
     let other = snapshot.other.iter().map(|other| Place {
-        name: Cow::Borrowed(facts::OTHER),
+        name: facts::OTHER,
         in_flight: Some(&other.in_flight),
         totals: Some(&other.totals),
         recent: None,
@@ -69,7 +69,7 @@ fn hanging(places: &[Place<'_>]) -> Option<String> {
     };
     Some(format!(
         "hangs: the oldest I/O of {} is {} old and in the stage {}{others}",
-        worst.name,
+        escape::terminal(worst.name),
         format::span(age),
         stage_name(stage),
     ))
@@ -89,7 +89,7 @@ fn failed(places: &[Place<'_>]) -> Option<String> {
         format!(
             "failed: {all} I/Os since the start, {} of them on {}{first}",
             failed(worst),
-            worst.name,
+            escape::terminal(worst.name),
         )
     })
 }
@@ -106,7 +106,7 @@ fn share(places: &[Place<'_>], window: Duration) -> Option<String> {
     let of = |part: u64, whole: u64| format::share(Some(part as f64 / whole.max(1) as f64));
     let place = if times.len() > 1 {
         let share = of(of_worst.verification(), all.verification());
-        format!(", {share} of it on {}", worst.name)
+        format!(", {share} of it on {}", escape::terminal(worst.name))
     } else {
         String::new()
     };
