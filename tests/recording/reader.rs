@@ -142,3 +142,26 @@ fn seconds_of(count: usize) -> Vec<u8> {
     }
     writer.into_inner()
 }
+
+/// A ring that runs for months: 2^48 bytes are eight hours at 10 GB/s, and a thousand I/Os in flight add up to
+/// 2^60 ns in two weeks.
+#[test]
+fn what_a_fast_machine_counts_in_months_is_read() {
+    let snapshot = common::scenario("bh_always_with_fallbacks").snapshot();
+    let document = serde_json::to_value(Document::new(&snapshot, None)).expect("JSON");
+    let with_bytes = |bytes: u64| {
+        let mut document = document.clone();
+        let bh = &mut document["devices"][0]["placements"]["bh"];
+        bh["bytes"] = serde_json::json!(bytes);
+        bh["stages"]["total"]["sum_ns"] = serde_json::json!(u64::MAX);
+        let document: Document<'static> = serde_json::from_value(document).expect("a document");
+        document.snapshot()
+    };
+    let months = with_bytes(1 << 60).expect("a snapshot");
+    let totals = months.devices[0].totals.as_ref().expect("totals");
+    assert!(totals.bytes() >= 1 << 60);
+    let mut text = Vec::new();
+    report::report(&months, &mut text).expect("written to memory");
+    let refused = with_bytes(u64::MAX).expect_err("no snapshot");
+    assert!(refused.to_string().ends_with("is more than there can be"));
+}
