@@ -3,6 +3,7 @@
 #[path = "../common.rs"]
 mod common;
 mod defects;
+mod full_disk;
 #[path = "../page.rs"]
 mod page;
 mod reader;
