@@ -877,6 +877,22 @@ fn every_view_shows_the_window_that_the_keys_choose() {
     );
     assert!(status(&app).contains("window all ("), "{}", status(&app));
     assert_eq!(app.update(Message::Key(Key::Char(']'))), Effect::None);
+    // A window that reaches the start is of all, whatever was shown before.
+    let mut young = watched("inline_and_bh_with_large_on_kverityd", 30, 120, 60);
+    young.update(Message::Key(Key::Char('r')));
+    let mut later = Snapshot::clone(&passing("inline_and_bh_with_large_on_kverityd", 50)[49]);
+    for second in [30, 40, 49] {
+        later.clone_from(&passing("inline_and_bh_with_large_on_kverityd", 50)[second]);
+        young.update(Message::Snapshot(Arc::new(later.clone())));
+    }
+    for expected in [
+        "window 10 s",
+        "window 1 min (20.0 s)",
+        "window 10 min (20.0 s)",
+    ] {
+        young.update(Message::Key(Key::Char(']')));
+        assert!(status(&young).contains(expected), "{}", status(&young));
+    }
     // The CPUs' and the devices' numbers are of the same time.
     app.update(Message::Key(Key::Tab));
     let of_all = screen(&app, 120, 60);

@@ -237,6 +237,14 @@ impl Backing {
         }
     }
 
+    /// The data device as a disk for anything.
+    pub fn as_disk(&self, name: &'static str) -> Mapped {
+        Mapped::create(
+            name,
+            &format!("0 {} linear {} 0", self.sectors(), self.data),
+        )
+    }
+
     fn sectors(&self) -> u64 {
         let sectors = run("blockdev", &["--getsz", &self.data]);
         sectors.trim().parse().expect("a number")
@@ -371,6 +379,16 @@ impl Mapped {
 
     pub fn path(&self) -> String {
         format!("/dev/mapper/{}", self.0)
+    }
+
+    /// From now on it answers nothing.
+    pub fn suspend(&self) {
+        run("dmsetup", &["suspend", "--noflush", "--nolockfs", self.0]);
+    }
+
+    /// It answers again.
+    pub fn resume(&self) {
+        run("dmsetup", &["resume", self.0]);
     }
 }
 

@@ -17,6 +17,7 @@ mod lifetime;
 mod load;
 mod loss;
 mod oracle;
+mod output_disk;
 mod placement;
 mod plan;
 mod queues;

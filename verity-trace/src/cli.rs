@@ -25,7 +25,10 @@ use crate::window::Window;
 /// The exit codes of this version, and what they mean.
 const EXIT_CODES: [(&str, &str); 11] = [
     ("0", "done"),
-    ("1", "internal error"),
+    (
+        "1",
+        "internal error, or an output file could not be written, as on a full disk",
+    ),
     ("2", "usage"),
     ("3", "not permitted"),
     ("4", "the kernel cannot do it, or built without programs"),

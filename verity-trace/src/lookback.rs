@@ -3,7 +3,8 @@
 
 mod packed;
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,8 @@ pub struct Lookback {
 #[derive(Debug)]
 struct Kept {
     watched: Duration,
-    devices: Vec<(DeviceNumber, Option<u64>, Arc<Packed>)>,
+    /// By number and sequence number.
+    devices: BTreeMap<(DeviceNumber, Option<u64>), Arc<Packed>>,
     cpus: Vec<Cpu>,
 }
 
@@ -131,32 +133,49 @@ impl Lookback {
         self.start = Some(snapshot);
     }
 
-    /// Says of a snapshot what happened in the window before it, as exactly as what is kept allows
-    /// ([`Snapshot::interval`]), and counts from where everything began anew. One that says already what
-    /// happened recently, and has nothing before it, stays as it is.
-    pub fn relate(&self, snapshot: &mut Snapshot, window: Window) {
-        let watched = snapshot.watched;
-        let earlier = self.earlier(watched, window);
-        if let Some(earlier) = earlier {
-            aggregate::relate_to(snapshot, earlier.watched, &earlier.cpus, |device| {
-                earlier.totals(device).map(|packed| packed.totals())
-            });
-        }
+    /// Whether everything began anew.
+    #[must_use]
+    pub const fn began_anew(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// Counts what a snapshot has from where everything began anew.
+    pub fn count_anew(&self, snapshot: &mut Snapshot) {
         if let Some(start) = &self.start {
             aggregate::begin_anew(snapshot, start);
         }
-        if earlier.is_none() && (snapshot.interval.is_none() || window == Window::All) {
+    }
+
+    /// Says of a snapshot what happened in the window before it, as exactly as what is kept allows
+    /// ([`Snapshot::interval`]). One that says already what happened recently, and has nothing before it,
+    /// stays as it is.
+    pub fn relate(&self, snapshot: &mut Snapshot, window: Window) {
+        let watched = snapshot.watched;
+        if self.reaches_start(watched, window) {
+            match &self.start {
+                Some(start) => aggregate::relate(snapshot, start),
+                None => aggregate::relate_to_start(snapshot),
+            }
+        } else if let Some(earlier) = self.earlier(watched, window) {
+            aggregate::relate_to(snapshot, earlier.watched, &earlier.cpus, |device| {
+                let packed = earlier.totals(device)?;
+                Some(Cow::Owned(packed.totals()))
+            });
+        } else if snapshot.interval.is_none() {
             aggregate::relate_to_start(snapshot);
         }
     }
 
-    /// The one with which a window begins; absent where that is the start.
+    /// Whether a window is of everything since the start.
+    fn reaches_start(&self, watched: Duration, window: Window) -> bool {
+        let start = self.start.as_ref().map_or(Duration::ZERO, |it| it.watched);
+        let all = watched.saturating_sub(start);
+        window.length().is_none_or(|length| length >= all)
+    }
+
+    /// The one before with which a window begins.
     fn earlier(&self, watched: Duration, window: Window) -> Option<&Kept> {
         let length = window.length()?;
-        let start = self.start.as_ref().map_or(Duration::ZERO, |it| it.watched);
-        if watched.saturating_sub(start) <= length {
-            return None;
-        }
         let earlier = self.kept.iter().filter(|it| it.watched < watched);
         let nearest = earlier.min_by_key(|it| (watched - it.watched).abs_diff(length))?;
         Some(nearest)
@@ -191,7 +210,7 @@ impl Kept {
             let same = last.and_then(|last| last.totals(device));
             let same = same.filter(|packed| packed.is_of(totals));
             let packed = same.map_or_else(|| Arc::new(Packed::new(totals)), Arc::clone);
-            Some((device.number, device.disk_sequence, packed))
+            Some((key(device), packed))
         });
         Self {
             watched: snapshot.watched,
@@ -201,11 +220,12 @@ impl Kept {
     }
 
     fn totals(&self, device: &Device) -> Option<&Arc<Packed>> {
-        let key = (device.number, device.disk_sequence);
-        let mut devices = self.devices.iter();
-        let found = devices.find(|&&(number, disk_sequence, _)| (number, disk_sequence) == key);
-        found.map(|(_, _, packed)| packed)
+        self.devices.get(&key(device))
     }
+}
+
+const fn key(device: &Device) -> (DeviceNumber, Option<u64>) {
+    (device.number, device.disk_sequence)
 }
 
 /// Part of a window by which what is kept may miss its beginning.

@@ -1,5 +1,6 @@
 //! What happened between two snapshots of the same source.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,25 +11,22 @@ use crate::snapshot::{
 /// Says of a snapshot what happened since an earlier one of the same source.
 pub fn relate(snapshot: &mut Snapshot, earlier: &Snapshot) {
     relate_to(snapshot, earlier.watched, &earlier.cpus, |device| {
-        find(earlier, device)?.totals.clone()
+        find(earlier, device)?.totals.as_ref().map(Cow::Borrowed)
     });
 }
 
 /// The same where nothing is known of the earlier one but for how long it had been watched, and what each
 /// CPU and each device had done; a device that had not been there has done nothing.
-pub fn relate_to(
+pub fn relate_to<'a>(
     snapshot: &mut Snapshot,
     watched: Duration,
     cpus: &[Cpu],
-    totals: impl Fn(&Device) -> Option<Totals>,
+    totals: impl Fn(&Device) -> Option<Cow<'a, Totals>>,
 ) {
     snapshot.interval = Some(snapshot.watched.saturating_sub(watched));
     for device in &mut snapshot.devices {
-        let recent = device.totals.as_ref().map(|now| match totals(device) {
-            Some(before) => since(now, &before),
-            None => since(now, &Totals::default()),
-        });
-        device.recent = recent;
+        let before = totals(device).unwrap_or_default();
+        device.recent = device.totals.as_ref().map(|now| since(now, &before));
     }
     snapshot.recent_cpus = cpus_since(&snapshot.cpus, cpus);
 }

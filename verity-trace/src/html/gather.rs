@@ -6,12 +6,11 @@ use std::io::{Read, Seek};
 use super::bins::Bins;
 use super::scale::Time;
 use super::slowest::Slowest;
-use crate::decode;
 use crate::export::Entry;
 use crate::format;
 use crate::overview::Overview;
 use crate::recording::{Block, Devices, Fault, Parameters, Reader};
-use crate::snapshot::{DeviceNumber, Era};
+use crate::snapshot::DeviceNumber;
 
 /// So many changes are told one by one.
 pub const MARKS: usize = 40;
@@ -56,24 +55,17 @@ impl Gathered {
         };
         let mut known = None;
         let mut limits = None;
-        let mut records = Vec::new();
         while let Some(block) = reader.next_block()? {
             match block {
                 Block::Ios(ios) => {
-                    records.clear();
-                    reader.records(&ios, &mut records)?;
-                    let era = ios.span.era.unwrap_or(Era::NoOption);
-                    for record in &records {
-                        let Ok(io) = decode::io(record, era) else {
-                            gathered.undecoded += 1;
-                            continue;
-                        };
+                    gathered.undecoded += reader.ios(&ios, |io| {
                         if devices.is_none_or(|devices| devices.contains(&io.device)) {
                             let finished = io.mapped_at.0.saturating_add(io.total.0);
                             gathered.bins.add(finished, io.total);
-                            gathered.slowest.add(&io);
+                            gathered.slowest.add(io);
                         }
-                    }
+                        Ok::<_, Fault>(())
+                    })?;
                 }
                 Block::Devices(it) => gathered.devices(&it, &mut known),
                 Block::Parameters(it) => gathered.parameters(it, &mut limits),

@@ -89,6 +89,7 @@ fn at(ms: u64) -> Snapshot {
 fn seen(lookback: &Lookback, snapshot: &Snapshot, window: Window) -> Snapshot {
     let mut snapshot = snapshot.clone();
     lookback.relate(&mut snapshot, window);
+    lookback.count_anew(&mut snapshot);
     snapshot
 }
 
@@ -145,7 +146,10 @@ fn what_devices_did_that_do_nothing_is_kept_once() {
         now.devices.push(device(1, 40));
         lookback.add(&now);
     }
-    let kept = |at: usize, device: usize| &lookback.kept[at].devices[device].2;
+    let kept = |at: usize, device: usize| {
+        let mut devices = lookback.kept[at].devices.values();
+        devices.nth(device).expect("a device")
+    };
     assert!(lookback.kept.len() > 10);
     assert!(Arc::ptr_eq(kept(0, 1), kept(10, 1)));
     assert!(!Arc::ptr_eq(kept(0, 0), kept(10, 0)));

@@ -204,12 +204,15 @@ impl App {
             Message::Stop => Effect::Quit,
             Message::Snapshot(snapshot) => {
                 self.past.lookback.add(&snapshot);
-                self.past.add(&snapshot, self.selected.as_ref());
                 if let Some(paused) = &mut self.paused {
+                    self.past.add(&snapshot, self.selected.as_ref());
                     paused.waiting = Some(snapshot);
                     return Effect::None;
                 }
                 self.show(snapshot);
+                if let Some(whole) = &self.whole {
+                    self.past.add(whole, self.selected.as_ref());
+                }
                 Effect::Redraw
             }
             Message::Frame(snapshot, playback) => {
@@ -306,20 +309,28 @@ impl App {
         self.look_back();
     }
 
-    /// Makes what is shown of the snapshot as it came: the player of a recording has related it already.
+    /// Makes what is shown of the snapshot as it came.
     fn look_back(&mut self) {
-        let Some(whole) = &self.whole else {
+        let Some(mut whole) = self.whole.take() else {
             return;
         };
-        let shown = if self.playback.is_some() {
-            Arc::clone(whole)
-        } else {
-            let mut shown = Snapshot::clone(whole);
+        self.snapshot = None;
+        let lookback = &self.past().lookback;
+        // The player of a recording has done so already.
+        if self.playback.is_none() {
+            // In place, unless it is kept elsewhere too.
+            lookback.relate(Arc::make_mut(&mut whole), self.window);
+        }
+        let shown = if self.selected.is_some() || lookback.began_anew() {
+            let mut shown = Snapshot::clone(&whole);
             self.select(&mut shown);
-            self.past().lookback.relate(&mut shown, self.window);
+            lookback.count_anew(&mut shown);
             Arc::new(shown)
+        } else {
+            Arc::clone(&whole)
         };
         self.summary = summary::sentences(&shown);
+        self.whole = Some(whole);
         self.snapshot = Some(shown);
         self.arrange();
     }
