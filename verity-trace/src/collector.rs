@@ -12,7 +12,7 @@ use verity_trace_ebpf::record::Record;
 
 use attached::{Attached, Clocks};
 
-use crate::aggregate::{self, Moment, Reading};
+use crate::aggregate::{self, DeviceReading, Moment, Reading};
 use crate::decode::{self, DecodeError};
 use crate::disks;
 use crate::dm::{self, Finder, VerityDevice};
@@ -236,6 +236,22 @@ impl Collector {
         }
     }
 
+    /// Has the programs send the record of every I/O from now on. Those that were loaded without leave, and
+    /// others are attached: of what is in flight then the end is not seen, which is counted as a loss.
+    pub fn send_records(&mut self) -> Result<()> {
+        if self.options.records {
+            return Ok(());
+        }
+        self.options.records = true;
+        if self.session.is_some() {
+            self.detach()?;
+            if let Err(error) = self.attach() {
+                self.failed = Some((Instant::now(), error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
     /// The verity devices that there were at the last look.
     #[must_use]
     pub fn devices(&self) -> &[VerityDevice] {
@@ -314,12 +330,13 @@ impl Collector {
         };
         for device in &self.devices {
             let reads = disks::reads(device.number).ok();
-            let seen = session
-                .finished(aggregate::encode(device.number))
-                .context("read the counters")?;
+            let number = aggregate::encode(device.number);
+            let seen = session.finished(number).context("read the counters")?;
+            let earlier = self.earlier.devices.get(&number);
+            let earlier = earlier.map_or_else(Reads::default, DeviceReading::finished);
             let before = reads.map(|reads| Reads {
-                ios: reads.ios.saturating_sub(seen.ios),
-                bytes: reads.bytes.saturating_sub(seen.bytes),
+                ios: reads.ios.saturating_sub(seen.ios + earlier.ios),
+                bytes: reads.bytes.saturating_sub(seen.bytes + earlier.bytes),
             });
             self.before_attach.insert(device.number, before);
         }

@@ -27,6 +27,7 @@ use verity_trace::selection::Selection;
 use verity_trace::tui::{self, Message, Request};
 
 use crate::exports::Exports;
+use crate::record::live::LiveRecording;
 use crate::{configured, deliver, print, say};
 
 /// Time between two pictures of a replay.
@@ -50,8 +51,11 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     let interval = settings.interval;
     let collecting = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
-        let published = publish(&mut collector, interval, &messages, &asked);
-        (published, collector.faults())
+        let mut recording = LiveRecording::new(messages.clone());
+        let pace = Pace { interval, asked };
+        let published = publish(&mut collector, &mut recording, pace, &messages);
+        let unwritten = recording.finish(&mut collector);
+        (published, collector.faults(), unwritten)
     });
     let shown = tui::run(&received, &settings, |request| match request {
         Request::Export(snapshot) => exports.write(snapshot),
@@ -62,13 +66,17 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     });
     drop(requests);
     exports.finish();
-    let (published, faults) = collecting
+    let (published, faults, unwritten) = collecting
         .join()
         .map_err(|_| anyhow!("the collector panicked"))?;
+    let signal = signalled.try_recv();
     // Now that the terminal is the shell's again.
     say_faults(&faults);
+    for recording in unwritten {
+        recording.wait(&signalled);
+    }
     published?;
-    if let Ok(signal) = signalled.try_recv() {
+    if let Ok(signal) = signal {
         return Ok(exit_code(Some(signal)));
     }
     shown.context("draw on the terminal")?;
@@ -261,13 +269,21 @@ pub fn say_faults(faults: &[String]) {
     }
 }
 
+/// What the view asks of the collecting.
+struct Pace {
+    /// Time between two snapshots.
+    interval: Duration,
+    asked: Receiver<Request>,
+}
+
 /// Publishes a snapshot every interval until nobody listens or asks for anything any more.
 fn publish(
     collector: &mut Collector,
-    mut interval: Duration,
+    recording: &mut LiveRecording,
+    mut pace: Pace,
     messages: &Sender<Message>,
-    asked: &Receiver<Request>,
 ) -> Result<()> {
+    let mut ticked = Instant::now();
     let mut due = Instant::now();
     let mut selected = None;
     loop {
@@ -283,18 +299,25 @@ fn publish(
             if messages.send(Message::Snapshot(snapshot)).is_err() {
                 return Ok(());
             }
-            due = now + interval;
+            // As above.
+            let _ = messages.send(Message::Recording(recording.state()));
+            due = now + pace.interval;
         }
         let left = due.saturating_duration_since(Instant::now());
-        match asked.recv_timeout(left.min(TICK)) {
-            Ok(Request::Interval(asked)) => {
-                interval = asked;
+        match pace.asked.recv_timeout(left.min(recording.patience())) {
+            Ok(Request::Interval(interval)) => {
+                pace.interval = interval;
                 due = due.min(Instant::now() + interval);
             }
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Request::Record) => recording.toggle(collector)?,
+            Ok(Request::Control(_) | Request::Export(_)) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        collector.tick()?;
+        recording.keep_up(collector)?;
+        if ticked.elapsed() >= TICK {
+            collector.tick()?;
+            ticked = Instant::now();
+        }
     }
 }
 
