@@ -1,6 +1,8 @@
 //! The live view on a screen in memory.
 
 mod common;
+#[path = "tui/ios.rs"]
+mod ios;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,7 +75,7 @@ fn views() {
 fn views_are_gone_through_in_both_directions() {
     let mut app = app(snapshot("seventy_devices"), 80, 24);
     let devices = screen(&app, 80, 24);
-    for view in ["[device]", "[CPUs]", "[events]", "[devices]"] {
+    for view in ["[device]", "[CPUs]", "[I/Os]", "[events]", "[devices]"] {
         app.update(Message::Key(Key::Tab));
         assert!(screen(&app, 80, 24).contains(view), "{view}");
     }
@@ -106,7 +108,7 @@ fn the_chosen_device_is_opened_and_stays_chosen_however_devices_are_sorted() {
 #[test]
 fn what_changes_is_an_event() {
     let mut app = app(snapshot("failed_ios"), 100, 24);
-    for _ in 0..3 {
+    for _ in 0..4 {
         app.update(Message::Key(Key::Tab));
     }
     let nothing = screen(&app, 100, 24);

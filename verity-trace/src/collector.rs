@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use verity_trace_ebpf::record::Record;
+use verity_trace_ebpf::sending::Sending;
 
 use attached::{Attached, Clocks};
 
 use crate::aggregate::{self, Moment, Reading};
-use crate::decode::{self, DecodeError};
+use crate::decode::{self, DecodeError, Waiting};
 use crate::disks;
 use crate::dm::{self, Finder, VerityDevice};
 use crate::error::{Error, Result};
@@ -217,6 +218,25 @@ impl Collector {
             record.seq = self.earlier.renumbered(record.seq);
             take(&record);
         }
+    }
+
+    /// Says which records are wanted from now on, where not all are. Programs that come later send none until it
+    /// is said again.
+    pub fn send(&mut self, sending: Sending) -> Result<()> {
+        if let Some(session) = &mut self.session {
+            session.send(sending).context("choose records")?;
+        }
+        Ok(())
+    }
+
+    /// The I/Os in flight, the oldest first, at most so many; absent where I/Os are not seen.
+    pub fn oldest(&self, count: usize) -> Result<Option<Vec<Waiting>>> {
+        let Some(session) = self.session.as_ref().filter(|_| self.sees_ios()) else {
+            return Ok(None);
+        };
+        let is_wanted = |device| self.selection.is_everything() || self.recorded.contains(&device);
+        let oldest = session.oldest(count, is_wanted);
+        Ok(Some(oldest.context("look for what is in flight")?))
     }
 
     fn lose_undecoded(&mut self, count: u64) {

@@ -11,6 +11,7 @@ mod reading;
 mod statistics;
 mod table;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,13 +32,14 @@ use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::queue_counters::QueueWait;
+use verity_trace_ebpf::sending::Sending;
 use verity_trace_ebpf::settings::{MAX_SHARDS, Settings};
 use verity_trace_ebpf::submitters::{self, Submitted, Submitter};
 
 use crate::aggregate::{DeviceReading, Reading};
 use crate::budget::Budget;
 use crate::cost::Calibration;
-use crate::decode;
+use crate::decode::{self, Waiting};
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Symbols, Types};
@@ -69,6 +71,7 @@ type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
 type SubmitterWords = [u64; size_of::<Submitter>() / 8];
 type SubmittedWords = [u64; size_of::<Submitted>() / 8];
+type SendingWords = [u64; size_of::<Sending>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 
 /// What the user may choose.
@@ -79,8 +82,8 @@ pub struct Options {
     pub max_devices: u32,
     /// The only rung to try.
     pub rung: Option<Rung>,
-    /// Whether every I/O's record is wanted.
-    pub records: bool,
+    /// Whose records are wanted.
+    pub records: Records,
     /// What tracing may cost before fewer records are sent.
     pub budget: Option<Budget>,
     /// Whether the cache of hash blocks is watched.
@@ -89,6 +92,17 @@ pub struct Options {
     pub queues: bool,
     /// Whether I/Os are counted by who submitted them.
     pub submitters: bool,
+}
+
+/// Whose records leave the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Nobody's.
+    None,
+    /// Every I/O's.
+    All,
+    /// Those that [`Session::send`] asks for; nobody's until then.
+    Chosen,
 }
 
 impl Options {
@@ -142,6 +156,17 @@ pub struct Session {
     retiring: Vec<u32>,
     /// What is attached, and what is not.
     pub plan: Plan,
+}
+
+/// No record.
+const NOTHING: Sending = Sending {
+    mask: u64::MAX,
+    slow_ns: 0,
+};
+
+fn send(ebpf: &mut Ebpf, sending: Sending) -> anyhow::Result<()> {
+    let mut map: Array<_, SendingWords> = Array::try_from(map_mut(ebpf, "SENDING")?)?;
+    Ok(map.set(0, bytemuck::cast::<_, SendingWords>(sending), 0)?)
 }
 
 /// What is known of the running kernel.
@@ -266,12 +291,13 @@ impl Session {
         }
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
         let address = |name| kernel.symbols.address(name).unwrap_or(0);
+        let wants_records = options.records != Records::None;
         let reads_limits = plan::settings::reads_limits(kernel.facts);
         let settings = Settings {
             shards: u64::from(shards),
-            records: u64::from(options.records),
-            samples: u64::from(options.budget.is_some()),
-            keeps_submitters: u64::from(options.records || counts_submitters),
+            records: u64::from(wants_records),
+            samples: u64::from(options.budget.is_some() || options.records == Records::Chosen),
+            keeps_submitters: u64::from(wants_records || counts_submitters),
             counts_submitters: u64::from(counts_submitters),
             sees_cache_misses: u64::from(views.contains(&View::HashCache)),
             sees_queues: u64::from(views.contains(&View::Queues)),
@@ -298,6 +324,9 @@ impl Session {
         for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
+        if options.records == Records::Chosen {
+            send(&mut ebpf, NOTHING)?;
+        }
         let needs = Needs {
             attempts: attempts(&plan, devices),
             nested_completions: completions_nest(devices),
@@ -306,7 +335,7 @@ impl Session {
         };
         let programs = Programs::attach(&mut ebpf, &object, types, &plan, needs)?;
         let optional = Optional::attach(&mut ebpf, &object, types, &views)?;
-        let records = if options.records {
+        let records = if wants_records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
         } else {
@@ -454,11 +483,34 @@ impl Session {
         if let (Some(share), Some(budget)) = (counted.and_then(|it| it.share()), self.budget) {
             let budget = budget.after(share);
             self.budget = Some(budget);
-            let mut sampling: Array<_, u64> =
-                Array::try_from(map_mut(&mut self.ebpf, "SAMPLING")?)?;
-            sampling.set(0, budget.one_in() - 1, 0)?;
+            self.send(Sending {
+                mask: budget.one_in() - 1,
+                slow_ns: 0,
+            })?;
         }
         Ok(())
+    }
+
+    /// Says which records are to be sent from now on.
+    pub fn send(&mut self, sending: Sending) -> anyhow::Result<()> {
+        send(&mut self.ebpf, sending)
+    }
+
+    /// The I/Os in flight of devices that are wanted, the oldest first, at most so many.
+    pub fn oldest(
+        &self,
+        count: usize,
+        is_wanted: impl Fn(DeviceNumber) -> bool,
+    ) -> anyhow::Result<Vec<Waiting>> {
+        let now = kernel::clock(ClockId::Monotonic)?;
+        let waiting = self.table.in_flight();
+        let mut waiting: Vec<_> = waiting
+            .filter(|state| is_wanted(decode::device_number(state.device())))
+            .filter_map(|state| Waiting::of(&state, now))
+            .collect();
+        waiting.sort_by_key(|waiting| (Reverse(waiting.age), waiting.seq));
+        waiting.truncate(count);
+        Ok(waiting)
     }
 
     /// Hands over the bytes of every record that is waiting.

@@ -12,6 +12,7 @@ mod filter;
 mod glyphs;
 mod header;
 mod history;
+mod ios;
 mod keys;
 mod run;
 mod sort;

@@ -17,8 +17,9 @@ use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::html;
-use verity_trace::live::Options;
+use verity_trace::live::{Options, Records as Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
+use verity_trace::picked::{KEPT, Picker};
 use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
@@ -35,7 +36,11 @@ const LONGEST_FRAME: Duration = Duration::from_millis(500);
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
-    let mut collector = Collector::start(options(arguments.source, false, None), selection, true)?;
+    let mut collector = Collector::start(
+        options(arguments.source, Wanted::Chosen, None),
+        selection,
+        true,
+    )?;
     let (messages, received) = mpsc::channel();
     let (stop, stopped) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
@@ -110,7 +115,9 @@ fn play(
         if shown != Some(playback) {
             let (frame, earlier) = player.frames();
             let snapshot = Arc::new(film.snapshot(frame, earlier)?);
-            if messages.send(Message::Frame(snapshot, playback)).is_err() {
+            let picked = messages.send(Message::Picked(Arc::new(film.picked(frame)?)));
+            let frame = Message::Frame(snapshot, playback);
+            if picked.is_err() || messages.send(frame).is_err() {
                 return Ok(());
             }
             shown = Some(playback);
@@ -168,7 +175,11 @@ impl Drop for StopWhenDropped {
 
 /// One screen of text after a while.
 pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
-    let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
+    let mut collector = Collector::start(
+        options(arguments.source, Wanted::None, None),
+        selection,
+        false,
+    )?;
     let signal = watch(&mut collector, arguments.watches(), |_| {})?;
     let snapshot = collector.snapshot()?;
     // Whoever reads the text may take long, and the probes hold dm_verity.
@@ -192,7 +203,12 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
 /// One JSON document after a while.
 pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let keep = arguments.records.map(|count| count as usize);
-    let options = options(arguments.source, keep.is_some(), arguments.max_overhead);
+    let wanted = if keep.is_some() {
+        Wanted::All
+    } else {
+        Wanted::None
+    };
+    let options = options(arguments.source, wanted, arguments.max_overhead);
     let mut collector = Collector::start(options, selection, false)?;
     let mut records: Vec<Io> = Vec::new();
     let mut omitted = 0;
@@ -264,11 +280,15 @@ fn publish(
     stopped: &Receiver<()>,
 ) -> Result<()> {
     let mut due = Instant::now();
+    let mut picker = Picker::default();
     loop {
         let now = Instant::now();
         if now >= due {
             let snapshot = Arc::new(collector.snapshot()?);
-            if messages.send(Message::Snapshot(snapshot)).is_err() {
+            let picked = picker.pick(snapshot.taken_at, collector.oldest(KEPT)?, picker.seen());
+            // The view draws once for both.
+            let picked = messages.send(Message::Picked(Arc::new(picked)));
+            if picked.is_err() || messages.send(Message::Snapshot(snapshot)).is_err() {
                 return Ok(());
             }
             due = now + interval;
@@ -278,6 +298,8 @@ fn publish(
             return Ok(());
         }
         collector.tick()?;
+        collector.drain(decode::io, |io| picker.take(io));
+        collector.send(picker.sending())?;
     }
 }
 
@@ -302,7 +324,7 @@ pub fn exit_code(signal: Option<i32>) -> ExitCode {
 }
 
 /// What is traced, and how.
-pub fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options {
+pub fn options(source: Source, records: Wanted, max_overhead: Option<f64>) -> Options {
     Options {
         max_devices: source.max_devices,
         rung: source.attach.map(Attach::rung),

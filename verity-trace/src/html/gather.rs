@@ -5,13 +5,16 @@ use std::io::{Read, Seek};
 
 use super::bins::Bins;
 use super::scale::Time;
-use super::slowest::Slowest;
 use crate::decode;
 use crate::export::Entry;
 use crate::format;
 use crate::overview::Overview;
 use crate::recording::{Block, Devices, Fault, Parameters, Reader};
+use crate::slowest::Slowest;
 use crate::snapshot::{DeviceNumber, Era};
+
+/// How many of the slowest are kept.
+const SLOWEST: usize = 20;
 
 /// So many changes are told one by one.
 pub const MARKS: usize = 40;
@@ -49,7 +52,7 @@ impl Gathered {
     ) -> Result<Self, Fault> {
         let mut gathered = Self {
             bins: Bins::new(time(overview)),
-            slowest: Slowest::default(),
+            slowest: Slowest::of(SLOWEST),
             undecoded: 0,
             marks: Vec::new(),
             unmarked: 0,

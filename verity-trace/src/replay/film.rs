@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aggregate;
+use crate::decode::{self, Io};
 use crate::dm::VerityDevice;
+use crate::histogram::Nanos;
 use crate::mounts::Mounts;
-use crate::recording::{Block, Fault, Picture, Place, Reader, What};
+use crate::picked::{Picked, Picker, Seen};
+use crate::recording::{Block, Fault, Filter, Picture, Place, Reader, What};
 use crate::selection::Selection;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Era, Snapshot};
 
 /// Snapshots that are kept, so that going on needs none to be read twice.
 const KEPT: usize = 64;
@@ -20,6 +23,8 @@ const KEPT: usize = 64;
 pub struct Film<R> {
     reader: Reader<R>,
     frames: Vec<Frame>,
+    /// Which I/Os have records.
+    seen: Seen,
     selection: Selection,
     /// The last ones that were asked for, by their number.
     kept: VecDeque<(usize, Arc<Snapshot>)>,
@@ -33,21 +38,32 @@ struct Frame {
     monotonic_ns: u64,
 }
 
+fn seen(filter: Filter) -> Seen {
+    if filter.is_everything() {
+        return Seen::All;
+    }
+    Seen::Recorded {
+        one_in: filter.one_in,
+        slow: Nanos(filter.slower_than_ns),
+    }
+}
+
 impl<R: Read + Seek> Film<R> {
     /// Looks through a recording, to its end or to where it was cut.
     pub fn new(mut reader: Reader<R>, selection: Selection) -> Result<Self, Fault> {
         let mut frames = Vec::new();
+        let mut seen = Seen::All;
         loop {
             let place = reader.place();
-            let Some(block) = reader.next_block()? else {
-                break;
-            };
-            if let Block::Picture { picture, is_whole } = block {
-                frames.push(Frame {
+            match reader.next_block()? {
+                None => break,
+                Some(Block::Machine(machine)) => seen = self::seen(machine.filter),
+                Some(Block::Picture { picture, is_whole }) => frames.push(Frame {
                     place,
                     is_whole,
                     monotonic_ns: picture.monotonic_ns,
-                });
+                }),
+                Some(_) => {}
             }
         }
         if frames.is_empty() {
@@ -59,6 +75,7 @@ impl<R: Read + Seek> Film<R> {
         Ok(Self {
             reader,
             frames,
+            seen,
             selection,
             kept: VecDeque::new(),
         })
@@ -92,6 +109,32 @@ impl<R: Read + Seek> Film<R> {
             snapshot.devices.retain(|device| is_wanted(device.number));
         }
         Ok(snapshot)
+    }
+
+    /// I/Os that finished in the interval before the snapshot of this number. Which ones are in flight then no
+    /// recording says.
+    pub fn picked(&mut self, number: usize) -> Result<Picked, Fault> {
+        let snapshot = self.snapshot(number, number)?;
+        let mut picker = Picker::default();
+        if let Some(before) = number.checked_sub(1) {
+            self.reader.go_to(self.frames[before].place)?;
+            self.reader.next_block()?;
+            let mut records = Vec::new();
+            while let Some(block) = self.reader.next_block()? {
+                let ios = match block {
+                    Block::Ios(ios) => ios,
+                    Block::Picture { .. } => break,
+                    _ => continue,
+                };
+                records.clear();
+                self.reader.records(&ios, &mut records)?;
+                let era = ios.span.era.unwrap_or(Era::NoOption);
+                let ios = records.iter().filter_map(|it| decode::io(it, era).ok());
+                let is_shown = |io: &Io| snapshot.devices.iter().any(|it| it.number == io.device);
+                ios.filter(is_shown).for_each(|io| picker.take(io));
+            }
+        }
+        Ok(picker.pick(snapshot.taken_at, None, self.seen))
     }
 
     fn frame(&mut self, number: usize) -> Result<Arc<Snapshot>, Fault> {

@@ -8,10 +8,12 @@ use super::draw;
 use super::events::Events;
 use super::filter::Filter;
 use super::history::History;
+use super::ios::{Ios, Names};
 use super::keys::{self, Action, Key};
 use super::sort::Sort;
 use super::style::Styles;
 use super::view::View;
+use crate::picked::Picked;
 use crate::replay::{Control, Playback};
 use crate::snapshot::{Device, DeviceNumber, Snapshot};
 
@@ -22,6 +24,8 @@ pub enum Message {
     Snapshot(Arc<Snapshot>),
     /// A recording has come so far.
     Frame(Arc<Snapshot>, Playback),
+    /// What is to be seen one by one of the interval of the snapshot that comes next.
+    Picked(Arc<Picked>),
     /// A key was pressed.
     Key(Key),
     /// The terminal has this size now.
@@ -79,6 +83,7 @@ pub struct App {
 struct Past {
     history: History,
     events: Events,
+    ios: Ios,
 }
 
 impl Past {
@@ -130,6 +135,10 @@ impl App {
                 self.show(snapshot);
                 Effect::Redraw
             }
+            Message::Picked(picked) => {
+                self.past.ios.add(picked);
+                Effect::None
+            }
             Message::Frame(snapshot, playback) => {
                 self.playback = Some(playback);
                 self.past.add(&snapshot);
@@ -164,6 +173,17 @@ impl App {
     /// What has changed until then.
     pub(super) fn events(&self) -> &Events {
         &self.past().events
+    }
+
+    /// The I/Os that were picked until then.
+    pub(super) fn ios(&self) -> &Ios {
+        &self.past().ios
+    }
+
+    /// The devices whose I/Os are shown.
+    pub(super) fn names(&self) -> Names<'_> {
+        let devices = self.devices().into_iter();
+        devices.map(|it| (it.number, &it.name[..])).collect()
     }
 
     fn past(&self) -> &Past {

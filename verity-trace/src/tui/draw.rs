@@ -68,7 +68,7 @@ pub fn capacity(app: &App, size: Size) -> usize {
     let (head, each) = match app.view {
         _ if app.help.is_some() => (0, 1),
         View::Devices => Table::new(snapshot, app.history(), app.styles, size.width).heights(),
-        View::Device | View::Events => (0, 1),
+        View::Device | View::Ios | View::Events => (0, 1),
         View::Cpus => (cpus::HEAD, 1),
     };
     usize::from(size.height).saturating_sub(header + 1 + head + 1) / each
@@ -106,6 +106,12 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
         View::Device => {
             let device = device_lines(app, size.width);
             lines.extend(device.into_iter().skip(first).take(shown));
+        }
+        View::Ios => {
+            let ios = app
+                .ios()
+                .lines(&app.names(), snapshot, &app.styles, size.width);
+            lines.extend(ios.into_iter().skip(first).take(shown));
         }
         View::Events => {
             let events = app.events().lines(&app.styles);
@@ -215,6 +221,7 @@ fn footer_text(app: &App, size: Size) -> String {
         _ if app.help.is_some() => ("lines", false),
         View::Devices => ("devices", count > 1),
         View::Device => ("lines", false),
+        View::Ios => ("lines", false),
         View::Events => ("events", false),
         View::Cpus => ("CPUs", false),
     };
@@ -255,6 +262,12 @@ fn count(app: &App, size: Size) -> usize {
         View::Devices => app.devices().len(),
         View::Device => device_lines(app, size.width).len(),
         View::Cpus => snapshot.cpus.len(),
+        View::Ios => {
+            let names = app.names();
+            app.ios()
+                .lines(&names, snapshot, &app.styles, size.width)
+                .len()
+        }
         View::Events => app.events().lines(&app.styles).len(),
     }
 }

@@ -120,7 +120,7 @@ pub const BINDINGS: [Binding; 16] = [
         keys: &[Key::Tab],
         action: Action::NextView,
         label: "Tab",
-        help: "to the next view: devices, device, CPUs, events",
+        help: "to the next view: devices, device, CPUs, I/Os, events",
         footer: Some("Tab view"),
     },
     Binding {

@@ -5,22 +5,30 @@ use std::collections::BTreeMap;
 
 use crate::decode::Io;
 
-/// How many are kept.
-pub const KEPT: usize = 20;
-
 /// See the module: by how long they took, and of equal ones the first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Slowest {
+    kept: usize,
     ios: BTreeMap<(u64, Reverse<u64>), Io>,
     seen: u64,
 }
 
 impl Slowest {
+    /// Keeps so many.
+    #[must_use]
+    pub const fn of(kept: usize) -> Self {
+        Self {
+            kept,
+            ios: BTreeMap::new(),
+            seen: 0,
+        }
+    }
+
     /// Keeps an I/O if it is one of them.
     pub fn add(&mut self, io: &Io) {
         self.seen += 1;
         let key = (io.total.0, Reverse(self.seen));
-        let is_full = self.ios.len() >= KEPT;
+        let is_full = self.ios.len() >= self.kept;
         if is_full
             && self
                 .ios
@@ -36,6 +44,7 @@ impl Slowest {
     }
 
     /// How many it was shown.
+    #[must_use]
     pub const fn seen(&self) -> u64 {
         self.seen
     }
