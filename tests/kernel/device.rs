@@ -372,6 +372,22 @@ impl Mapped {
     pub fn path(&self) -> String {
         format!("/dev/mapper/{}", self.0)
     }
+
+    /// Keeps what is asked of it until the guard is gone.
+    pub fn suspend(&self) -> Suspended<'_> {
+        run("dmsetup", &["suspend", self.0]);
+        Suspended(self)
+    }
+}
+
+/// See [`Mapped::suspend`].
+pub struct Suspended<'a>(&'a Mapped);
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        let resumed = succeeds("dmsetup", &["resume", self.0.0]);
+        assert!(resumed || std::thread::panicking(), "resume {}", self.0.0);
+    }
 }
 
 impl Drop for Mapped {

@@ -75,7 +75,6 @@ type SendingWords = [u64; size_of::<Sending>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 
 /// What the user may choose.
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How many devices have counters of their own.

@@ -115,9 +115,9 @@ fn play(
         if shown != Some(playback) {
             let (frame, earlier) = player.frames();
             let snapshot = Arc::new(film.snapshot(frame, earlier)?);
-            let picked = messages.send(Message::Picked(Arc::new(film.picked(frame)?)));
-            let frame = Message::Frame(snapshot, playback);
-            if picked.is_err() || messages.send(frame).is_err() {
+            let ios = Arc::new(film.picked(frame)?);
+            let both = [Message::Picked(ios), Message::Frame(snapshot, playback)];
+            if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
             shown = Some(playback);
@@ -285,10 +285,11 @@ fn publish(
         let now = Instant::now();
         if now >= due {
             let snapshot = Arc::new(collector.snapshot()?);
-            let picked = picker.pick(snapshot.taken_at, collector.oldest(KEPT)?, picker.seen());
+            let waiting = collector.oldest(KEPT)?;
+            let ios = Arc::new(picker.pick(snapshot.taken_at, waiting, picker.seen()));
             // The view draws once for both.
-            let picked = messages.send(Message::Picked(Arc::new(picked)));
-            if picked.is_err() || messages.send(Message::Snapshot(snapshot)).is_err() {
+            let both = [Message::Picked(ios), Message::Snapshot(snapshot)];
+            if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
             due = now + interval;

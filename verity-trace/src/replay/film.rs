@@ -34,6 +34,8 @@ pub struct Film<R> {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     place: Place,
+    /// Where the next block is.
+    after: Place,
     is_whole: bool,
     monotonic_ns: u64,
 }
@@ -60,6 +62,7 @@ impl<R: Read + Seek> Film<R> {
                 Some(Block::Machine(machine)) => seen = self::seen(machine.filter),
                 Some(Block::Picture { picture, is_whole }) => frames.push(Frame {
                     place,
+                    after: reader.place(),
                     is_whole,
                     monotonic_ns: picture.monotonic_ns,
                 }),
@@ -117,15 +120,13 @@ impl<R: Read + Seek> Film<R> {
         let snapshot = self.snapshot(number, number)?;
         let mut picker = Picker::default();
         if let Some(before) = number.checked_sub(1) {
-            self.reader.go_to(self.frames[before].place)?;
-            self.reader.next_block()?;
+            self.reader.go_to(self.frames[before].after)?;
             let mut records = Vec::new();
-            while let Some(block) = self.reader.next_block()? {
-                let ios = match block {
-                    Block::Ios(ios) => ios,
-                    Block::Picture { .. } => break,
-                    _ => continue,
-                };
+            let until = self.frames[number].place.offset;
+            while self.reader.place().offset < until
+                && let Some(block) = self.reader.next_block()?
+            {
+                let Block::Ios(ios) = block else { continue };
                 records.clear();
                 self.reader.records(&ios, &mut records)?;
                 let era = ios.span.era.unwrap_or(Era::NoOption);

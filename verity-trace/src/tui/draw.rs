@@ -220,8 +220,7 @@ fn footer_text(app: &App, size: Size) -> String {
     let (what, is_sorted) = match app.view {
         _ if app.help.is_some() => ("lines", false),
         View::Devices => ("devices", count > 1),
-        View::Device => ("lines", false),
-        View::Ios => ("lines", false),
+        View::Device | View::Ios => ("lines", false),
         View::Events => ("events", false),
         View::Cpus => ("CPUs", false),
     };

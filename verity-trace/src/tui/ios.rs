@@ -180,13 +180,12 @@ impl Sheet<'_> {
     fn waiting(&self, io: &Waiting) -> Line<'static> {
         let age = format::duration(format::nanos(io.age));
         Line::raw(format!(
-            "{age:>8} in {:<10} {}  {} at {}  {} {}  CPU {}",
+            "{age:>8} in {:<10} {}  {} at {}  {}  CPU {}",
             stage_name(io.stage),
             self.name(io.device),
             format::bytes(io.bytes.into()),
             io.sector,
-            escape::terminal(&io.command),
-            io.submitter,
+            submitter(&io.command, io.submitter),
             io.submit_cpu,
         ))
     }
@@ -229,7 +228,7 @@ impl Sheet<'_> {
         let mut facts = vec![
             self.name(io.device),
             format!("{} at {}", format::bytes(io.bytes.into()), io.sector),
-            format!("{} {}", escape::terminal(&io.command), io.submitter),
+            submitter(&io.command, io.submitter),
         ];
         let stages = LETTERS.iter().filter_map(|&(stage, letter)| {
             let time = io.stages.get(&stage)?;
@@ -279,6 +278,15 @@ impl Sheet<'_> {
             Some(name) => escape::terminal(name).into_owned(),
             None => device.to_string(),
         }
+    }
+}
+
+/// Who submitted it; a recording may have been told to leave the name out.
+fn submitter(command: &str, task: u32) -> String {
+    if command.is_empty() {
+        format!("process {task}")
+    } else {
+        format!("{} {task}", escape::terminal(command))
     }
 }
 
