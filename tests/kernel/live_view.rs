@@ -9,12 +9,22 @@ use crate::screen::Screen;
 
 const NAME: &str = "verity0";
 
+/// All that the programs can be asked for at once: the largest ones that the verifier sees.
+const EVERYTHING: [&str; 6] = [
+    "top",
+    "--interval",
+    "200ms",
+    "--queues",
+    "--hash-cache",
+    "--submitters",
+];
+
 /// Those that have finished, and one whose disk hangs.
 #[test]
 fn ios_are_shown_one_by_one() {
     let (backing, disk) = Backing::virtio().in_two_parts();
     let device = backing.open(NAME, true);
-    let mut screen = Screen::start(&["top", "--interval", "200ms"]);
+    let mut screen = Screen::start(&EVERYTHING);
     screen.wait_for("fentry");
     screen.press("\t\t\t");
     screen.wait_for("[I/Os]");

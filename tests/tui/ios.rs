@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use verity_trace::decode::{self, Io, Waiting};
+use verity_trace::decode::{self, Io, Unfinished};
 use verity_trace::histogram::Nanos;
-use verity_trace::picked::{Picked, Seen};
+use verity_trace::picked::{Both, Name, Picked, Seen};
 use verity_trace::snapshot::{Completion, Context, DeviceNumber, Era, Reason, Snapshot, Stage};
 use verity_trace::tui::{App, Key, Message};
 use verity_trace_ebpf::placement::Placement;
@@ -13,6 +13,8 @@ use verity_trace_ebpf::reason::outcome;
 use verity_trace_ebpf::record::{ABSENT, RECHECKED, Record};
 
 use crate::{app, filter, screen, snapshot};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 fn dev(device: DeviceNumber) -> u32 {
     device.major << 20 | device.minor
@@ -63,15 +65,14 @@ fn failed(device: DeviceNumber) -> Io {
     io(device, 2, record)
 }
 
-fn waiting(device: DeviceNumber) -> Waiting {
-    Waiting {
+fn unfinished(device: DeviceNumber) -> Unfinished {
+    Unfinished {
         seq: 3,
         device,
         age: Duration::from_millis(12_345),
         stage: Stage::Verify,
         sector: 99,
         bytes: 65_536,
-        ioprio: 0,
         submitter: 1,
         command: "init".to_owned(),
         submit_cpu: 7,
@@ -83,12 +84,16 @@ fn picked(snapshot: &Snapshot) -> Picked {
     Picked {
         slowest: vec![fallback(device), failed(device)],
         recent: vec![failed(device), fallback(device)],
-        waiting: Some(vec![waiting(device)]),
-        seen: Seen::Chosen {
+        in_flight: Some((12, vec![unfinished(device)])),
+        seen: Some(Seen {
             one_in: 64,
             slow: Nanos(1_500_000),
-        },
-        taken_at: snapshot.taken_at,
+            both: Both::Either,
+            unsent: 0,
+        }),
+        has_undecoded: false,
+        span: Duration::ZERO..SECOND,
+        devices: snapshot.devices.iter().map(Name::from).collect(),
     }
 }
 
@@ -130,13 +135,51 @@ fn those_alone_are_shown_whose_device_the_filter_takes() {
 fn a_recording_does_not_say_which_are_in_flight() {
     let snapshot = snapshot("bh_always_with_fallbacks");
     let picked = Picked {
-        waiting: None,
-        seen: Seen::All,
+        in_flight: None,
+        seen: Some(Seen::EVERYTHING),
         ..picked(&snapshot)
     };
     let shown = screen(&on_ios(snapshot, picked, 120, 40), 120, 40);
     assert!(shown.contains("every I/O is looked at"), "{shown}");
+    assert!(
+        shown.contains("which ones a recording does not say"),
+        "{shown}"
+    );
     assert!(!shown.contains("init 1"), "{shown}");
+}
+
+#[test]
+fn what_was_not_looked_at_is_said() {
+    let snapshot = snapshot("bh_always_with_fallbacks");
+    let mut picked = picked(&snapshot);
+    picked.has_undecoded = true;
+    picked.seen = picked.seen.map(|seen| Seen { unsent: 7, ..seen });
+    let shown = screen(&on_ios(snapshot.clone(), picked.clone(), 120, 40), 120, 40);
+    assert!(shown.contains("but for 7 that came"), "{shown}");
+    assert!(shown.contains("some records make no I/O"), "{shown}");
+    picked.seen = None;
+    let unseen = screen(&on_ios(snapshot, picked, 120, 40), 120, 40);
+    assert!(unseen.contains("not seen one by one"), "{unseen}");
+    assert!(!unseen.contains("in flight: 12"), "{unseen}");
+}
+
+#[test]
+fn an_io_keeps_the_name_of_its_device_when_another_one_has_the_number() {
+    let mut snapshot = snapshot("bh_always_with_fallbacks");
+    let picked = picked(&snapshot);
+    let old = snapshot.devices[0].name.clone();
+    "successor".clone_into(&mut snapshot.devices[0].name);
+    let mut app = on_ios(snapshot, picked, 120, 40);
+    let shown = screen(&app, 120, 40);
+    assert!(
+        shown.contains(&format!("{old}  4 KiB at 123456")),
+        "{shown}"
+    );
+    filter(&mut app, "successor", Key::Enter);
+    while !screen(&app, 120, 40).contains("[I/Os]") {
+        app.update(Message::Key(Key::Tab));
+    }
+    assert!(!screen(&app, 120, 40).contains("123456"));
 }
 
 #[test]
@@ -150,8 +193,8 @@ fn a_paused_picture_keeps_its_ios() {
     app.update(Message::Picked(Arc::new(Picked {
         slowest: Vec::new(),
         recent: Vec::new(),
-        waiting: Some(Vec::new()),
-        taken_at: later,
+        in_flight: Some((0, Vec::new())),
+        span: SECOND..2 * SECOND,
         ..first
     })));
     app.update(Message::Snapshot(Arc::new(Snapshot {

@@ -148,6 +148,8 @@ pub struct Settings {
     pub sees_queues: u64,
     /// 1 when only some records may be sent, else 0.
     pub samples: u64,
+    /// 1 when of those only so many are sent until user space allows more, else 0.
+    pub has_quota: u64,
     /// 1 when it is kept with each I/O who submitted it, else 0.
     pub keeps_submitters: u64,
     /// 1 when I/Os are counted by who submitted them, else 0.

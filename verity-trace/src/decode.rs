@@ -73,7 +73,7 @@ pub struct Io {
 
 /// One I/O that is in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct Unfinished {
     /// Its identity.
     pub seq: u64,
     /// The verity device.
@@ -86,8 +86,6 @@ pub struct Waiting {
     pub sector: u64,
     /// Length in bytes.
     pub bytes: u32,
-    /// `bi_ioprio`.
-    pub ioprio: u16,
     /// Thread group that submitted it.
     pub submitter: u32,
     /// Name of the thread that submitted it. It comes from outside: escape it before printing.
@@ -96,7 +94,7 @@ pub struct Waiting {
     pub submit_cpu: u16,
 }
 
-impl Waiting {
+impl Unfinished {
     /// What the table says of an I/O; absent where it has just begun or finished.
     #[must_use]
     pub fn of(state: &InFlight, now: Duration) -> Option<Self> {
@@ -108,7 +106,6 @@ impl Waiting {
             stage: state.stage(),
             sector: state.sector(),
             bytes: state.bytes(),
-            ioprio: state.ioprio(),
             submitter: submitter.task,
             command: command(*submitter.command),
             submit_cpu: state.submit_cpu(),

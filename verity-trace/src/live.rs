@@ -39,7 +39,7 @@ use verity_trace_ebpf::submitters::{self, Submitted, Submitter};
 use crate::aggregate::{DeviceReading, Reading};
 use crate::budget::Budget;
 use crate::cost::Calibration;
-use crate::decode::{self, Waiting};
+use crate::decode::{self, Unfinished};
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Symbols, Types};
@@ -81,8 +81,8 @@ pub struct Options {
     pub max_devices: u32,
     /// The only rung to try.
     pub rung: Option<Rung>,
-    /// Whose records are wanted.
-    pub records: Records,
+    /// Which records are wanted.
+    pub records: Wanted,
     /// What tracing may cost before fewer records are sent.
     pub budget: Option<Budget>,
     /// Whether the cache of hash blocks is watched.
@@ -93,15 +93,15 @@ pub struct Options {
     pub submitters: bool,
 }
 
-/// Whose records leave the kernel.
+/// Which records leave the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Records {
-    /// Nobody's.
-    None,
-    /// Every I/O's.
-    All,
-    /// Those that [`Session::send`] asks for; nobody's until then.
-    Chosen,
+pub enum Wanted {
+    /// None.
+    Nothing,
+    /// Every I/O's; under a budget as many as it allows.
+    Everything,
+    /// Those that [`Session::send`] asks for; none until then.
+    Some,
 }
 
 impl Options {
@@ -156,12 +156,6 @@ pub struct Session {
     /// What is attached, and what is not.
     pub plan: Plan,
 }
-
-/// No record.
-const NOTHING: Sending = Sending {
-    mask: u64::MAX,
-    slow_ns: 0,
-};
 
 fn send(ebpf: &mut Ebpf, sending: Sending) -> anyhow::Result<()> {
     let mut map: Array<_, SendingWords> = Array::try_from(map_mut(ebpf, "SENDING")?)?;
@@ -290,12 +284,14 @@ impl Session {
         }
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
         let address = |name| kernel.symbols.address(name).unwrap_or(0);
-        let wants_records = options.records != Records::None;
+        let wants_records = options.records != Wanted::Nothing;
+        let has_quota = options.records == Wanted::Some;
         let reads_limits = plan::settings::reads_limits(kernel.facts);
         let settings = Settings {
             shards: u64::from(shards),
             records: u64::from(wants_records),
-            samples: u64::from(options.budget.is_some() || options.records == Records::Chosen),
+            samples: u64::from(options.budget.is_some() || has_quota),
+            has_quota: u64::from(has_quota),
             keeps_submitters: u64::from(wants_records || counts_submitters),
             counts_submitters: u64::from(counts_submitters),
             sees_cache_misses: u64::from(views.contains(&View::HashCache)),
@@ -323,8 +319,8 @@ impl Session {
         for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
-        if options.records == Records::Chosen {
-            send(&mut ebpf, NOTHING)?;
+        if options.records == Wanted::Some {
+            send(&mut ebpf, Sending::NOTHING)?;
         }
         let needs = Needs {
             attempts: attempts(&plan, devices),
@@ -484,7 +480,7 @@ impl Session {
             self.budget = Some(budget);
             self.send(Sending {
                 mask: budget.one_in() - 1,
-                slow_ns: 0,
+                ..Sending::default()
             })?;
         }
         Ok(())
@@ -495,21 +491,22 @@ impl Session {
         send(&mut self.ebpf, sending)
     }
 
-    /// The I/Os in flight of devices that are wanted, the oldest first, at most so many.
+    /// How many I/Os are in flight on devices that are wanted, and the oldest of them first, at most so many.
     pub fn oldest(
         &self,
-        count: usize,
+        most: usize,
         is_wanted: impl Fn(DeviceNumber) -> bool,
-    ) -> anyhow::Result<Vec<Waiting>> {
+    ) -> anyhow::Result<(u64, Vec<Unfinished>)> {
         let now = kernel::clock(ClockId::Monotonic)?;
-        let waiting = self.table.in_flight();
-        let mut waiting: Vec<_> = waiting
+        let states = self.table.in_flight();
+        let mut ios: Vec<_> = states
             .filter(|state| is_wanted(decode::device_number(state.device())))
-            .filter_map(|state| Waiting::of(&state, now))
+            .filter_map(|state| Unfinished::of(&state, now))
             .collect();
-        waiting.sort_by_key(|waiting| (Reverse(waiting.age), waiting.seq));
-        waiting.truncate(count);
-        Ok(waiting)
+        let count = ios.len() as u64;
+        ios.sort_by_key(|io| (Reverse(io.age), io.seq));
+        ios.truncate(most);
+        Ok((count, ios))
     }
 
     /// Hands over the bytes of every record that is waiting.

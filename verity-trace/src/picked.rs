@@ -3,201 +3,167 @@
 //!
 //! The counters have every I/O; of these it is only said that they happened.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+mod pace;
+
+use std::collections::VecDeque;
 use std::mem;
+use std::ops::Range;
 use std::time::Duration;
 
-use verity_trace_ebpf::sending::Sending;
+use verity_trace_ebpf::record::Record;
 
-use crate::decode::{Io, Waiting};
+use crate::decode::{self, Io, Unfinished};
 use crate::histogram::Nanos;
 use crate::slowest::Slowest;
+use crate::snapshot::{Device, DeviceNumber, Era};
 
-/// How many are kept of each kind and interval.
+pub use pace::Pace;
+
+/// How many are kept of each kind and interval, of all devices together.
 pub const KEPT: usize = 32;
 
-/// So many records of each kind are wanted at most between two looks into the kernel's buffer.
-const ENOUGH: usize = 100;
-
-/// Fewer than this, and more are asked for.
-const FEW: usize = ENOUGH / 4;
-
-/// Most I/Os that share one record.
-const MOST: u64 = 1 << 20;
-
-/// An I/O that took less is never called slow.
-const SHORTEST: u64 = 1_000;
-
 /// What is to be seen of one interval.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picked {
     /// The slowest that were seen, the slowest first.
     pub slowest: Vec<Io>,
     /// The last that were seen, the latest first.
     pub recent: Vec<Io>,
-    /// Those in flight, the oldest first; absent where nothing says which they are.
-    pub waiting: Option<Vec<Waiting>>,
-    /// What was seen.
-    pub seen: Seen,
-    /// When, since the Unix epoch.
-    pub taken_at: Duration,
+    /// How many were in flight at its end, and the oldest of them first; absent where nothing says which they
+    /// are.
+    pub in_flight: Option<(u64, Vec<Unfinished>)>,
+    /// Which could be picked; absent where I/Os are not seen one by one.
+    pub seen: Option<Seen>,
+    /// Whether there were records among them that make no I/O, and were left out.
+    pub has_undecoded: bool,
+    /// The interval, on some clock that never goes back while it is live.
+    pub span: Range<Duration>,
+    /// The devices that there were at its end.
+    pub devices: Vec<Name>,
+}
+
+/// A device that no other one is ever taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Its number, which another one may have later.
+    pub number: DeviceNumber,
+    /// What no other one has had since the boot, where the kernel says it.
+    pub disk_sequence: Option<u64>,
+    /// How it is called. It comes from outside: escape it before printing.
+    pub name: String,
+}
+
+impl Name {
+    /// Whether this is how a device is called.
+    #[must_use]
+    pub fn is_of(&self, device: &Device) -> bool {
+        self.number == device.number
+            && self.disk_sequence == device.disk_sequence
+            && self.name == device.name
+    }
+}
+
+impl From<&Device> for Name {
+    fn from(device: &Device) -> Self {
+        Self {
+            number: device.number,
+            disk_sequence: device.disk_sequence,
+            name: device.name.clone(),
+        }
+    }
 }
 
 /// Which I/Os have records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Seen {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Of so many one, by chance.
+    pub one_in: u64,
+    /// Those that took so long at least.
+    pub slow: Nanos,
+    /// How the two go together.
+    pub both: Both,
+    /// Those of them that have none all the same, since there were too many at once.
+    pub unsent: u64,
+}
+
+/// How sampling and a threshold go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Both {
+    /// Live: what is slow has a record, and so has one in so many others.
+    Either,
+    /// In a recording: one in so many of what is slow has a record.
+    AtOnce,
+}
+
+impl Seen {
     /// Every one.
-    #[default]
-    All,
-    /// One in so many, and all that took so long at least.
-    Chosen {
-        /// Of so many one.
-        one_in: u64,
-        /// So long.
-        slow: Nanos,
-    },
-    /// What a recording has: one in so many of those that took so long at least.
-    Recorded {
-        /// Of so many one.
-        one_in: u64,
-        /// So long.
-        slow: Nanos,
-    },
+    pub const EVERYTHING: Self = Self {
+        one_in: 1,
+        slow: Nanos(0),
+        both: Both::AtOnce,
+        unsent: 0,
+    };
+
+    /// What two intervals have in common.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            one_in: self.one_in.max(other.one_in),
+            slow: self.slow.max(other.slow),
+            both: other.both,
+            unsent: self.unsent + other.unsent,
+        }
+    }
+
+    /// Whether every I/O has a record.
+    #[must_use]
+    pub fn is_everything(self) -> bool {
+        let slow = match self.both {
+            Both::Either => Nanos(0),
+            Both::AtOnce => self.slow,
+        };
+        self.one_in <= 1 && slow == Nanos(0) && self.unsent == 0
+    }
 }
 
-/// Picks from the records as they come.
-#[derive(Debug)]
+/// Picks from the records of one interval as they come.
+#[derive(Clone, Debug)]
 pub struct Picker {
-    pace: Pace,
-    slowest: Slowest,
-    recent: VecDeque<Io>,
-    /// Of the slow ones since the last look, how long the slowest took.
-    slow: BinaryHeap<Reverse<Nanos>>,
-    /// How many slow ones there were, and how many others.
-    counts: Counts,
-}
-
-/// Records between two looks.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    slow: usize,
-    sampled: usize,
+    slowest: Slowest<Record>,
+    recent: VecDeque<Record>,
 }
 
 impl Default for Picker {
     fn default() -> Self {
         Self {
-            pace: Pace::START,
             slowest: Slowest::of(KEPT),
-            recent: VecDeque::new(),
-            slow: BinaryHeap::new(),
-            counts: Counts::default(),
+            recent: VecDeque::with_capacity(KEPT),
         }
     }
 }
 
 impl Picker {
-    /// Takes in an I/O.
-    pub fn take(&mut self, io: Io) {
-        if io.total.0 < self.pace.slow_ns {
-            self.counts.sampled += 1;
-        } else {
-            self.counts.slow += 1;
-            self.slow.push(Reverse(io.total));
-            if self.slow.len() > ENOUGH {
-                self.slow.pop();
-            }
-        }
-        self.slowest.add(&io);
+    /// Takes in a record.
+    pub fn take(&mut self, record: &Record) {
+        self.slowest.add(Nanos(record.total_ns), || *record);
         if self.recent.len() == KEPT {
             self.recent.pop_front();
         }
-        self.recent.push_back(io);
+        self.recent.push_back(*record);
     }
 
-    /// Which records are wanted from now on, after a look into the kernel's buffer.
-    pub fn sending(&mut self) -> Sending {
-        let counts = mem::take(&mut self.counts);
-        let least = self.slow.peek().map_or(0, |&Reverse(Nanos(ns))| ns);
-        self.slow.clear();
-        self.pace = self.pace.after(counts, least);
-        self.pace.sending()
-    }
-
-    /// What was picked since the last time.
-    pub fn pick(
-        &mut self,
-        taken_at: Duration,
-        waiting: Option<Vec<Waiting>>,
-        seen: Seen,
-    ) -> Picked {
-        let slowest = mem::replace(&mut self.slowest, Slowest::of(KEPT));
-        Picked {
-            slowest: slowest.ios().cloned().collect(),
-            recent: mem::take(&mut self.recent).into_iter().rev().collect(),
-            waiting,
-            seen,
-            taken_at,
-        }
-    }
-
-    /// Of which I/Os there are records now, where all are that were asked for.
-    #[must_use]
-    pub const fn seen(&self) -> Seen {
-        self.pace.seen()
-    }
-}
-
-/// How many records are asked for, so that there are enough to show whatever the load is, and few enough to
-/// cost next to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pace {
-    one_in: u64,
-    slow_ns: u64,
-}
-
-impl Pace {
-    /// Few at first: nobody knows yet how many I/Os there are.
-    const START: Self = Self {
-        one_in: 64,
-        slow_ns: 1_000_000,
-    };
-
-    const fn sending(self) -> Sending {
-        Sending {
-            mask: self.one_in - 1,
-            slow_ns: self.slow_ns,
-        }
-    }
-
-    const fn seen(self) -> Seen {
-        if self.one_in == 1 {
-            return Seen::All;
-        }
-        Seen::Chosen {
-            one_in: self.one_in,
-            slow: Nanos(self.slow_ns),
-        }
-    }
-
-    /// Where there were many, as many fewer are wanted; where there were few, more. `least` is how long the
-    /// fastest took of those slow ones that would have been enough.
-    fn after(self, counts: Counts, least: u64) -> Self {
-        // Of the slow ones as many would have been sampled.
-        let sampled = counts.sampled + counts.slow / usize::try_from(self.one_in).unwrap_or(1);
-        let one_in = match sampled {
-            0..FEW => (self.one_in / 2).max(1),
-            FEW..=ENOUGH => self.one_in,
-            many => (self.one_in * (many / ENOUGH + 1).next_power_of_two() as u64).min(MOST),
+    /// What was picked since the last time: the slowest, the most recent, and whether records make no I/O.
+    pub fn pick(&mut self, era: Era) -> (Vec<Io>, Vec<Io>, bool) {
+        let picked = mem::take(self);
+        let mut has_undecoded = false;
+        let mut io = |record: &Record| {
+            let io = decode::io(record, era).ok();
+            has_undecoded |= io.is_none();
+            io
         };
-        let slow_ns = match counts.slow {
-            0..FEW => (self.slow_ns - self.slow_ns / 4).max(SHORTEST),
-            FEW..=ENOUGH => self.slow_ns,
-            // More, though many may have taken equally long.
-            _ => least.saturating_add(1),
-        };
-        Self { one_in, slow_ns }
+        let slowest = picked.slowest.items().filter_map(&mut io).collect();
+        let recent = picked.recent.iter().rev().filter_map(&mut io).collect();
+        (slowest, recent, has_undecoded)
     }
 }
 
@@ -205,77 +171,49 @@ impl Pace {
 mod tests {
     use super::*;
     use bytemuck::Zeroable as _;
-    use proptest::prelude::*;
-    use verity_trace_ebpf::record::Record;
-
-    use crate::decode;
-    use crate::snapshot::Era;
-
-    fn io(seq: u64, total_ns: u64) -> Io {
-        let record = Record {
-            seq,
-            total_ns,
-            ..Record::zeroed()
-        };
-        decode::io(&record, Era::Inline).expect("a record")
-    }
-
-    /// Shows a picker what the kernel would have sent it of so many I/Os; returns how many those were.
-    fn look(picker: &mut Picker, ios: u64, total_ns: impl Fn(u64) -> u64) -> usize {
-        let sending = picker.pace.sending();
-        let sent = (0..ios).filter(|&seq| sending.sends(seq, total_ns(seq)));
-        let sent = sent.map(|seq| picker.take(io(seq, total_ns(seq)))).count();
-        picker.sending();
-        sent
-    }
 
     #[test]
     fn the_slowest_come_first_and_the_latest() {
         let mut picker = Picker::default();
         for seq in 0..100 {
-            picker.take(io(seq, (seq * 37) % 100));
+            picker.take(&Record {
+                seq,
+                total_ns: (seq * 37) % 100,
+                ..Record::zeroed()
+            });
         }
-        let these = picker.pick(Duration::ZERO, None, Seen::All);
-        assert_eq!((these.slowest.len(), these.recent.len()), (KEPT, KEPT));
-        let totals: Vec<_> = these.slowest.iter().map(|io| io.total.0).collect();
-        assert!(totals.iter().copied().eq((68..100).rev()), "{totals:?}");
-        assert_eq!(these.recent[0].seq, 99);
-        assert_eq!(picker.pick(Duration::ZERO, None, Seen::All).slowest, []);
+        picker.take(&Record {
+            total_ns: 1_000,
+            outcome: 77,
+            ..Record::zeroed()
+        });
+        let (slowest, recent, has_undecoded) = picker.pick(Era::Inline);
+        assert_eq!((slowest.len(), recent.len()), (KEPT - 1, KEPT - 1));
+        assert!(has_undecoded);
+        let totals = slowest.iter().map(|io| io.total.0);
+        assert!(totals.eq((69..100).rev()));
+        assert_eq!(recent[0].seq, 99);
+        assert_eq!(picker.pick(Era::Inline), (Vec::new(), Vec::new(), false));
     }
 
     #[test]
-    fn a_small_load_is_seen_whole_before_long() {
-        let mut picker = Picker::default();
-        for _ in 0..40 {
-            look(&mut picker, 20, |seq| 50_000 + seq);
-        }
-        assert_eq!(look(&mut picker, 20, |seq| 50_000 + seq), 20);
-        assert_eq!(picker.seen(), Seen::All);
-    }
-
-    #[test]
-    fn after_one_look_at_a_burst_few_are_sent() {
-        let mut picker = Picker::default();
-        for _ in 0..40 {
-            look(&mut picker, 20, |_| 50_000);
-        }
-        let total_ns = |seq: u64| 50_000 + seq.wrapping_mul(0x9e37_79b9) % 1_000_000;
-        assert_eq!(look(&mut picker, 60_000, total_ns), 60_000);
-        assert!(look(&mut picker, 60_000, total_ns) < 3 * ENOUGH);
-    }
-
-    proptest! {
-        /// Whatever the load is, before long there are enough records and not many more.
-        #[test]
-        fn it_comes_to_rest(ios in 1u64..20_000, spread in 1u64..10_000_000) {
-            let total_ns = |seq: u64| 10_000 + seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) % spread;
-            let mut picker = Picker::default();
-            for _ in 0..30 {
-                look(&mut picker, ios, total_ns);
+    fn what_intervals_have_in_common_is_the_least() {
+        let seen = |one_in, slow, unsent| Seen {
+            one_in,
+            slow: Nanos(slow),
+            both: Both::Either,
+            unsent,
+        };
+        assert!(seen(1, 1_000, 0).is_everything());
+        assert!(!seen(1, 1_000, 3).is_everything());
+        assert_eq!(seen(1, 9, 1).and(seen(64, 5, 2)), seen(64, 9, 3));
+        assert!(Seen::EVERYTHING.is_everything());
+        assert!(
+            !Seen {
+                slow: Nanos(1),
+                ..Seen::EVERYTHING
             }
-            let sent = look(&mut picker, ios, total_ns);
-            prop_assert!(sent <= 3 * ENOUGH, "{sent} of {ios}");
-            prop_assert!(sent >= FEW.min(usize::try_from(ios).unwrap_or(FEW)) / 2, "{sent} of {ios}");
-        }
+            .is_everything()
+        );
     }
 }

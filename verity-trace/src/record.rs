@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 use verity_trace::cli;
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::error::Result;
-use verity_trace::live::Records;
+use verity_trace::live::Wanted;
 use verity_trace::recorder::{Files, Recorder, Sink, Written};
 use verity_trace::recording::{Ended, Filter, Header, Machine};
 use verity_trace::selection::Selection;
@@ -139,7 +139,7 @@ fn start(
     sink: Sink,
     events: Sender<Event>,
 ) -> Result<Recording> {
-    let options = watch::options(arguments.source, Records::All, None);
+    let options = watch::options(arguments.source, Wanted::Everything, None);
     let collector = Collector::start(options, selection, false)?;
     forward_signals(arguments.ring.is_some(), events)?;
     let recorder =

@@ -1,45 +1,41 @@
-//! The slowest I/Os, as many whatever the recording.
+//! The slowest of what is shown to it, as many whatever that is.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::decode::Io;
+use crate::histogram::Nanos;
 
-/// See the module: by how long they took, and of equal ones the first.
+/// See the module: by how long each took, and of equal ones the first.
 #[derive(Clone, Debug)]
-pub struct Slowest {
+pub struct Slowest<T> {
     kept: usize,
-    ios: BTreeMap<(u64, Reverse<u64>), Io>,
+    items: BTreeMap<(Nanos, Reverse<u64>), T>,
     seen: u64,
 }
 
-impl Slowest {
+impl<T> Slowest<T> {
     /// Keeps so many.
     #[must_use]
     pub const fn of(kept: usize) -> Self {
         Self {
             kept,
-            ios: BTreeMap::new(),
+            items: BTreeMap::new(),
             seen: 0,
         }
     }
 
-    /// Keeps an I/O if it is one of them.
-    pub fn add(&mut self, io: &Io) {
+    /// Keeps what took so long if it is one of them.
+    pub fn add(&mut self, total: Nanos, item: impl FnOnce() -> T) {
         self.seen += 1;
-        let key = (io.total.0, Reverse(self.seen));
-        let is_full = self.ios.len() >= self.kept;
-        if is_full
-            && self
-                .ios
-                .first_key_value()
-                .is_some_and(|(&least, _)| key < least)
-        {
+        let key = (total, Reverse(self.seen));
+        let is_full = self.items.len() >= self.kept;
+        let least = self.items.first_key_value();
+        if is_full && least.is_some_and(|(&least, _)| key < least) {
             return;
         }
-        self.ios.insert(key, io.clone());
+        self.items.insert(key, item());
         if is_full {
-            self.ios.pop_first();
+            self.items.pop_first();
         }
     }
 
@@ -50,7 +46,7 @@ impl Slowest {
     }
 
     /// The slowest first.
-    pub fn ios(&self) -> impl Iterator<Item = &Io> {
-        self.ios.values().rev()
+    pub fn items(&self) -> impl Iterator<Item = &T> {
+        self.items.values().rev()
     }
 }

@@ -17,14 +17,16 @@ use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::html;
-use verity_trace::live::{Options, Records as Wanted};
+use verity_trace::live::{Options, Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
-use verity_trace::picked::{KEPT, Picker};
+use verity_trace::picked::{KEPT, Name, Pace, Picked, Picker};
 use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
+use verity_trace::snapshot::Era;
 use verity_trace::tui::{self, Glyphs, Message, Styles, Theme};
+use verity_trace_ebpf::record::Record;
 
 use crate::{deliver, print, say};
 
@@ -37,7 +39,7 @@ const LONGEST_FRAME: Duration = Duration::from_millis(500);
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
     let mut collector = Collector::start(
-        options(arguments.source, Wanted::Chosen, None),
+        options(arguments.source, Wanted::Some, None),
         selection,
         true,
     )?;
@@ -115,8 +117,10 @@ fn play(
         if shown != Some(playback) {
             let (frame, earlier) = player.frames();
             let snapshot = Arc::new(film.snapshot(frame, earlier)?);
-            let ios = Arc::new(film.picked(frame)?);
-            let both = [Message::Picked(ios), Message::Frame(snapshot, playback)];
+            let both = [
+                Message::Picked(film.picked(frame)?),
+                Message::Frame(snapshot, playback),
+            ];
             if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
@@ -176,7 +180,7 @@ impl Drop for StopWhenDropped {
 /// One screen of text after a while.
 pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
     let mut collector = Collector::start(
-        options(arguments.source, Wanted::None, None),
+        options(arguments.source, Wanted::Nothing, None),
         selection,
         false,
     )?;
@@ -204,9 +208,9 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
 pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let keep = arguments.records.map(|count| count as usize);
     let wanted = if keep.is_some() {
-        Wanted::All
+        Wanted::Everything
     } else {
-        Wanted::None
+        Wanted::Nothing
     };
     let options = options(arguments.source, wanted, arguments.max_overhead);
     let mut collector = Collector::start(options, selection, false)?;
@@ -280,15 +284,27 @@ fn publish(
     stopped: &Receiver<()>,
 ) -> Result<()> {
     let mut due = Instant::now();
-    let mut picker = Picker::default();
+    let began = due;
+    let (mut picker, mut pace) = (Picker::default(), Pace::default());
+    let (mut picked_at, mut asked_at) = (began, began);
     loop {
         let now = Instant::now();
         if now >= due {
             let snapshot = Arc::new(collector.snapshot()?);
-            let waiting = collector.oldest(KEPT)?;
-            let ios = Arc::new(picker.pick(snapshot.taken_at, waiting, picker.seen()));
-            // The view draws once for both.
-            let both = [Message::Picked(ios), Message::Snapshot(snapshot)];
+            let in_flight = collector.oldest(KEPT)?;
+            let (slowest, recent, has_undecoded) =
+                picker.pick(snapshot.kernel.era.unwrap_or(Era::NoOption));
+            let ios = Picked {
+                slowest,
+                recent,
+                seen: in_flight.is_some().then(|| pace.seen()),
+                in_flight,
+                has_undecoded,
+                span: picked_at - began..now - began,
+                devices: snapshot.devices.iter().map(Name::from).collect(),
+            };
+            picked_at = now;
+            let both = [Message::Picked(Arc::new(ios)), Message::Snapshot(snapshot)];
             if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
@@ -299,8 +315,14 @@ fn publish(
             return Ok(());
         }
         collector.tick()?;
-        collector.drain(decode::io, |io| picker.take(io));
-        collector.send(picker.sending())?;
+        let raw = |record: &Record, _| Ok(*record);
+        collector.drain(raw, |record| {
+            pace.saw(record.total_ns);
+            picker.take(&record);
+        });
+        let now = Instant::now();
+        collector.ask(&mut pace, now - asked_at)?;
+        asked_at = now;
     }
 }
 

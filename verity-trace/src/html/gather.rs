@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 
 use super::bins::Bins;
 use super::scale::Time;
-use crate::decode;
+use crate::decode::{self, Io};
 use crate::export::Entry;
 use crate::format;
 use crate::overview::Overview;
@@ -25,7 +25,7 @@ pub struct Gathered {
     /// How many took how long when.
     pub bins: Bins,
     /// The slowest.
-    pub slowest: Slowest,
+    pub slowest: Slowest<Io>,
     /// Records that make no I/O.
     pub undecoded: u64,
     /// What changed meanwhile, the first first, at most [`MARKS`].
@@ -74,7 +74,7 @@ impl Gathered {
                         if devices.is_none_or(|devices| devices.contains(&io.device)) {
                             let finished = io.mapped_at.0.saturating_add(io.total.0);
                             gathered.bins.add(finished, io.total);
-                            gathered.slowest.add(&io);
+                            gathered.slowest.add(io.total, || io);
                         }
                     }
                 }

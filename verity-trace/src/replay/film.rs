@@ -1,17 +1,17 @@
 //! The snapshots of a recording, each found by its place in the file: what is kept in memory grows
 //! with their number, and only by a few bytes for each.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aggregate;
-use crate::decode::{self, Io};
+use crate::decode;
 use crate::dm::VerityDevice;
 use crate::histogram::Nanos;
 use crate::mounts::Mounts;
-use crate::picked::{Picked, Picker, Seen};
+use crate::picked::{Name, Picked, Picker, Seen};
 use crate::recording::{Block, Fault, Filter, Picture, Place, Reader, What};
 use crate::selection::Selection;
 use crate::snapshot::{Era, Snapshot};
@@ -28,6 +28,8 @@ pub struct Film<R> {
     selection: Selection,
     /// The last ones that were asked for, by their number.
     kept: VecDeque<(usize, Arc<Snapshot>)>,
+    /// The I/Os that were asked for last, by the snapshot after them.
+    picked: Option<(usize, Arc<Picked>)>,
 }
 
 /// Where a snapshot is, in the file and in time.
@@ -41,12 +43,10 @@ struct Frame {
 }
 
 fn seen(filter: Filter) -> Seen {
-    if filter.is_everything() {
-        return Seen::All;
-    }
-    Seen::Recorded {
+    Seen {
         one_in: filter.one_in,
         slow: Nanos(filter.slower_than_ns),
+        ..Seen::EVERYTHING
     }
 }
 
@@ -54,7 +54,7 @@ impl<R: Read + Seek> Film<R> {
     /// Looks through a recording, to its end or to where it was cut.
     pub fn new(mut reader: Reader<R>, selection: Selection) -> Result<Self, Fault> {
         let mut frames = Vec::new();
-        let mut seen = Seen::All;
+        let mut seen = Seen::EVERYTHING;
         loop {
             let place = reader.place();
             match reader.next_block()? {
@@ -81,6 +81,7 @@ impl<R: Read + Seek> Film<R> {
             seen,
             selection,
             kept: VecDeque::new(),
+            picked: None,
         })
     }
 
@@ -92,10 +93,13 @@ impl<R: Read + Seek> Film<R> {
 
     /// When each snapshot was made, since the first.
     pub fn times(&self) -> Vec<Duration> {
+        (0..self.frames.len()).map(|at| self.time(at)).collect()
+    }
+
+    fn time(&self, number: usize) -> Duration {
         let start = self.frames.first().map_or(0, |frame| frame.monotonic_ns);
-        let since = |frame: &Frame| frame.monotonic_ns.saturating_sub(start);
-        let times = self.frames.iter().map(since);
-        times.map(Duration::from_nanos).collect()
+        let time = self.frames[number].monotonic_ns;
+        Duration::from_nanos(time.saturating_sub(start))
     }
 
     /// The snapshot of this number, and what happened since the one of another.
@@ -116,10 +120,19 @@ impl<R: Read + Seek> Film<R> {
 
     /// I/Os that finished in the interval before the snapshot of this number. Which ones are in flight then no
     /// recording says.
-    pub fn picked(&mut self, number: usize) -> Result<Picked, Fault> {
+    pub fn picked(&mut self, number: usize) -> Result<Arc<Picked>, Fault> {
+        if let Some((of, picked)) = &self.picked
+            && *of == number
+        {
+            return Ok(Arc::clone(picked));
+        }
         let snapshot = self.snapshot(number, number)?;
+        let before = number.checked_sub(1);
         let mut picker = Picker::default();
-        if let Some(before) = number.checked_sub(1) {
+        let mut is_readable = true;
+        let mut era = None;
+        if let Some(before) = before {
+            let is_shown: BTreeSet<_> = snapshot.devices.iter().map(|it| it.number).collect();
             self.reader.go_to(self.frames[before].after)?;
             let mut records = Vec::new();
             let until = self.frames[number].place.offset;
@@ -128,14 +141,31 @@ impl<R: Read + Seek> Film<R> {
             {
                 let Block::Ios(ios) = block else { continue };
                 records.clear();
-                self.reader.records(&ios, &mut records)?;
-                let era = ios.span.era.unwrap_or(Era::NoOption);
-                let ios = records.iter().filter_map(|it| decode::io(it, era).ok());
-                let is_shown = |io: &Io| snapshot.devices.iter().any(|it| it.number == io.device);
-                ios.filter(is_shown).for_each(|io| picker.take(io));
+                // What can be read is shown, and that there was more is said.
+                if self.reader.records(&ios, &mut records).is_err() {
+                    is_readable = false;
+                    continue;
+                }
+                era = era.or(ios.span.era);
+                let records = records.iter();
+                records
+                    .filter(|it| is_shown.contains(&decode::device_number(it.device)))
+                    .for_each(|it| picker.take(it));
             }
         }
-        Ok(picker.pick(snapshot.taken_at, None, self.seen))
+        let (slowest, recent, has_undecoded) = picker.pick(era.unwrap_or(Era::NoOption));
+        let times = [before.unwrap_or(number), number].map(|at| self.time(at));
+        let ios = Arc::new(Picked {
+            slowest,
+            recent,
+            in_flight: None,
+            seen: Some(self.seen),
+            has_undecoded: has_undecoded || !is_readable,
+            span: times[0]..times[1],
+            devices: snapshot.devices.iter().map(Name::from).collect(),
+        });
+        self.picked = Some((number, Arc::clone(&ios)));
+        Ok(ios)
     }
 
     fn frame(&mut self, number: usize) -> Result<Arc<Snapshot>, Fault> {

@@ -8,7 +8,7 @@ use super::draw;
 use super::events::Events;
 use super::filter::Filter;
 use super::history::History;
-use super::ios::{Ios, Names};
+use super::ios::Ios;
 use super::keys::{self, Action, Key};
 use super::sort::Sort;
 use super::style::Styles;
@@ -63,6 +63,8 @@ pub struct App {
     /// How the recording's player stands; absent when this is live.
     pub(super) playback: Option<Playback>,
     past: Past,
+    /// What was picked of the interval of the next snapshot.
+    picked: Option<Arc<Picked>>,
     pub(super) styles: Styles,
     /// The first line shown of the help; absent while it is closed.
     pub(super) help: Option<usize>,
@@ -87,7 +89,10 @@ struct Past {
 }
 
 impl Past {
-    fn add(&mut self, snapshot: &Arc<Snapshot>) {
+    fn add(&mut self, snapshot: &Arc<Snapshot>, picked: Option<Arc<Picked>>) {
+        if let Some(picked) = picked {
+            self.ios.add(picked);
+        }
         self.history.add(snapshot);
         self.events.add(snapshot);
     }
@@ -110,6 +115,7 @@ impl App {
             paused: None,
             playback: None,
             past: Past::default(),
+            picked: None,
             styles,
             help: None,
             view: View::default(),
@@ -127,7 +133,7 @@ impl App {
         match message {
             Message::Stop => Effect::Quit,
             Message::Snapshot(snapshot) => {
-                self.past.add(&snapshot);
+                self.past.add(&snapshot, self.picked.take());
                 if let Some(paused) = &mut self.paused {
                     paused.waiting = Some(snapshot);
                     return Effect::None;
@@ -136,12 +142,12 @@ impl App {
                 Effect::Redraw
             }
             Message::Picked(picked) => {
-                self.past.ios.add(picked);
+                self.picked = Some(picked);
                 Effect::None
             }
             Message::Frame(snapshot, playback) => {
                 self.playback = Some(playback);
-                self.past.add(&snapshot);
+                self.past.add(&snapshot, self.picked.take());
                 self.show(snapshot);
                 Effect::Redraw
             }
@@ -178,12 +184,6 @@ impl App {
     /// The I/Os that were picked until then.
     pub(super) fn ios(&self) -> &Ios {
         &self.past().ios
-    }
-
-    /// The devices whose I/Os are shown.
-    pub(super) fn names(&self) -> Names<'_> {
-        let devices = self.devices().into_iter();
-        devices.map(|it| (it.number, &it.name[..])).collect()
     }
 
     fn past(&self) -> &Past {

@@ -108,9 +108,7 @@ fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
             lines.extend(device.into_iter().skip(first).take(shown));
         }
         View::Ios => {
-            let ios = app
-                .ios()
-                .lines(&app.names(), snapshot, &app.styles, size.width);
+            let ios = ios_lines(app, snapshot, size.width);
             lines.extend(ios.into_iter().skip(first).take(shown));
         }
         View::Events => {
@@ -199,6 +197,10 @@ fn device_lines(app: &App, width: u16) -> Vec<Line<'static>> {
     device::lines(device, snapshot, app.history(), &app.styles, width)
 }
 
+fn ios_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
+    app.ios().lines(snapshot, &app.filter, &app.styles, width)
+}
+
 fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
     let keys = bindings(replays)
         .map(|binding| Line::raw(format!("{:<12}{}", binding.label, binding.help)));
@@ -261,12 +263,7 @@ fn count(app: &App, size: Size) -> usize {
         View::Devices => app.devices().len(),
         View::Device => device_lines(app, size.width).len(),
         View::Cpus => snapshot.cpus.len(),
-        View::Ios => {
-            let names = app.names();
-            app.ios()
-                .lines(&names, snapshot, &app.styles, size.width)
-                .len()
-        }
+        View::Ios => ios_lines(app, snapshot, size.width).len(),
         View::Events => app.events().lines(&app.styles).len(),
     }
 }

@@ -2,17 +2,18 @@
 //! with its stages drawn to scale.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::filter::Filter;
 use super::header::prose;
 use super::style::Styles;
-use crate::decode::{Io, Waiting};
+use crate::decode::{Io, Unfinished};
 use crate::histogram::Nanos;
-use crate::picked::{KEPT, Picked, Seen};
+use crate::picked::{Both, KEPT, Name, Picked, Seen};
 use crate::snapshot::{
     Completion, Context, DeviceNumber, InFlight, Placement, Snapshot, Stage, stage_name,
 };
@@ -24,6 +25,9 @@ const INTERVALS: usize = 60;
 /// The cells before a bar: how long, and where it was verified.
 const BEFORE: usize = 18;
 
+/// The cells before the first fact of an I/O.
+const INDENT: usize = 9;
+
 /// What a part of a bar is made of, by stage: a letter of its own, so that no colour is needed.
 const LETTERS: [(Stage, char); 5] = [
     (Stage::Device, 'd'),
@@ -33,25 +37,24 @@ const LETTERS: [(Stage, char); 5] = [
     (Stage::Verify, 'v'),
 ];
 
-/// What was picked of the intervals that were seen, the last one last.
+/// What was picked of the intervals that were seen one after the other, the last one last.
 #[derive(Clone, Debug, Default)]
 pub struct Ios {
     intervals: VecDeque<Arc<Picked>>,
 }
 
-/// The devices whose I/Os are shown, and how they are called.
-pub type Names<'a> = BTreeMap<DeviceNumber, &'a str>;
+/// An I/O, and the device that it was for.
+type Shown<'a> = (&'a Io, &'a str);
 
 impl Ios {
-    /// Adds an interval. After one from before the last, as in a replay that goes back, what came later has not
-    /// been yet.
+    /// Adds an interval. One that does not begin where the last one ended begins anew, as where a replay jumps.
     pub fn add(&mut self, picked: Arc<Picked>) {
-        while self
-            .intervals
-            .back()
-            .is_some_and(|last| last.taken_at >= picked.taken_at)
-        {
-            self.intervals.pop_back();
+        let last = self.intervals.back();
+        if last.is_some_and(|last| last.span == picked.span) {
+            return;
+        }
+        if last.is_some_and(|last| last.span.end != picked.span.start) {
+            self.intervals.clear();
         }
         if self.intervals.len() == INTERVALS {
             self.intervals.pop_front();
@@ -59,117 +62,150 @@ impl Ios {
         self.intervals.push_back(picked);
     }
 
-    /// All there is to see of these devices.
+    /// All there is to see on devices that the filter takes.
     pub fn lines(
         &self,
-        names: &Names<'_>,
         snapshot: &Snapshot,
+        filter: &Filter,
         styles: &Styles,
         width: u16,
     ) -> Vec<Line<'static>> {
-        let Some(last) = self.intervals.back() else {
+        let (Some(first), Some(last)) = (self.intervals.front(), self.intervals.back()) else {
             return vec![Line::raw("no interval was seen yet")];
         };
         let sheet = Sheet {
-            names,
             snapshot,
+            filter,
             styles,
             width: usize::from(width),
         };
-        let mut lines = prose(&what(last.seen), Style::new(), sheet.width);
+        let seen = self.intervals.iter().filter_map(|it| it.seen);
+        let Some(seen) = seen.reduce(Seen::and) else {
+            return prose(UNSEEN, styles.notice, sheet.width);
+        };
+        let mut lines = sheet.prose(&what(seen), Style::new());
+        if self.intervals.iter().any(|it| it.has_undecoded) {
+            lines.extend(sheet.prose(UNDECODED, styles.notice));
+        }
+        if !filter.text().is_empty() {
+            lines.extend(sheet.prose(FILTERED, Style::new()));
+        }
+        let letters = LETTERS.map(|(stage, letter)| format!("{letter} {}", stage_name(stage)));
+        lines.extend(sheet.prose(&format!("stages: {}", letters.join(", ")), Style::new()));
         lines.push(Line::default());
         lines.extend(sheet.in_flight(last));
         lines.push(Line::default());
-        lines.extend(sheet.finished(&self.title(), &self.slowest(names)));
+        let span = last.span.end.saturating_sub(first.span.start);
+        let title = format!("the slowest of the last {}", format::span(span));
+        lines.extend(sheet.finished(&title, &self.slowest(&sheet)));
         lines.push(Line::default());
-        lines.extend(sheet.finished("the most recent, the latest first", &self.recent(names)));
+        lines.extend(sheet.finished("the most recent, the latest first", &self.recent(&sheet)));
         lines
     }
 
-    fn title(&self) -> String {
-        let first = self.intervals.front().map(|it| it.taken_at);
-        let last = self.intervals.back().map(|it| it.taken_at);
-        let span = last
-            .zip(first)
-            .map(|(last, first)| last.saturating_sub(first));
-        match span.filter(|span| !span.is_zero()) {
-            Some(span) => format!("the slowest of the last {}", format::span(span)),
-            None => "the slowest".to_owned(),
-        }
-    }
-
-    fn slowest(&self, names: &Names<'_>) -> Vec<&Io> {
-        let all = self.intervals.iter().flat_map(|it| &it.slowest);
-        let mut ios: Vec<_> = all.filter(|io| names.contains_key(&io.device)).collect();
-        ios.sort_by_key(|io| (Reverse(io.total), io.seq));
+    fn slowest<'a>(&'a self, sheet: &Sheet<'_>) -> Vec<Shown<'a>> {
+        let all = self.intervals.iter();
+        let all = all.flat_map(|picked| sheet.shown(picked, &picked.slowest));
+        let mut ios: Vec<_> = all.collect();
+        ios.sort_by_key(|(io, _)| (Reverse(io.total), io.seq));
         ios.truncate(KEPT);
         ios
     }
 
-    fn recent(&self, names: &Names<'_>) -> Vec<&Io> {
-        let all = self.intervals.iter().rev().flat_map(|it| &it.recent);
-        all.filter(|io| names.contains_key(&io.device))
-            .take(KEPT)
-            .collect()
+    fn recent<'a>(&'a self, sheet: &Sheet<'_>) -> Vec<Shown<'a>> {
+        let all = self.intervals.iter().rev();
+        let all = all.flat_map(|picked| sheet.shown(picked, &picked.recent));
+        all.take(KEPT).collect()
     }
 }
 
+/// What is said where there is no I/O to be seen.
+const UNSEEN: &str = "I/Os are not seen one by one here";
+/// What is said where records make no I/O.
+const UNDECODED: &str = "some records make no I/O, or cannot be read, and were left out";
+/// What is said where a filter hides others.
+const FILTERED: &str =
+    "these are picked from all devices, and those are shown that the filter takes";
+
 /// Which I/Os can be among them.
 fn what(seen: Seen) -> String {
-    match seen {
-        Seen::All => "every I/O is looked at".to_owned(),
-        Seen::Chosen { one_in, slow } => format!(
-            "looked at are all I/Os that take {} or more, and of the others one in {one_in}",
-            format::duration(slow)
+    if seen.is_everything() {
+        return "every I/O is looked at".to_owned();
+    }
+    let slow = format::duration(seen.slow);
+    let text = match (seen.both, seen.one_in, seen.slow) {
+        (Both::Either, 0 | 1, _) => "every I/O is looked at".to_owned(),
+        (Both::Either, one_in, _) => format!(
+            "looked at is every I/O that takes {slow} or more, and of the others one in {one_in}"
         ),
-        Seen::Recorded { one_in, slow } => {
-            let slow = match slow {
-                Nanos(0) => String::new(),
-                slow => format!(" that took {} or more", format::duration(slow)),
-            };
-            let one_in = match one_in {
-                0 | 1 => "the I/Os".to_owned(),
-                one_in => format!("by chance one in {one_in} of the I/Os"),
-            };
-            format!("the recording has {one_in}{slow}")
+        (Both::AtOnce, 0 | 1, _) => format!("the recording has the I/Os that took {slow} or more"),
+        (Both::AtOnce, one_in, Nanos(0)) => {
+            format!("the recording has, by chance, one in {one_in} of the I/Os")
         }
+        (Both::AtOnce, one_in, _) => format!(
+            "the recording has, by chance, one in {one_in} of the I/Os that took {slow} or more"
+        ),
+    };
+    match seen.unsent {
+        0 => text,
+        unsent => format!("{text}, but for {unsent} that came when there were too many at once"),
     }
 }
 
 /// What the lines are written on.
 struct Sheet<'a> {
-    names: &'a Names<'a>,
     snapshot: &'a Snapshot,
+    filter: &'a Filter,
     styles: &'a Styles,
     width: usize,
 }
 
 impl Sheet<'_> {
+    fn prose(&self, text: &str, style: Style) -> Vec<Line<'static>> {
+        prose(text, style, self.width)
+    }
+
+    /// The name of a device, by its number in an interval, if the filter takes it: without a filter that of one
+    /// that is gone, too.
+    fn name<'a>(&self, picked: &'a Picked, number: DeviceNumber) -> Option<&'a str> {
+        let named = picked.devices.iter().find(|it| it.number == number)?;
+        let is_shown = self.filter.text().is_empty() || self.takes(named);
+        is_shown.then_some(&named.name)
+    }
+
+    fn takes(&self, named: &Name) -> bool {
+        let device = self.snapshot.devices.iter().find(|it| named.is_of(it));
+        device.is_some_and(|device| self.filter.takes(device))
+    }
+
+    fn shown<'a>(&self, picked: &'a Picked, ios: &'a [Io]) -> Vec<Shown<'a>> {
+        let shown = ios.iter();
+        let shown = shown.filter_map(|io| Some((io, self.name(picked, io.device)?)));
+        shown.collect()
+    }
+
     fn in_flight(&self, picked: &Picked) -> Vec<Line<'static>> {
-        let devices = self.snapshot.devices.iter();
-        let shown = devices.filter(|device| self.names.contains_key(&device.number));
-        let count: u64 = shown
-            .filter_map(|device| device.in_flight.as_ref())
-            .map(InFlight::ios)
-            .sum();
-        let Some(waiting) = &picked.waiting else {
-            let which = if count > 0 {
-                "; which ones a recording does not say"
-            } else {
-                ""
-            };
-            return vec![self.head(format!("in flight: {count}{which}"))];
+        let Some((count, oldest)) = &picked.in_flight else {
+            let all = self.snapshot.devices.iter();
+            let count: u64 = all
+                .filter_map(|device| device.in_flight.as_ref())
+                .map(InFlight::ios)
+                .sum();
+            return vec![self.head(format!(
+                "in flight: {count}; which ones a recording does not say"
+            ))];
         };
-        let waiting: Vec<_> = waiting
-            .iter()
-            .filter(|it| self.names.contains_key(&it.device))
-            .collect();
-        let order = match waiting.len() {
-            0 | 1 => "",
-            _ => ", the oldest first",
+        let those = match oldest.len() as u64 {
+            0 | 1 => String::new(),
+            shown if shown == *count => ", the oldest first".to_owned(),
+            shown => format!(", of which these are the {shown} oldest"),
         };
-        let mut lines = vec![self.head(format!("in flight: {count}{order}"))];
-        lines.extend(waiting.into_iter().map(|it| self.waiting(it)));
+        let mut lines = vec![self.head(format!("in flight: {count}{those}"))];
+        for io in oldest {
+            if let Some(name) = self.name(picked, io.device) {
+                lines.extend(self.unfinished(io, name));
+            }
+        }
         lines
     }
 
@@ -177,29 +213,49 @@ impl Sheet<'_> {
         Line::styled(text, self.styles.head)
     }
 
-    fn waiting(&self, io: &Waiting) -> Line<'static> {
+    fn unfinished(&self, io: &Unfinished, name: &str) -> Vec<Line<'static>> {
         let age = format::duration(format::nanos(io.age));
-        Line::raw(format!(
-            "{age:>8} in {:<10} {}  {} at {}  {}  CPU {}",
-            stage_name(io.stage),
-            self.name(io.device),
-            format::bytes(io.bytes.into()),
-            io.sector,
+        let facts = vec![
+            format!("in {}", stage_name(io.stage)),
+            escape::terminal(name).into_owned(),
+            format!("{} at {}", format::bytes(io.bytes.into()), io.sector),
             submitter(&io.command, io.submitter),
-            io.submit_cpu,
-        ))
+            format!("CPU {}", io.submit_cpu),
+        ];
+        self.facts(&format!("{age:>8} "), facts, Style::new())
     }
 
-    fn finished(&self, title: &str, ios: &[&Io]) -> Vec<Line<'static>> {
+    /// Facts side by side, on as many lines as it takes.
+    fn facts(&self, first: &str, facts: Vec<String>, style: Style) -> Vec<Line<'static>> {
+        let cells = |text: &str| Span::raw(text).width();
+        let mut lines = vec![first.to_owned()];
+        let mut is_empty = true;
+        for fact in facts.into_iter().filter(|fact| !fact.is_empty()) {
+            let last = lines.len() - 1;
+            let line = &mut lines[last];
+            if is_empty {
+                line.push_str(&fact);
+            } else if cells(line) + 2 + cells(&fact) <= self.width {
+                line.push_str("  ");
+                line.push_str(&fact);
+            } else {
+                lines.push(format!("{:INDENT$}{fact}", ""));
+            }
+            is_empty = false;
+        }
+        let lines = lines.into_iter();
+        lines.map(|line| Line::styled(line, style)).collect()
+    }
+
+    fn finished(&self, title: &str, ios: &[Shown<'_>]) -> Vec<Line<'static>> {
         if ios.is_empty() {
             return vec![self.head(format!("{title}: none"))];
         }
-        let letters = LETTERS.map(|(stage, letter)| format!("{letter} {}", stage_name(stage)));
-        let mut lines = vec![self.head(format!("{title}: {}", letters.join(", ")))];
-        let most = ios.iter().map(|io| io.total).max().unwrap_or_default();
-        for io in ios {
+        let mut lines = vec![self.head(title.to_owned())];
+        let most = ios.iter().map(|(io, _)| io.total).max().unwrap_or_default();
+        for (io, name) in ios {
             lines.push(self.bar(io, most));
-            lines.extend(self.details(io));
+            lines.extend(self.details(io, name));
         }
         lines
     }
@@ -223,10 +279,10 @@ impl Sheet<'_> {
         ])
     }
 
-    /// The rest, as many lines as it takes.
-    fn details(&self, io: &Io) -> Vec<Line<'static>> {
+    /// The rest.
+    fn details(&self, io: &Io, name: &str) -> Vec<Line<'static>> {
         let mut facts = vec![
-            self.name(io.device),
+            escape::terminal(name).into_owned(),
             format!("{} at {}", format::bytes(io.bytes.into()), io.sector),
             submitter(&io.command, io.submitter),
         ];
@@ -248,36 +304,12 @@ impl Sheet<'_> {
             (io.clock, "clocks disagreed"),
         ];
         facts.extend(flags.iter().filter(|it| it.0).map(|it| it.1.to_owned()));
-        let style = if io.status == 0 {
-            Style::new()
-        } else {
+        let mut style = Style::new();
+        if io.status != 0 {
             facts.push(format!("failed, status {}", io.status));
-            self.styles.alarm
-        };
-        let indent = 9;
-        let mut lines: Vec<String> = Vec::new();
-        for fact in facts.into_iter().filter(|fact| !fact.is_empty()) {
-            match lines.last_mut() {
-                Some(line)
-                    if Span::raw(&*line).width() + 2 + Span::raw(&fact).width() <= self.width =>
-                {
-                    line.push_str("  ");
-                    line.push_str(&fact);
-                }
-                _ => lines.push(format!("{:indent$}{fact}", "")),
-            }
+            style = self.styles.alarm;
         }
-        lines
-            .into_iter()
-            .map(|line| Line::styled(line, style))
-            .collect()
-    }
-
-    fn name(&self, device: DeviceNumber) -> String {
-        match self.names.get(&device) {
-            Some(name) => escape::terminal(name).into_owned(),
-            None => device.to_string(),
-        }
+        self.facts(&" ".repeat(INDENT), facts, style)
     }
 }
 
@@ -314,20 +346,24 @@ fn contexts(io: &Io) -> String {
     contexts.join(" > ")
 }
 
-/// A bar of letters, so long as the I/O took of the most that one did; what happened is at least one letter.
+/// A bar of letters, so long as the I/O took of the most that one did. Every stage that was seen is at least one
+/// letter, where there are as many cells.
 fn bar(io: &Io, Nanos(most): Nanos, cells: usize) -> String {
     let end = |ns: u64| {
         let end = u128::from(ns) * cells as u128 / u128::from(most.max(1));
-        usize::try_from(end).unwrap_or(cells).min(cells)
+        usize::try_from(end).unwrap_or(cells)
     };
-    let mut bar = String::new();
-    let mut passed = 0u64;
-    for (stage, letter) in LETTERS {
-        let Some(Nanos(ns)) = io.stages.get(&stage) else {
-            continue;
-        };
-        passed = passed.saturating_add(*ns);
-        let until = end(passed).max(bar.len() + usize::from(*ns > 0)).min(cells);
+    let stages = LETTERS.iter().filter_map(|&(stage, letter)| {
+        let &Nanos(ns) = io.stages.get(&stage)?;
+        Some((letter, ns))
+    });
+    let mut left = stages.clone().count();
+    let (mut bar, mut passed) = (String::new(), 0u64);
+    for (letter, ns) in stages {
+        left -= 1;
+        passed = passed.saturating_add(ns);
+        let until = end(passed).max(bar.len() + 1);
+        let until = until.min(cells.saturating_sub(left));
         while bar.len() < until {
             bar.push(letter);
         }
@@ -338,6 +374,7 @@ fn bar(io: &Io, Nanos(most): Nanos, cells: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
     use std::time::Duration;
 
     use bytemuck::Zeroable as _;
@@ -363,23 +400,35 @@ mod tests {
         let tiny = io([1, 1, ABSENT, ABSENT, 1]);
         assert_eq!(bar(&tiny, Nanos(1_000_000), 10), "dwv");
         assert_eq!(bar(&slowest, Nanos(1_000), 0), "");
+        assert_eq!(bar(&slowest, Nanos(1_000), 2), "wv");
+        let on_a_slow_disk = io([9_995_000, 2_000, ABSENT, ABSENT, 3_000]);
+        assert_eq!(bar(&on_a_slow_disk, Nanos(10_000_000), 10), "ddddddddwv");
+    }
+
+    fn interval(seconds: Range<u64>) -> Arc<Picked> {
+        Arc::new(Picked {
+            slowest: Vec::new(),
+            recent: Vec::new(),
+            in_flight: None,
+            seen: None,
+            has_undecoded: false,
+            span: Duration::from_secs(seconds.start)..Duration::from_secs(seconds.end),
+            devices: Vec::new(),
+        })
     }
 
     #[test]
-    fn an_interval_from_before_takes_back_what_came_later() {
+    fn what_does_not_go_on_begins_anew() {
         let mut ios = Ios::default();
-        let picked = |second| {
-            Arc::new(Picked {
-                taken_at: Duration::from_secs(second),
-                ..Picked::default()
-            })
-        };
         for second in 0..100 {
-            ios.add(picked(second));
+            ios.add(interval(second..second + 1));
+            ios.add(interval(second..second + 1));
         }
         assert_eq!(ios.intervals.len(), INTERVALS);
-        ios.add(picked(50));
-        let times = ios.intervals.iter().map(|it| it.taken_at.as_secs());
-        assert!(times.eq(40..=50));
+        ios.add(interval(50..51));
+        ios.add(interval(51..52));
+        assert_eq!(ios.intervals.len(), 2);
+        ios.add(interval(60..61));
+        assert_eq!(ios.intervals.len(), 1);
     }
 }
