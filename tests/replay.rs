@@ -23,11 +23,13 @@ fn it_plays_pauses_jumps_and_ends() {
     screen.wait_for("13.6 s of 13.6 s");
     screen.wait_for("watched 13.");
     screen.press(",");
-    screen.wait_for("interval 1.0");
-    screen.press("www");
-    screen.wait_for("window 10 min");
-    screen.press("w");
-    screen.wait_for("window all");
+    screen.wait_for("window 1 s");
+    screen.press("]");
+    screen.wait_for("in the last 10.0 s");
+    screen.press("]]]]]]");
+    screen.wait_for("window all (12.");
+    screen.press("[[[[");
+    screen.wait_for("window 1 s");
     screen.press("\t\t\t");
     screen.wait_for("[I/Os]");
     screen.wait_for("every I/O is looked at");

@@ -237,6 +237,14 @@ impl Backing {
         }
     }
 
+    /// The data device as a disk for anything.
+    pub fn as_disk(&self, name: &'static str) -> Mapped {
+        Mapped::create(
+            name,
+            &format!("0 {} linear {} 0", self.sectors(), self.data),
+        )
+    }
+
     fn sectors(&self) -> u64 {
         let sectors = run("blockdev", &["--getsz", &self.data]);
         sectors.trim().parse().expect("a number")
@@ -373,9 +381,9 @@ impl Mapped {
         format!("/dev/mapper/{}", self.0)
     }
 
-    /// Keeps what is asked of it until the guard is gone.
+    /// From now on it answers nothing, until the guard is gone.
     pub fn suspend(&self) -> Suspended<'_> {
-        run("dmsetup", &["suspend", self.0]);
+        run("dmsetup", &["suspend", "--noflush", "--nolockfs", self.0]);
         Suspended(self)
     }
 }

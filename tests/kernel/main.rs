@@ -18,6 +18,7 @@ mod live_view;
 mod load;
 mod loss;
 mod oracle;
+mod output_disk;
 mod placement;
 mod plan;
 mod queues;

@@ -32,7 +32,7 @@ impl Place {
     }
 }
 
-fn record(file: &Path, arguments: &[&str]) -> Command {
+pub fn record(file: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("verity-trace");
     command.args(["record", "-o"]).arg(file).args(arguments);
     command
@@ -53,13 +53,13 @@ fn started(file: &Path, arguments: &[&str]) -> Child {
 }
 
 /// The document that a report of it is.
-fn document(file: &Path) -> Document {
+pub fn document(file: &Path) -> Document {
     let file = file.to_str().expect("a name");
     let text = run("verity-trace", &["report", "--format", "json", file]);
     Document(serde_json::from_str(&text).expect("JSON"))
 }
 
-fn records(file: &Path) -> Vec<Record> {
+pub fn records(file: &Path) -> Vec<Record> {
     let file = BufReader::new(File::open(file).expect("a recording"));
     let mut reader = Reader::new(file, false).expect("a recording");
     let mut records = Vec::new();
@@ -71,7 +71,7 @@ fn records(file: &Path) -> Vec<Record> {
     records
 }
 
-fn device() -> Verity {
+pub fn device() -> Verity {
     Backing::virtio().open("one", true)
 }
 
@@ -251,7 +251,8 @@ fn the_ring_is_written_when_a_signal_asks_for_it() {
     assert_eq!(document.device("one")["root_hash"], "redacted");
 }
 
-fn is_cut(file: &Path) -> bool {
+/// Whether it ends without an end.
+pub fn is_cut(file: &Path) -> bool {
     let file = BufReader::new(File::open(file).expect("a recording"));
     let Ok(mut reader) = Reader::new(file, false) else {
         return true;

@@ -63,7 +63,6 @@ pub struct Collector {
     device_seen: Instant,
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
-    previous: Option<Snapshot>,
 }
 
 /// Says at once, before anything is drawn or waited for, what makes tracing impossible.
@@ -104,7 +103,6 @@ impl Collector {
             unsent: 0,
             device_seen: now,
             before_attach: BTreeMap::new(),
-            previous: None,
         };
         collector.recorded = collector.wanted(&collector.devices)?;
         if !collector.devices.is_empty() {
@@ -142,8 +140,27 @@ impl Collector {
         Ok(())
     }
 
-    /// The picture now.
+    /// The picture now, of the devices that are wanted.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let mut snapshot = self.whole_snapshot()?;
+        if let Some(selected) = self.selected()? {
+            snapshot
+                .devices
+                .retain(|device| selected.contains(&device.number));
+        }
+        Ok(snapshot)
+    }
+
+    /// The devices that are wanted; absent when all are.
+    pub fn selected(&self) -> Result<Option<BTreeSet<DeviceNumber>>> {
+        if self.selection.is_everything() {
+            return Ok(None);
+        }
+        self.wanted(&self.devices).map(Some)
+    }
+
+    /// The picture now, with every device in it, so that one that is wanted later has a past.
+    pub fn whole_snapshot(&mut self) -> Result<Snapshot> {
         // One that came since the last tick has counted already.
         self.look()?;
         let mut reading = match &self.session {
@@ -179,15 +196,9 @@ impl Collector {
                 .iter()
                 .filter_map(|(&device, &reads)| Some((device, reads?)))
                 .collect(),
+            use_bh_bytes: kernel::use_bh_bytes(),
         };
-        let mut snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
-        // With every device in it, so that one that is wanted from now on has a past.
-        self.previous = Some(snapshot.clone());
-        let wanted = self.wanted(&self.devices)?;
-        snapshot
-            .devices
-            .retain(|device| wanted.contains(&device.number));
-        Ok(snapshot)
+        Ok(aggregate::snapshot(moment, &reading))
     }
 
     /// Hands over every record that is waiting and wanted, as `decode` makes it. What does not decode is

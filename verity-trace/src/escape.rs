@@ -8,7 +8,8 @@ use std::borrow::Cow;
 /// The text with every character that a terminal would obey, or hide, written as `\u{1b}`.
 #[must_use]
 pub fn terminal(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain || !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut visible = String::with_capacity(text.len() + 8);

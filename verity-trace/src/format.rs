@@ -1,7 +1,11 @@
 //! Numbers for people, three digits each, narrow enough for a table. What is absent is `-`.
 
+mod units;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use units::{Bytes, Times, Units};
 
 use unicode_width::UnicodeWidthChar as _;
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
@@ -72,12 +76,6 @@ pub fn rate(count: u64, over: Duration) -> String {
     per_second(count as f64, over)
 }
 
-/// MiB a second; absent when no time passed.
-#[must_use]
-pub fn mebibytes_rate(bytes: u64, over: Duration) -> String {
-    per_second(bytes as f64 / f64::from(1 << 20), over)
-}
-
 /// A share from 0 to 1 as `41 %`. Only none at all is `0 %` and only all is `100 %`; between,
 /// `<1 %` and `>99 %`.
 #[must_use]
@@ -134,12 +132,19 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let cells = |text: &str| -> usize { text.chars().map(|it| it.width().unwrap_or(0)).sum() };
     let mut lines = Vec::new();
     let mut line = String::new();
+    let mut used = 0;
     for character in text.chars() {
         line.push(character);
-        while cells(&line) > width {
+        used += character.width().unwrap_or(0);
+        while used > width {
             let last = line.len() - character.len_utf8();
             let at = line[..last].rfind(' ').map_or(last, |blank| blank + 1);
+            if at == 0 {
+                // A character alone may be wider than there is room for.
+                break;
+            }
             let rest = line.split_off(at);
+            used = cells(&rest);
             lines.push(std::mem::replace(&mut line, rest));
         }
     }
@@ -197,6 +202,7 @@ mod tests {
         for (text, lines) in cases {
             assert_eq!(wrap(text, 4), lines, "{text:?}");
         }
+        assert_eq!(wrap("根a根", 1), ["根", "a", "根"]);
     }
 
     #[test]
@@ -280,7 +286,6 @@ mod tests {
         assert_eq!(rate(1, Duration::from_secs(4_000)), "<0.01");
         assert_eq!(rate(24_690, Duration::from_secs(2)), "12345");
         assert_eq!(rate(1_254_000, Duration::from_secs(1)), "1.25M");
-        assert_eq!(mebibytes_rate(3 << 20, Duration::from_secs(2)), "1.50");
     }
 
     proptest! {

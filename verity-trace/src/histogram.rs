@@ -1,8 +1,8 @@
 //! Durations counted in the slots that the programs use: sparse, mergeable, with percentiles.
 
-use std::collections::BTreeMap;
+use std::iter::Sum;
 
-use verity_trace_ebpf::slot::{self, ABOVE};
+use verity_trace_ebpf::slot::{self, ABOVE, SLOTS};
 
 /// A duration in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,7 +11,8 @@ pub struct Nanos(pub u64);
 /// How often each slot was hit; slots that were not are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    counts: BTreeMap<usize, u64>,
+    /// In the order of the slots, each once.
+    counts: Vec<(usize, u64)>,
     sum_ns: u64,
 }
 
@@ -30,12 +31,19 @@ impl Histogram {
     /// A histogram from counts by slot and the exact sum of what was counted.
     #[must_use]
     pub fn from_slots(slots: impl IntoIterator<Item = (usize, u64)>, sum: Nanos) -> Self {
-        let mut counts = BTreeMap::new();
-        for (slot, count) in slots {
-            if count > 0 {
-                raise(counts.entry(slot.min(ABOVE)).or_default(), count);
+        let slots = slots.into_iter().filter(|&(_, count)| count > 0);
+        let mut counts: Vec<_> = slots
+            .map(|(slot, count)| (slot.min(ABOVE), count))
+            .collect();
+        counts.sort_by_key(|&(slot, _)| slot);
+        counts.dedup_by(|&mut (slot, count), (kept, sum)| {
+            let is_same = slot == *kept;
+            if is_same {
+                raise(sum, count);
             }
-        }
+            is_same
+        });
+        counts.shrink_to_fit();
         Self {
             counts,
             sum_ns: sum.0,
@@ -54,14 +62,30 @@ impl Histogram {
 
     /// Counts one more duration.
     pub fn add(&mut self, Nanos(ns): Nanos) {
-        raise(self.counts.entry(slot::slot(ns)).or_default(), 1);
+        let slot = slot::slot(ns);
+        match self.counts.binary_search_by_key(&slot, |&(slot, _)| slot) {
+            Ok(at) => raise(&mut self.counts[at].1, 1),
+            Err(at) => self.counts.insert(at, (slot, 1)),
+        }
         raise(&mut self.sum_ns, ns);
     }
 
     /// Adds another histogram's counts: over CPUs, devices, hosts or time.
     pub fn merge(&mut self, other: &Self) {
-        for (&slot, &count) in &other.counts {
-            raise(self.counts.entry(slot).or_default(), count);
+        let mut new = Vec::new();
+        let mut at = 0;
+        for &(slot, count) in &other.counts {
+            while self.counts.get(at).is_some_and(|&(mine, _)| mine < slot) {
+                at += 1;
+            }
+            match self.counts.get_mut(at) {
+                Some((mine, sum)) if *mine == slot => raise(sum, count),
+                _ => new.push((slot, count)),
+            }
+        }
+        if !new.is_empty() {
+            self.counts.append(&mut new);
+            self.counts.sort_by_key(|&(slot, _)| slot);
         }
         raise(&mut self.sum_ns, other.sum_ns);
     }
@@ -74,15 +98,17 @@ impl Histogram {
     /// What was counted since `earlier`, a histogram of the same source.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let counts = self
-            .counts
-            .iter()
-            .map(|(&slot, &count)| {
-                let before = earlier.counts.get(&slot).copied().unwrap_or(0);
-                (slot, count.saturating_sub(before))
-            })
-            .filter(|&(_, count)| count > 0)
-            .collect();
+        let mut before = earlier.counts.iter().copied().peekable();
+        let mut counts = Vec::new();
+        for &(slot, count) in &self.counts {
+            while before.next_if(|&(earlier, _)| earlier < slot).is_some() {}
+            let known = before.next_if(|&(earlier, _)| earlier == slot);
+            let new = count.saturating_sub(known.map_or(0, |(_, count)| count));
+            if new > 0 {
+                counts.push((slot, new));
+            }
+        }
+        counts.shrink_to_fit();
         Self {
             counts,
             sum_ns: self.sum_ns.saturating_sub(earlier.sum_ns),
@@ -92,8 +118,8 @@ impl Histogram {
     /// How many durations were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        let counts = self.counts.values();
-        counts.fold(0, |sum, &count| sum.saturating_add(count))
+        let counts = self.counts.iter();
+        counts.fold(0, |sum, &(_, count)| sum.saturating_add(count))
     }
 
     /// The exact sum of the durations.
@@ -111,7 +137,7 @@ impl Histogram {
             .div_ceil(1_000)
             .max(1);
         let mut seen = 0u128;
-        self.counts.iter().find_map(|(&slot, &count)| {
+        self.counts.iter().find_map(|&(slot, count)| {
             seen += u128::from(count);
             (seen >= rank).then(|| Nanos(slot::middle_ns(slot)))
         })
@@ -119,16 +145,31 @@ impl Histogram {
 
     /// The same by the number of the slot.
     pub fn slots(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        self.counts.iter().map(|(&slot, &count)| (slot, count))
+        self.counts.iter().copied()
     }
 
     /// The slots that were hit, shortest first.
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
-        self.counts.iter().map(|(&slot, &count)| Bucket {
+        self.counts.iter().map(|&(slot, count)| Bucket {
             lower: Nanos(slot::lower_ns(slot)),
             upper: (slot != ABOVE).then(|| Nanos(slot::lower_ns(slot + 1))),
             count,
         })
+    }
+}
+
+/// Several together.
+impl<'a> Sum<&'a Self> for Histogram {
+    fn sum<I: Iterator<Item = &'a Self>>(histograms: I) -> Self {
+        let mut counts = [0; SLOTS];
+        let mut sum_ns = 0;
+        for histogram in histograms {
+            for &(slot, count) in &histogram.counts {
+                raise(&mut counts[slot], count);
+            }
+            raise(&mut sum_ns, histogram.sum_ns);
+        }
+        Self::from_slots(counts.into_iter().enumerate(), Nanos(sum_ns))
     }
 }
 
@@ -189,8 +230,24 @@ mod tests {
         ) {
             let mut merged = Histogram::from_values(left.iter().copied().map(Nanos));
             merged.merge(&Histogram::from_values(right.iter().copied().map(Nanos)));
-            let together = Histogram::from_values(left.into_iter().chain(right).map(Nanos));
-            prop_assert_eq!(merged, together);
+            let both = left.iter().chain(&right).copied();
+            let together = Histogram::from_values(both.map(Nanos));
+            prop_assert_eq!(&merged, &together);
+            let [left, right] = [left, right].map(|it| Histogram::from_values(it.into_iter().map(Nanos)));
+            prop_assert_eq!(&merged, &[left, right].iter().sum());
+        }
+
+        #[test]
+        fn what_is_new_and_what_was_before_are_all(
+            before in prop::collection::vec(0u64..1 << 40, 0..50),
+            new in prop::collection::vec(0u64..1 << 40, 0..50),
+        ) {
+            let before = Histogram::from_values(before.into_iter().map(Nanos));
+            let new = Histogram::from_values(new.into_iter().map(Nanos));
+            let mut all = before.clone();
+            all.merge(&new);
+            prop_assert_eq!(all.since(&before), new);
+            prop_assert_eq!(Histogram::from_slots(all.slots(), all.sum()), all);
         }
     }
 }

@@ -41,6 +41,7 @@ pub mod html;
 pub mod parquet;
 pub mod perfetto;
 pub mod window;
+pub mod lookback;
 pub mod replay;
 pub mod person;
 pub mod output;

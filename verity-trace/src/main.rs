@@ -1,5 +1,7 @@
 //! Parses the command line, runs the command, prints one line on failure.
 
+mod configured;
+mod exports;
 mod record;
 mod watch;
 

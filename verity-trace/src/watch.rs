@@ -1,5 +1,6 @@
 //! The commands that watch: live in the terminal, or for a while with one result at the end.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -25,10 +26,11 @@ use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
 use verity_trace::snapshot::Era;
-use verity_trace::tui::{self, Glyphs, Message, Styles, Theme};
+use verity_trace::tui::{self, Message, Request};
 use verity_trace_ebpf::record::Record;
 
-use crate::{deliver, print, say};
+use crate::exports::Exports;
+use crate::{configured, deliver, print, say};
 
 /// Time between two pictures of a replay.
 const FRAME: Duration = Duration::from_millis(100);
@@ -37,6 +39,10 @@ const LONGEST_FRAME: Duration = Duration::from_millis(500);
 
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
+    let settings = configured::settings(&arguments.look, arguments.interval)?;
+    if arguments.look.print_config {
+        return print(|out| out.write_all(settings.to_toml().as_bytes()));
+    }
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
     let mut collector = Collector::start(
         options(arguments.source, Wanted::Some, None),
@@ -44,17 +50,25 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
         true,
     )?;
     let (messages, received) = mpsc::channel();
-    let (stop, stopped) = mpsc::channel();
+    let (requests, asked) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
     tui::forward_input(messages.clone());
-    let interval = arguments.interval;
+    let mut exports = Exports::new(messages.clone());
+    let interval = settings.interval;
     let collecting = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
-        let published = publish(&mut collector, interval, &messages, &stopped);
+        let published = publish(&mut collector, interval, &messages, &asked);
         (published, collector.faults())
     });
-    let shown = tui::run(&received, styles(), None);
-    drop(stop);
+    let shown = tui::run(&received, &settings, |request| match request {
+        Request::Export(snapshot) => exports.write(snapshot),
+        request => {
+            // One that is gone has sent its last word already.
+            let _ = requests.send(request);
+        }
+    });
+    drop(requests);
+    exports.finish();
     let (published, faults) = collecting
         .join()
         .map_err(|_| anyhow!("the collector panicked"))?;
@@ -70,6 +84,10 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
 
 /// The live view over a recording.
 pub fn replay(arguments: &Replay) -> Result<ExitCode> {
+    let settings = configured::settings(&arguments.look, None)?;
+    if arguments.look.print_config {
+        return print(|out| out.write_all(settings.to_toml().as_bytes()));
+    }
     let (given, selection) = arguments.of.recording()?;
     if selection.has_mount_point() {
         return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
@@ -78,17 +96,27 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
     let wrong = |fault| given.wrong(&fault);
     let mut film = Film::new(archive, selection).map_err(wrong)?;
-    let player = Player::new(film.times(), film.began());
+    let player = Player::new(film.times(), film.began(), settings.window);
     let (messages, received) = mpsc::channel();
     let (controls, asked) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
     tui::forward_input(messages.clone());
+    let mut exports = Exports::new(messages.clone());
     let playing = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
         play(&mut film, player, &messages, &asked)
     });
-    let shown = tui::run(&received, styles(), Some(&controls));
+    let shown = tui::run(&received, &settings, |request| match request {
+        Request::Export(snapshot) => exports.write(snapshot),
+        Request::Control(control) => {
+            // One that is gone has sent its last word already.
+            let _ = controls.send(control);
+        }
+        // A recording goes on as it was made.
+        Request::Interval(_) | Request::Record => {}
+    });
     drop(controls);
+    exports.finish();
     playing
         .join()
         .map_err(|_| anyhow!("the player panicked"))?
@@ -141,29 +169,6 @@ fn play(
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
-}
-
-fn styles() -> Styles {
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .into_iter()
-        .map(variable)
-        .find(|value| !value.is_empty())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    // The kernel's console has one font of 256 characters, and a serial one may have less.
-    let has_blocks = variable("TERM") != "linux" && locale.replace('-', "").contains("utf8");
-    let glyphs = if has_blocks {
-        Glyphs::BLOCKS
-    } else {
-        Glyphs::ASCII
-    };
-    let theme = if variable("NO_COLOR").is_empty() {
-        Theme::Dark
-    } else {
-        Theme::Plain
-    };
-    Styles::new(theme, glyphs)
 }
 
 /// Ends the live view with the collector, also when that panics: a failure is not to be hidden
@@ -276,21 +281,28 @@ pub fn say_faults(faults: &[String]) {
     }
 }
 
-/// Publishes a snapshot every interval until nobody listens or the other end of `stopped` is gone.
+/// Publishes a snapshot every interval until nobody listens or asks for anything any more.
 fn publish(
     collector: &mut Collector,
-    interval: Duration,
+    mut interval: Duration,
     messages: &Sender<Message>,
-    stopped: &Receiver<()>,
+    asked: &Receiver<Request>,
 ) -> Result<()> {
     let mut due = Instant::now();
+    let mut selected = None;
     let began = due;
     let (mut picker, mut pace) = (Picker::default(), Pace::default());
     let (mut picked_at, mut asked_at) = (began, began);
     loop {
         let now = Instant::now();
         if now >= due {
-            let snapshot = Arc::new(collector.snapshot()?);
+            let snapshot = Arc::new(collector.whole_snapshot()?);
+            let wanted = collector.selected()?;
+            if wanted != selected {
+                selected.clone_from(&wanted);
+                // As below.
+                let _ = messages.send(Message::Selected(wanted));
+            }
             let in_flight = collector.oldest(KEPT)?;
             let (slowest, recent, has_undecoded) =
                 picker.pick(snapshot.kernel.era.unwrap_or(Era::NoOption));
@@ -311,8 +323,13 @@ fn publish(
             due = now + interval;
         }
         let left = due.saturating_duration_since(Instant::now());
-        if let Err(RecvTimeoutError::Disconnected) = stopped.recv_timeout(left.min(TICK)) {
-            return Ok(());
+        match asked.recv_timeout(left.min(TICK)) {
+            Ok(Request::Interval(asked)) => {
+                interval = asked;
+                due = due.min(Instant::now() + interval);
+            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
         collector.tick()?;
         let raw = |record: &Record, _| Ok(*record);

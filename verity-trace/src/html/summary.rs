@@ -241,7 +241,7 @@ fn cells(totals: Option<&Totals>, snapshot: &Snapshot) -> Markup {
         td.number data-label="I/Os" { (known(|it, _| it.ios().to_string())) }
         td.number data-label="I/O/s" { (known(|it, all| format::rate(it.ios(), all.watched))) }
         td.number data-label="MiB/s" {
-            (known(|it, all| format::mebibytes_rate(it.bytes(), all.watched)))
+            (known(|it, all| format::Bytes::default().rate(it.bytes(), all.watched)))
         }
         @for (permille, name) in [(500, "p50"), (990, "p99"), (1_000, "max")] {
             td.number data-label=(name) { (format::percentile(total.percentile(permille))) }

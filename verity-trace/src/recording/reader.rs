@@ -10,6 +10,8 @@ use super::frame::{HEAD_BYTES, Head, Kind, MARK};
 use super::header::Header;
 use super::ios::{self, Span};
 use super::notes::{self, Devices, End, Machine, Parameters, Picture};
+use crate::decode::{self, Io};
+use crate::snapshot::Era;
 
 /// How much is looked through at once for the next block.
 const WINDOW: u64 = 64 << 10;
@@ -43,6 +45,16 @@ pub struct Ios {
     pub span: Span,
     payload: Vec<u8>,
     offset: u64,
+}
+
+impl Ios {
+    fn decode(&self, decoder: &mut ios::Decoder, records: &mut Vec<Record>) -> Result<(), Fault> {
+        let span = decoder.decode(&self.payload, records);
+        span.map(|_| ()).map_err(|malformed| Fault {
+            offset: self.offset,
+            what: malformed.into(),
+        })
+    }
 }
 
 /// Where a block is.
@@ -81,7 +93,9 @@ pub struct Reader<R> {
     picture: Option<Vec<u8>>,
     salvages: bool,
     condition: Condition,
-    ios: ios::Decoder,
+    decoder: ios::Decoder,
+    /// Those of the block whose I/Os are handed over.
+    records: Vec<Record>,
 }
 
 impl<R: Read + Seek> Reader<R> {
@@ -101,7 +115,8 @@ impl<R: Read + Seek> Reader<R> {
             picture: None,
             salvages,
             condition: Condition::default(),
-            ios: ios::Decoder::new().map_err(|error| fault(What::Io(error)))?,
+            decoder: ios::Decoder::new().map_err(|error| fault(What::Io(error)))?,
+            records: Vec::new(),
         })
     }
 
@@ -163,11 +178,26 @@ impl<R: Read + Seek> Reader<R> {
 
     /// Adds the records of a block to `records`.
     pub fn records(&mut self, ios: &Ios, records: &mut Vec<Record>) -> Result<(), Fault> {
-        let decoded = self.ios.decode(&ios.payload, records);
-        decoded.map(|_| ()).map_err(|malformed| Fault {
-            offset: ios.offset,
-            what: malformed.into(),
-        })
+        ios.decode(&mut self.decoder, records)
+    }
+
+    /// Hands over each I/O of a block, and returns how many of its records make none.
+    pub fn ios<E: From<Fault>>(
+        &mut self,
+        ios: &Ios,
+        mut take: impl FnMut(&Io) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.records.clear();
+        ios.decode(&mut self.decoder, &mut self.records)?;
+        let era = ios.span.era.unwrap_or(Era::NoOption);
+        let mut undecoded = 0;
+        for record in &self.records {
+            match decode::io(record, era) {
+                Ok(io) => take(&io)?,
+                Err(_) => undecoded += 1,
+            }
+        }
+        Ok(undecoded)
     }
 
     /// Reads what is where the next block should be; absent when there is nothing to show of it.

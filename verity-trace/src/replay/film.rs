@@ -25,6 +25,8 @@ pub struct Film<R> {
     frames: Vec<Frame>,
     /// Which I/Os have records.
     seen: Seen,
+    /// The module's limits, each from the frame of this number on.
+    limits: Vec<(usize, Option<Vec<u64>>)>,
     selection: Selection,
     /// The last ones that were asked for, by their number.
     kept: VecDeque<(usize, Arc<Snapshot>)>,
@@ -54,19 +56,23 @@ impl<R: Read + Seek> Film<R> {
     /// Looks through a recording, to its end or to where it was cut.
     pub fn new(mut reader: Reader<R>, selection: Selection) -> Result<Self, Fault> {
         let mut frames = Vec::new();
+        let mut limits = Vec::new();
         let mut seen = Seen::EVERYTHING;
         loop {
             let place = reader.place();
-            match reader.next_block()? {
-                None => break,
-                Some(Block::Machine(machine)) => seen = self::seen(machine.filter),
-                Some(Block::Picture { picture, is_whole }) => frames.push(Frame {
+            let Some(block) = reader.next_block()? else {
+                break;
+            };
+            match block {
+                Block::Machine(machine) => seen = self::seen(machine.filter),
+                Block::Picture { picture, is_whole } => frames.push(Frame {
                     place,
                     after: reader.place(),
                     is_whole,
                     monotonic_ns: picture.monotonic_ns,
                 }),
-                Some(_) => {}
+                Block::Parameters(it) => limits.push((frames.len(), it.use_bh_bytes)),
+                _ => {}
             }
         }
         if frames.is_empty() {
@@ -79,6 +85,7 @@ impl<R: Read + Seek> Film<R> {
             reader,
             frames,
             seen,
+            limits,
             selection,
             kept: VecDeque::new(),
             picked: None,
@@ -102,12 +109,21 @@ impl<R: Read + Seek> Film<R> {
         Duration::from_nanos(time.saturating_sub(start))
     }
 
-    /// The snapshot of this number, and what happened since the one of another.
-    pub fn snapshot(&mut self, number: usize, earlier: usize) -> Result<Snapshot, Fault> {
+    /// The snapshot of this number, and what happened since the one of another, or since the start.
+    pub fn snapshot(&mut self, number: usize, earlier: Option<usize>) -> Result<Snapshot, Fault> {
         let mut snapshot = Snapshot::clone(&*self.frame(number)?);
-        if number > earlier {
-            let earlier = self.frame(earlier)?;
-            aggregate::relate(&mut snapshot, &earlier);
+        match earlier {
+            None => aggregate::relate_to_start(&mut snapshot),
+            Some(earlier) if number > earlier => {
+                let earlier = self.frame(earlier)?;
+                aggregate::relate(&mut snapshot, &earlier);
+            }
+            Some(_) => {}
+        }
+        // Older recordings have them in no snapshot.
+        let after = self.limits.partition_point(|&(from, _)| from <= number);
+        if let Some((_, limits)) = after.checked_sub(1).and_then(|at| self.limits.get(at)) {
+            snapshot.use_bh_bytes.clone_from(limits);
         }
         if !self.selection.is_everything() {
             let all: Vec<_> = snapshot.devices.iter().map(VerityDevice::from).collect();
@@ -126,7 +142,7 @@ impl<R: Read + Seek> Film<R> {
         {
             return Ok(Arc::clone(picked));
         }
-        let snapshot = self.snapshot(number, number)?;
+        let snapshot = self.snapshot(number, Some(number))?;
         let before = number.checked_sub(1);
         let mut picker = Picker::default();
         let mut is_readable = true;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::lookback::Window;
+
 /// What somebody may ask of a player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -27,21 +29,14 @@ pub enum Control {
     Start,
     /// To the last.
     End,
-    /// Show what happened in a longer time before each moment; after the longest, the shortest again.
-    Window,
+    /// Show what happened in this window before each moment.
+    Window(Window),
 }
 
 /// How far a jump goes.
 const JUMP: Duration = Duration::from_secs(10);
 /// The slowest and the fastest speed, as powers of two.
 const SPEEDS: std::ops::RangeInclusive<i32> = -3..=8;
-/// The windows that there are, and then all of it.
-const WINDOWS: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(10),
-    Duration::from_mins(1),
-    Duration::from_mins(10),
-];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -54,8 +49,7 @@ pub struct Player {
     plays: bool,
     /// As a power of two.
     speed: i32,
-    /// The number among the windows; the one past them is all.
-    window: usize,
+    window: Window,
 }
 
 /// How a player stands, for showing.
@@ -71,21 +65,21 @@ pub struct Playback {
     pub plays: bool,
     /// How fast, as a power of two.
     pub speed: i32,
-    /// How much before each moment is shown; absent when all is.
-    pub window: Option<Duration>,
+    /// How much before each moment is shown.
+    pub window: Window,
 }
 
 impl Player {
     /// A player that plays from the start.
     #[must_use]
-    pub fn new(times: Vec<Duration>, began: Duration) -> Self {
+    pub fn new(times: Vec<Duration>, began: Duration, window: Window) -> Self {
         Self {
             times,
             began,
             now: Duration::ZERO,
             plays: true,
             speed: 0,
-            window: 0,
+            window,
         }
     }
 
@@ -110,7 +104,7 @@ impl Player {
             Control::FarBack => self.now = self.now.saturating_sub(self.length() / 10),
             Control::Start => self.now = Duration::ZERO,
             Control::End => self.now = self.length(),
-            Control::Window => self.window = (self.window + 1) % (WINDOWS.len() + 1),
+            Control::Window(window) => self.window = window,
         }
     }
 
@@ -123,12 +117,13 @@ impl Player {
         }
     }
 
-    /// The number of the snapshot to show, and of the one that the window begins with.
+    /// The number of the snapshot to show, and of the one that the window begins with; absent when it is of
+    /// all.
     #[must_use]
-    pub fn frames(&self) -> (usize, usize) {
+    pub fn frames(&self) -> (usize, Option<usize>) {
         let frame = self.frame();
-        let Some(window) = self.window() else {
-            return (frame, 0);
+        let Some(window) = self.window.length() else {
+            return (frame, None);
         };
         // The nearest, since snapshots are not made to the millisecond.
         let start = self.times[frame].saturating_sub(window);
@@ -140,7 +135,7 @@ impl Player {
         } else {
             after
         };
-        (frame, first.min(frame.saturating_sub(1)))
+        (frame, Some(first.min(frame.saturating_sub(1))))
     }
 
     /// How it stands.
@@ -152,7 +147,7 @@ impl Player {
             at: self.began + self.now,
             plays: self.plays,
             speed: self.speed,
-            window: self.window(),
+            window: self.window,
         }
     }
 
@@ -167,10 +162,6 @@ impl Player {
         self.now = self.times.get(frame).copied().unwrap_or(self.now);
     }
 
-    fn window(&self) -> Option<Duration> {
-        WINDOWS.get(self.window).copied()
-    }
-
     fn length(&self) -> Duration {
         self.times.last().copied().unwrap_or_default()
     }
@@ -183,7 +174,8 @@ mod tests {
     /// One snapshot a second, each some milliseconds late.
     fn player(seconds: u64) -> Player {
         let times = (0..=seconds).map(|second| Duration::from_millis(second * 1_003));
-        Player::new(times.collect(), Duration::from_secs(1_795_000_000))
+        let began = Duration::from_secs(1_795_000_000);
+        Player::new(times.collect(), began, Window::default())
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -193,18 +185,18 @@ mod tests {
     #[test]
     fn it_plays_to_the_end_and_begins_anew() {
         let mut player = player(30);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         player.pass(seconds(5));
-        assert_eq!(player.frames(), (4, 3));
+        assert_eq!(player.frames(), (4, Some(3)));
         player.control(Control::PlayOrPause);
         player.pass(seconds(5));
-        assert_eq!(player.frames(), (4, 3));
+        assert_eq!(player.frames(), (4, Some(3)));
         player.control(Control::PlayOrPause);
         player.pass(seconds(100));
-        assert_eq!(player.frames(), (30, 29));
+        assert_eq!(player.frames(), (30, Some(29)));
         assert!(!player.playback().plays);
         player.control(Control::PlayOrPause);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         assert!(player.playback().plays);
     }
 
@@ -231,39 +223,38 @@ mod tests {
         for _ in 0..5 {
             player.control(Control::FarForward);
         }
-        assert_eq!(player.frames(), (50, 49));
+        assert_eq!(player.frames(), (50, Some(49)));
         player.control(Control::Forward);
-        assert_eq!(player.frames(), (59, 58));
+        assert_eq!(player.frames(), (59, Some(58)));
         player.control(Control::Back);
         player.control(Control::Back);
-        assert_eq!(player.frames(), (40, 39));
+        assert_eq!(player.frames(), (40, Some(39)));
         assert!(player.playback().plays);
         player.control(Control::StepBack);
-        assert_eq!(player.frames(), (39, 38));
+        assert_eq!(player.frames(), (39, Some(38)));
         assert!(!player.playback().plays);
         player.control(Control::StepForward);
-        assert_eq!(player.frames(), (40, 39));
+        assert_eq!(player.frames(), (40, Some(39)));
         player.control(Control::FarBack);
-        assert_eq!(player.frames(), (30, 29));
+        assert_eq!(player.frames(), (30, Some(29)));
         player.control(Control::Start);
         player.control(Control::Back);
         player.control(Control::StepBack);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         player.control(Control::End);
         player.control(Control::StepForward);
-        assert_eq!(player.frames(), (100, 99));
+        assert_eq!(player.frames(), (100, Some(99)));
     }
 
     #[test]
     fn windows_begin_with_the_snapshot_that_is_as_old() {
         let mut player = player(700);
         player.control(Control::End);
-        let mut windows = Vec::new();
-        for _ in 0..6 {
-            windows.push(player.frames().1);
-            player.control(Control::Window);
-        }
-        assert_eq!(windows, [699, 690, 640, 102, 0, 699]);
+        let windows = Window::ALL.map(|window| {
+            player.control(Control::Window(window));
+            player.frames().1
+        });
+        assert_eq!(windows, [Some(699), Some(690), Some(640), Some(102), None]);
     }
 
     #[test]
@@ -271,7 +262,7 @@ mod tests {
         let mut player = player(0);
         player.pass(seconds(1));
         player.control(Control::StepForward);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         assert_eq!(player.playback().length, Duration::ZERO);
     }
 }

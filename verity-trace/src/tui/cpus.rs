@@ -1,8 +1,11 @@
-//! A line for each CPU: its time in softirq, how much of that is verification, and what it verified.
+//! A line for each CPU: its time in softirq in the window, how much of that is verification, and what it verified.
+
+use std::ops::Range;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::history::NOTHING_BEFORE;
 use super::style::Styles;
 use crate::format;
 use crate::snapshot::{Cpu, Era, Placement, Snapshot, Softirq};
@@ -37,16 +40,15 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The heading.
-    pub fn head(&self) -> Vec<Line<'static>> {
+    fn head(&self) -> Vec<Line<'static>> {
         // The programs count the two together, and no kernel has both.
         let bh = match self.snapshot.kernel.era {
             Some(Era::Tasklet) => Placement::Tasklet,
             _ => Placement::Bh,
         };
         let mut above = vec![format!(
-            "{:<15}{:>11} {:>23}",
-            "since the start", "softirq", "verification in softirq"
+            "{:>26} {:>23}",
+            "softirq", "verification in softirq"
         )];
         let mut head = vec![format!(
             "{:>4} {:>6}{:>8}{:>7} {:>9}{:>7}{:>7}",
@@ -74,18 +76,32 @@ impl<'a> Table<'a> {
         ]
     }
 
-    /// A line for each CPU, in the order of their number.
-    pub fn rows(&self) -> Vec<Line<'static>> {
-        self.snapshot.cpus.iter().map(|cpu| self.row(cpu)).collect()
+    /// How many CPUs there are.
+    pub fn count(&self) -> usize {
+        self.snapshot.recent_cpus.len()
     }
 
-    fn row(&self, cpu: &Cpu) -> Line<'static> {
-        let watched = self.snapshot.watched;
-        let of_time = |time| format::share_of(time, watched);
+    /// The heading, and a line for each of some CPUs, in the order of their number.
+    pub fn lines(&self, shown: Range<usize>) -> Vec<Line<'static>> {
+        let mut lines = self.head();
+        let (recent, all) = (&self.snapshot.recent_cpus, &self.snapshot.cpus);
+        if recent.is_empty() && !all.is_empty() {
+            lines.push(Line::raw(NOTHING_BEFORE));
+        }
+        let cpus = recent.iter().zip(all);
+        let cpus = cpus.skip(shown.start).take(shown.len());
+        lines.extend(cpus.map(|(cpu, since)| self.row(cpu, since)));
+        lines
+    }
+
+    fn row(&self, cpu: &Cpu, since_start: &Cpu) -> Line<'static> {
+        let window = self.snapshot.interval.unwrap_or_default();
+        let of_time = |time| format::share_of(time, window);
         let absent = || format::ABSENT.to_owned();
-        let time = |time| format::duration(format::nanos(time));
+        let time = |time| self.styles.units.duration(format::nanos(time));
         let verify = cpu.softirq_verify;
-        let is_much = verify.is_some_and(|verify| verify >= watched.mul_f64(MUCH));
+        let is_much =
+            verify.is_some_and(|verify| !window.is_zero() && verify >= window.mul_f64(MUCH));
         let softirq = format!(
             "{:>4} {:>6}{:>8}{:>7}",
             cpu.number,
@@ -110,11 +126,19 @@ impl<'a> Table<'a> {
             ));
         }
         if let Some(queues) = &cpu.queues {
+            let before = since_start.queues.as_ref();
+            let before = before.and_then(|queues| queues.longest_verify);
+            let longest = match (queues.longest_verify, before) {
+                (Some(longest), _) => time(longest),
+                // It was none of the window's.
+                (None, Some(longest)) => format!("<{}", time(longest)),
+                (None, None) => absent(),
+            };
             rest.push(format!(
                 "{:>10}{:>8}{:>9}",
                 queues.ksoftirqd.values().sum::<u64>(),
                 queues.bh_limits,
-                queues.longest_verify.map_or_else(absent, time),
+                longest,
             ));
         }
         let style = if is_much {

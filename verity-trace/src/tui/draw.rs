@@ -6,32 +6,38 @@
 //! where the player of a recording is
 //! what the era means, or what is waited for
 //! whether verification is a problem here, and where
-//! the views, the one that is shown in brackets
+//! the views, the one that is shown in brackets   window   what else is chosen
 //!
 //! the view, or the help
+//! what was done, until the next key
 //! keys                                            what of it is shown
 //! ```
+
+use std::ops::Range;
 
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Clear, Widget as _};
 
 use super::app::App;
-use super::header::{self, prose};
-use super::keys::bindings;
-use super::summary::{self, Weight};
+use super::events::Events;
+use super::header::{self, Part, flow, prose};
+use super::keys::{Action, Binding};
+use super::summary::Weight;
 use super::table::Table;
 use super::view::View;
-use super::{cpus, device};
+use super::{cpus, device, status};
 use crate::escape;
 use crate::snapshot::Snapshot;
 
 /// What the columns mean, for the help.
-const COLUMNS: [&str; 9] = [
-    "The devices' values are those of the last interval, but failed counts from the start; a device's and the \
-     CPUs' are from the start.",
+const COLUMNS: [&str; 10] = [
+    "All numbers are those of the window, but for what is in flight, failed, lost, or said of the option and of \
+     submitters: that is from the start.",
+    "A click chooses a view or a device, a second one opens it, and the wheel scrolls; with Shift most terminals \
+     select text all the same.",
     "option: what the device's table says, and its effect on this kernel",
     "kverityd, bh, inline, tasklet: the share of I/Os that was verified there",
     "fallback: a softirq attempt gave up, and kverityd verified",
@@ -51,141 +57,294 @@ pub fn draw(app: &App, frame: &mut Frame) {
     if area.is_empty() {
         return;
     }
-    let [body, footer] = [
-        Rect::new(area.x, area.y, area.width, area.height - 1),
-        Rect::new(area.x, area.bottom() - 1, area.width, 1),
-    ];
-    frame.render_widget(Paragraph::new(body_lines(app, area.as_size())), body);
-    frame.render_widget(Line::raw(footer_text(app, area.as_size())), footer);
+    let page = Page::new(app, area.as_size());
+    let footer = Line::raw(page.footer(app));
+    let lines = page.lines(app);
+    let buffer = frame.buffer_mut();
+    // Lines are not longer than the screen but for a few, and those are cut.
+    let rows = area.y..area.bottom() - 1;
+    for (row, line) in rows.clone().zip(&lines) {
+        buffer.set_line(area.x, row, line, area.width);
+    }
+    for (row, line) in rows.rev().zip(notice(app, area.width).iter().rev()) {
+        let place = Rect::new(area.x, row, area.width, 1);
+        Clear.render(place, buffer);
+        buffer.set_line(area.x, row, line, area.width);
+    }
+    buffer.set_line(area.x, area.bottom() - 1, &footer, area.width);
 }
 
-/// How many devices or lines fit on a screen of this size.
+/// How many rows or lines fit on a screen of this size.
 pub fn capacity(app: &App, size: Size) -> usize {
-    let Some(snapshot) = &app.snapshot else {
-        return 0;
-    };
-    let header = header(app, snapshot, size).len();
-    let (head, each) = match app.view {
-        _ if app.help.is_some() => (0, 1),
-        View::Devices => Table::new(snapshot, app.history(), app.styles, size.width).heights(),
-        View::Device | View::Ios | View::Events => (0, 1),
-        View::Cpus => (cpus::HEAD, 1),
-    };
-    usize::from(size.height).saturating_sub(header + 1 + head + 1) / each
+    Page::new(app, size).room
 }
 
-/// The first device or line shown when the last one is.
+/// The first row or line shown when the last one is.
 pub fn last_first(app: &App, size: Size) -> usize {
-    count(app, size).saturating_sub(capacity(app, size).max(1))
+    Page::new(app, size).last_first()
 }
 
-/// The first device or line shown.
-fn first(app: &App, size: Size) -> usize {
-    app.help.unwrap_or(app.first).min(last_first(app, size))
+/// Everything but the last line, as on a screen that all of it fits on.
+pub fn all_lines(app: &App, width: u16) -> Vec<Line<'static>> {
+    Page::new(app, Size::new(width, u16::MAX)).lines(app)
 }
 
-fn body_lines(app: &App, size: Size) -> Vec<Line<'static>> {
-    let Some(snapshot) = &app.snapshot else {
-        return vec![Line::styled("verity-trace", app.styles.name)];
-    };
-    let mut lines = header(app, snapshot, size);
-    lines.push(Line::default());
-    let first = first(app, size);
-    let shown = capacity(app, size);
-    if app.help.is_some() {
-        let help = help(size.width, app.playback.is_some());
-        lines.extend(help.into_iter().skip(first).take(shown));
-        return lines;
+/// The chosen row of the table of devices, with its heading; absent when there is none.
+pub fn chosen_row(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
+    let snapshot = app.snapshot.as_ref()?;
+    let (_, row) = app.chosen_row()?;
+    let table = Table::new(snapshot, app.rows(), app.history(), app.styles, width);
+    let mut lines = table.head();
+    lines.extend(table.lines(row, false));
+    Some(lines)
+}
+
+/// What is drawn on a line of the screen.
+pub enum Place {
+    /// A line above the view.
+    Above(Line<'static>),
+    /// A row or line of the view, by its number.
+    Row(usize),
+}
+
+/// What is drawn on a line; absent where that is nothing that has a number.
+pub fn place(app: &App, size: Size, row: u16) -> Option<Place> {
+    let page = Page::new(app, size);
+    let row = usize::from(row);
+    if let Some(line) = page.header.get(row) {
+        return Some(Place::Above(line.clone()));
     }
-    match app.view {
-        View::Devices if snapshot.devices.is_empty() => {}
-        View::Devices if app.devices().is_empty() => {
-            lines.push(Line::raw("no device is as the filter asks; / changes it"));
-        }
-        View::Devices => lines.extend(table(app, snapshot, size, first, shown)),
-        View::Device => {
-            let device = device_lines(app, size.width);
-            lines.extend(device.into_iter().skip(first).take(shown));
-        }
-        View::Ios => {
-            let ios = ios_lines(app, snapshot, size.width);
-            lines.extend(ios.into_iter().skip(first).take(shown));
-        }
-        View::Events => {
-            let events = app.events().lines(&app.styles);
-            lines.extend(events.into_iter().skip(first).take(shown));
-        }
-        View::Cpus => {
-            let table = cpus::Table::new(snapshot, app.styles, size.width);
-            lines.extend(table.head());
-            lines.extend(table.rows().into_iter().skip(first).take(shown));
+    let (head, each) = page.body.heights();
+    let at = row.checked_sub(page.header.len() + head)? / each;
+    let number = page.first(app) + at;
+    (at < page.room && number < page.body.count()).then_some(Place::Row(number))
+}
+
+/// What a drawing consists of: all that is found out once for it.
+struct Page<'a> {
+    size: Size,
+    header: Vec<Line<'static>>,
+    body: Body<'a>,
+    /// How many rows or lines of the body fit.
+    room: usize,
+}
+
+/// What stands below the header, of which a part is shown.
+enum Body<'a> {
+    Devices(Table<'a>),
+    Cpus(cpus::Table<'a>),
+    Events(&'a Events),
+    /// What has no rows: all its lines.
+    Lines(Vec<Line<'static>>),
+}
+
+impl<'a> Page<'a> {
+    fn new(app: &'a App, size: Size) -> Self {
+        let Some(snapshot) = &app.snapshot else {
+            return Self {
+                size,
+                header: vec![Line::styled("verity-trace", app.styles.name)],
+                body: Body::Lines(Vec::new()),
+                room: 0,
+            };
+        };
+        let mut header = header(app, snapshot, size);
+        header.push(Line::default());
+        let body = Body::new(app, snapshot, size);
+        let (head, each) = body.heights();
+        let room = usize::from(size.height).saturating_sub(header.len() + head + 1) / each;
+        Self {
+            size,
+            header,
+            body,
+            room,
         }
     }
-    lines
+
+    fn last_first(&self) -> usize {
+        self.body.count().saturating_sub(self.room.max(1))
+    }
+
+    /// The first row or line shown.
+    fn first(&self, app: &App) -> usize {
+        app.help.unwrap_or(app.first).min(self.last_first())
+    }
+
+    /// All but the footer.
+    fn lines(self, app: &App) -> Vec<Line<'static>> {
+        let first = self.first(app);
+        let until = self.body.count().min(first + self.room);
+        let has_hint = matches!(self.body, Body::Devices(_));
+        let mut lines = self.header;
+        lines.extend(self.body.lines(app, first..until));
+        let left = usize::from(self.size.height).saturating_sub(lines.len() + 1);
+        if has_hint {
+            let hint = hint(app, self.size.width);
+            lines.extend(hint.into_iter().filter(|hint| hint.len() <= left).flatten());
+        }
+        lines
+    }
+
+    fn footer(&self, app: &App) -> String {
+        if let Some((text, wrong)) = &app.writing {
+            let text = escape::terminal(text);
+            return match wrong {
+                Some(wrong) => format!("{}   /{text}", escape::terminal(wrong)),
+                None => format!("/{text}_   Enter filters, Esc leaves it"),
+            };
+        }
+        let (count, room) = (self.body.count(), self.room);
+        let mut parts = Vec::new();
+        if let Body::Devices(_) = self.body {
+            let filter = app.filter.text();
+            if !filter.is_empty() {
+                parts.push(format!("filter {}", escape::terminal(filter)));
+            }
+            if count > 1 {
+                parts.push(format!("by {}", app.sort.name()));
+            }
+        }
+        if count > room && room > 0 {
+            let first = self.first(app);
+            let (what, last) = (self.body.noun(app), first + room);
+            parts.push(format!("{what} {}-{last} of {count}", first + 1));
+        }
+        beside_keys(app, &parts.join("   "), usize::from(self.size.width))
+    }
+}
+
+impl<'a> Body<'a> {
+    fn new(app: &'a App, snapshot: &'a Snapshot, size: Size) -> Self {
+        let width = size.width;
+        match app.view {
+            _ if app.help.is_some() => Self::Lines(help(app, width)),
+            View::Devices => Self::Devices(Table::new(
+                snapshot,
+                app.rows(),
+                app.history(),
+                app.styles,
+                width,
+            )),
+            View::Device => Self::Lines(device_lines(app, snapshot, width)),
+            View::Cpus => Self::Cpus(cpus::Table::new(snapshot, app.styles, width)),
+            View::Ios => Self::Lines(ios_lines(app, snapshot, width)),
+            View::Events => Self::Events(app.events()),
+        }
+    }
+
+    /// How many lines its heading takes, and each row.
+    fn heights(&self) -> (usize, usize) {
+        match self {
+            Self::Devices(table) => table.heights(),
+            Self::Cpus(_) => (cpus::HEAD, 1),
+            Self::Events(_) | Self::Lines(_) => (0, 1),
+        }
+    }
+
+    /// How many rows or lines there are to be shown.
+    fn count(&self) -> usize {
+        match self {
+            Self::Devices(table) => table.rows.len(),
+            Self::Cpus(table) => table.count(),
+            Self::Events(events) => events.count(),
+            Self::Lines(lines) => lines.len(),
+        }
+    }
+
+    /// The heading, and some of them.
+    fn lines(self, app: &App, shown: Range<usize>) -> Vec<Line<'static>> {
+        match self {
+            Self::Devices(table) => devices(app, &table, shown),
+            Self::Cpus(table) => table.lines(shown),
+            Self::Events(events) => events.lines(&app.styles, shown),
+            Self::Lines(lines) => lines
+                .into_iter()
+                .skip(shown.start)
+                .take(shown.len())
+                .collect(),
+        }
+    }
+
+    /// The word for what is counted.
+    fn noun(&self, app: &App) -> &'static str {
+        match self {
+            Self::Devices(_) if app.rows().iter().any(|row| row.group.is_some()) => "rows",
+            Self::Devices(_) => "devices",
+            Self::Cpus(_) => "CPUs",
+            Self::Events(_) => "events",
+            Self::Lines(_) => "lines",
+        }
+    }
 }
 
 /// What stands above the view.
 fn header(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
     let width = size.width;
-    let mut lines = header::lines(snapshot, &app.styles, width);
+    let mut lines = header::lines(snapshot, &app.styles, width, app.interval());
     if let Some(playback) = &app.playback {
         lines.extend(header::playback(playback, &app.styles, width));
     }
     if size.height < LOW {
         // The view is worth more than all that stands above it.
         lines.truncate(1);
-        lines.push(views(app));
+        lines.extend(status::lines(app, snapshot, width));
         return lines;
     }
-    for (weight, sentence) in summary::sentences(snapshot) {
+    for (weight, sentence) in &app.summary {
         let style = match weight {
             Weight::Alarm => app.styles.alarm,
             Weight::Plain => Style::new(),
         };
-        lines.extend(prose(&sentence, style, usize::from(width)));
+        lines.extend(prose(sentence, style, usize::from(width)));
     }
-    lines.push(views(app));
+    lines.extend(status::lines(app, snapshot, width));
     lines
 }
 
-/// The views that there are, and whether the picture stands still.
-fn views(app: &App) -> Line<'static> {
-    let views = View::ALL.into_iter().map(|view| {
-        let name = view.name();
-        if view == app.view {
-            Span::styled(format!("[{name}]"), app.styles.name)
-        } else {
-            Span::raw(format!(" {name} "))
-        }
-    });
-    let mut line: Line<'static> = views.collect();
-    if app.is_paused() {
-        line.push_span(Span::styled("   paused", app.styles.notice));
-    }
-    line
-}
-
-fn table(
-    app: &App,
-    snapshot: &Snapshot,
-    size: Size,
-    first: usize,
-    shown: usize,
-) -> Vec<Line<'static>> {
-    let table = Table::new(snapshot, app.history(), app.styles, size.width);
-    let mut lines = table.head();
-    let devices = app.devices().into_iter().skip(first).take(shown);
-    lines.extend(devices.flat_map(|device| {
-        let is_chosen = app.chosen == Some(device.number);
-        table.rows(device, is_chosen)
-    }));
-    lines
-}
-
-fn device_lines(app: &App, width: u16) -> Vec<Line<'static>> {
-    let Some(snapshot) = &app.snapshot else {
+/// What was done, or could not be.
+fn notice(app: &App, width: u16) -> Vec<Line<'static>> {
+    let Some(notice) = &app.notice else {
         return Vec::new();
     };
+    prose(
+        &escape::terminal(notice),
+        app.styles.notice,
+        usize::from(width),
+    )
+}
+
+/// What the keys do that one looks for first, below the devices.
+fn hint(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
+    let said = |wanted| {
+        let mut bound = app.keys.of(app.playback.is_some());
+        let bound = bound.find(|bound| bound.binding.action == wanted)?;
+        let key = bound.keys().first()?;
+        Some(format!("{key}: {}", bound.binding.help))
+    };
+    let all = [Action::Open, Action::Sort, Action::Filter];
+    let all = all.into_iter().filter_map(said);
+    let mut lines = vec![Line::default()];
+    lines.extend(flow(all.map(Part::plain), usize::from(width)));
+    (lines.len() > 1).then_some(lines)
+}
+
+fn devices(app: &App, table: &Table<'_>, shown: Range<usize>) -> Vec<Line<'static>> {
+    let Some(snapshot) = app.snapshot.as_ref().filter(|it| !it.devices.is_empty()) else {
+        return Vec::new();
+    };
+    if table.rows.is_empty() {
+        let text = "no device is as the filter asks; / changes it";
+        return vec![Line::raw(text)];
+    }
+    let mut lines = table.head();
+    for row in table.rows.iter().skip(shown.start).take(shown.len()) {
+        let is_chosen = app.chosen.is_some_and(|chosen| row.has(chosen, snapshot));
+        lines.extend(table.lines(row, is_chosen));
+    }
+    lines
+}
+
+fn device_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     let Some(device) = app.opened() else {
         let text = if snapshot.devices.is_empty() {
             "there is no device"
@@ -201,69 +360,35 @@ fn ios_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     app.ios().lines(snapshot, &app.filter, &app.styles, width)
 }
 
-fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
-    let keys = bindings(replays)
-        .map(|binding| Line::raw(format!("{:<12}{}", binding.label, binding.help)));
+fn help(app: &App, width: u16) -> Vec<Line<'static>> {
+    let bound = || {
+        let bound = app.keys.of(app.playback.is_some());
+        bound.filter(|it| !it.keys().is_empty())
+    };
+    let labels = bound().map(|it| Span::raw(it.label()).width() + 2);
+    let left = labels.fold(12, usize::max);
+    let keys = bound().map(|it| Line::raw(format!("{:<left$}{}", it.label(), it.binding.help)));
     let columns = COLUMNS
         .iter()
         .flat_map(|sentence| prose(sentence, Style::new(), usize::from(width)));
     keys.chain([Line::default()]).chain(columns).collect()
 }
 
-fn footer_text(app: &App, size: Size) -> String {
-    if let Some((text, wrong)) = &app.writing {
-        let text = escape::terminal(text);
-        return match wrong {
-            Some(wrong) => format!("{}   /{text}", escape::terminal(wrong)),
-            None => format!("/{text}_   Enter filters, Esc leaves it"),
-        };
-    }
-    let (count, capacity) = (count(app, size), capacity(app, size));
-    let (what, is_sorted) = match app.view {
-        _ if app.help.is_some() => ("lines", false),
-        View::Devices => ("devices", count > 1),
-        View::Device | View::Ios => ("lines", false),
-        View::Events => ("events", false),
-        View::Cpus => ("CPUs", false),
-    };
-    let mut parts = Vec::new();
-    let filter = app.filter.text();
-    if !filter.is_empty() && app.view == View::Devices {
-        parts.push(format!("filter {}", escape::terminal(filter)));
-    }
-    if is_sorted {
-        parts.push(format!("by {}", app.sort.name()));
-    }
-    if count > capacity && capacity > 0 {
-        let first = first(app, size);
-        let last = first + capacity;
-        parts.push(format!("{what} {}-{last} of {count}", first + 1));
-    }
-    let shown = parts.join("   ");
-    let width = usize::from(size.width);
-    // The keys that fit beside it.
+/// The keys, as far as there is room, and then what is shown.
+fn beside_keys(app: &App, shown: &str, width: usize) -> String {
     let mut footer = String::new();
-    for key in bindings(app.playback.is_some()).filter_map(|binding| binding.footer) {
+    let is_folded = app.is_on_group();
+    let word = |binding: &Binding| match binding.action {
+        Action::Open if is_folded => Some("unfold"),
+        Action::Fold if is_folded || !app.can_fold() => None,
+        _ => binding.footer,
+    };
+    for key in app.keys.footer(app.playback.is_some(), word) {
         let gap = if footer.is_empty() { "" } else { "   " };
         if footer.len() + gap.len() + key.len() + shown.len() + 3 <= width {
-            footer = footer + gap + key;
+            footer = footer + gap + &key;
         }
     }
     let gap = width.saturating_sub(footer.len() + shown.len());
     format!("{footer}{:gap$}{shown}", "")
-}
-
-/// How many devices or lines there are to be shown.
-fn count(app: &App, size: Size) -> usize {
-    let Some(snapshot) = &app.snapshot else {
-        return 0;
-    };
-    match app.view {
-        _ if app.help.is_some() => help(size.width, app.playback.is_some()).len(),
-        View::Devices => app.devices().len(),
-        View::Device => device_lines(app, size.width).len(),
-        View::Cpus => snapshot.cpus.len(),
-        View::Ios => ios_lines(app, snapshot, size.width).len(),
-        View::Events => app.events().lines(&app.styles).len(),
-    }
 }

@@ -4,8 +4,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::histogram::{Histogram, Nanos};
-use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage};
+use verity_trace_ebpf::slot::LOWEST_NS;
+
+use crate::histogram::Nanos;
+use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
+
+/// What is said of what a window would show at the first snapshot of a recording.
+pub const NOTHING_BEFORE: &str = "there is no snapshot before this one to count from";
 
 /// How many intervals are kept.
 const KEPT: usize = 240;
@@ -14,10 +19,10 @@ const KEPT: usize = 240;
 const JUMP: u32 = 4;
 
 /// Powers of two of nanoseconds that are told apart, the ends taking the rest.
-pub const OCTAVES: usize = 32;
+pub const OCTAVES: usize = 31;
 
-/// The first of them: 64 ns.
-const FIRST: u32 = 6;
+/// Slots of a histogram in each of them.
+const SLOTS: usize = 16;
 
 /// I/Os of one interval by how long they took.
 pub type Column = [u32; OCTAVES];
@@ -44,8 +49,8 @@ impl Key {
 /// What one device did.
 #[derive(Clone, Debug)]
 struct Past {
-    /// How long its I/Os took, until the end of the last interval.
-    total: Histogram,
+    /// Its I/Os by how long they took, until the end of the last interval.
+    total: [u64; OCTAVES],
     /// The intervals that were seen, by their end, the last one last; absent where nothing finished.
     columns: VecDeque<(Duration, Option<Box<Column>>)>,
 }
@@ -77,7 +82,7 @@ impl History {
             let Some(totals) = &device.totals else {
                 continue;
             };
-            let total = totals.stage(Stage::Total);
+            let total = by_octave(totals);
             match self.devices.entry(key) {
                 Entry::Vacant(entry) => {
                     let columns = VecDeque::new();
@@ -95,10 +100,27 @@ impl History {
         let columns = columns.into_iter().flatten().skip(skipped);
         columns.map(|(_, column)| column.as_deref())
     }
+
+    /// I/Os of some devices together in each of the last intervals, as many as are asked for and kept.
+    pub fn ios<'a>(&self, devices: impl Iterator<Item = &'a Device>, count: usize) -> Vec<u64> {
+        // The last intervals are the same ones, and some devices came later.
+        let mut sums = VecDeque::new();
+        for device in devices {
+            let columns: Vec<_> = self.last(device, count).collect();
+            while sums.len() < columns.len() {
+                sums.push_front(0u64);
+            }
+            for (sum, column) in sums.iter_mut().rev().zip(columns.into_iter().rev()) {
+                let ios = column.map_or(0, |it| it.iter().map(|&ios| u64::from(ios)).sum());
+                *sum = sum.saturating_add(ios);
+            }
+        }
+        sums.into()
+    }
 }
 
 impl Past {
-    fn go_on(&mut self, now: Duration, total: Histogram, is_column: bool) {
+    fn go_on(&mut self, now: Duration, total: [u64; OCTAVES], is_column: bool) {
         while self.columns.back().is_some_and(|&(until, _)| until > now) {
             self.columns.pop_back();
         }
@@ -106,7 +128,7 @@ impl Past {
             if self.columns.len() == KEPT {
                 self.columns.pop_front();
             }
-            let column = column(&total.since(&self.total));
+            let column = column(&total, &self.total);
             self.columns.push_back((now, column));
         }
         self.total = total;
@@ -116,45 +138,68 @@ impl Past {
 /// The shortest time that an octave stands for.
 #[must_use]
 pub const fn lower(octave: usize) -> Nanos {
-    Nanos(1 << (octave as u64 + FIRST as u64))
+    Nanos(LOWEST_NS << octave)
 }
 
-/// The octave of a time.
-#[must_use]
-pub fn octave(Nanos(ns): Nanos) -> usize {
-    let octave = ns.max(1).ilog2().saturating_sub(FIRST) as usize;
-    octave.min(OCTAVES - 1)
+/// The octave of a histogram's slot, whose first one is what is shorter than the first octave.
+const fn octave(slot: usize) -> usize {
+    slot.saturating_sub(1) / SLOTS
 }
 
-fn column(total: &Histogram) -> Option<Box<Column>> {
-    if total.count() == 0 {
-        return None;
+/// I/Os by how long they took.
+fn by_octave(totals: &Totals) -> [u64; OCTAVES] {
+    let mut octaves = [0u64; OCTAVES];
+    let placements = totals.placements.values();
+    for histogram in placements.filter_map(|it| it.stages.get(&Stage::Total)) {
+        for (slot, count) in histogram.slots() {
+            let sum = &mut octaves[octave(slot)];
+            *sum = sum.saturating_add(count);
+        }
     }
-    let mut column = Box::new([0u32; OCTAVES]);
-    for bucket in total.buckets() {
-        let count = &mut column[octave(bucket.lower)];
-        *count = count.saturating_add(u32::try_from(bucket.count).unwrap_or(u32::MAX));
-    }
-    Some(column)
+    octaves
+}
+
+/// What is new; absent where nothing is.
+fn column(now: &[u64; OCTAVES], before: &[u64; OCTAVES]) -> Option<Box<Column>> {
+    let column: Column = std::array::from_fn(|octave| {
+        let new = now[octave].saturating_sub(before[octave]);
+        u32::try_from(new).unwrap_or(u32::MAX)
+    });
+    column
+        .iter()
+        .any(|&count| count > 0)
+        .then(|| Box::new(column))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::Histogram;
+    use crate::snapshot::Placement;
+    use verity_trace_ebpf::slot::slot;
 
     #[test]
     fn octaves_are_powers_of_two_and_the_ends_take_the_rest() {
-        let octaves = [0, 64, 127, 128, 1 << 37, u64::MAX].map(|ns| octave(Nanos(ns)));
-        assert_eq!(octaves, [0, 0, 0, 1, 31, 31]);
-        assert_eq!(lower(octave(Nanos(1_000))), Nanos(512));
+        let octaves =
+            [0, 64, 127, 128, (1 << 36) - 1, 1 << 36, u64::MAX].map(|ns| octave(slot(ns)));
+        assert_eq!(octaves, [0, 0, 0, 1, 29, 30, 30]);
+        assert_eq!(lower(octave(slot(1_000))), Nanos(512));
     }
 
     #[test]
-    fn a_column_has_every_io() {
-        let histogram = Histogram::from_values([70, 80, 4_096, 1 << 40].map(Nanos));
-        let column = column(&histogram).expect("a column");
-        assert_eq!(column.iter().sum::<u32>(), 4);
-        assert_eq!((column[0], column[6]), (2, 1));
-        assert!(super::column(&Histogram::default()).is_none());
+    fn a_column_has_every_new_io() {
+        let totals = |values: &[u64]| {
+            let mut totals = Totals::default();
+            let these = totals.placements.entry(Placement::Bh).or_default();
+            let histogram = Histogram::from_values(values.iter().copied().map(Nanos));
+            these.stages.insert(Stage::Total, histogram);
+            by_octave(&totals)
+        };
+        let before = totals(&[70, 4_096]);
+        let now = totals(&[70, 4_096, 70, 80, 4_096, 1 << 40]);
+        let new = column(&now, &before).expect("a column");
+        assert_eq!(new.iter().sum::<u32>(), 4);
+        assert_eq!((new[0], new[6]), (2, 1));
+        assert!(column(&now, &now).is_none());
     }
 }

@@ -46,9 +46,15 @@ pub struct Ios {
 /// An I/O, and the device that it was for.
 type Shown<'a> = (&'a Io, &'a str);
 
+impl Extend<Arc<Picked>> for Ios {
+    fn extend<T: IntoIterator<Item = Arc<Picked>>>(&mut self, picked: T) {
+        picked.into_iter().for_each(|picked| self.add(picked));
+    }
+}
+
 impl Ios {
     /// Adds an interval. One that does not begin where the last one ended begins anew, as where a replay jumps.
-    pub fn add(&mut self, picked: Arc<Picked>) {
+    fn add(&mut self, picked: Arc<Picked>) {
         let last = self.intervals.back();
         if last.is_some_and(|last| last.span == picked.span) {
             return;

@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 
+use super::rows::Row;
 use crate::histogram::Nanos;
-use crate::snapshot::{Device, Placement, Stage, Totals};
+use crate::snapshot::{Placement, Snapshot, Stage, Totals};
 
-/// What the devices are sorted by. All but the first are of the last interval, most first.
+/// What the devices are sorted by. All but the first and the last are of the window, most first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
     /// The device's number.
@@ -53,29 +54,33 @@ impl Sort {
         Self::ALL[(self as usize + 1) % Self::ALL.len()]
     }
 
-    /// Sorts devices that stand in the order of their number.
-    pub fn sort(self, devices: &mut [&Device]) {
+    /// Sorts rows that stand in the order of their first device's number.
+    pub fn sort(self, rows: &mut [Row], snapshot: &Snapshot) {
         if self != Self::Number {
-            devices.sort_by_cached_key(|device| Reverse(self.key(device)));
+            rows.sort_by_cached_key(|row| Reverse(self.key(row, snapshot)));
         }
     }
 
-    fn key(self, device: &Device) -> u64 {
-        let p99 = |totals: &Totals, stage| {
-            let value = totals.stage(stage).percentile(990);
+    fn key(self, row: &Row, snapshot: &Snapshot) -> u64 {
+        let devices = row.devices(snapshot);
+        let recent = devices.clone().filter_map(|it| it.recent.as_ref());
+        let p99 = |stage| {
+            let value = row.stage(stage, snapshot).percentile(990);
             value.map_or(0, |Nanos(ns)| ns)
         };
-        let recent = device.recent.as_ref();
-        let key = match self {
-            Self::Number => None,
-            Self::Ios => recent.map(Totals::ios),
-            Self::Wait => recent.map(|totals| p99(totals, Stage::Wait)),
-            Self::Total => recent.map(|totals| p99(totals, Stage::Total)),
+        match self {
+            Self::Number => 0,
+            Self::Ios => recent.map(Totals::ios).sum(),
+            Self::Wait => p99(Stage::Wait),
+            Self::Total => p99(Stage::Total),
             Self::Fallbacks => recent
-                .and_then(|totals| totals.placements.get(&Placement::Fallback))
-                .map(|totals| totals.ios),
-            Self::Failed => device.totals.as_ref().map(Totals::failed),
-        };
-        key.unwrap_or(0)
+                .filter_map(|totals| totals.placements.get(&Placement::Fallback))
+                .map(|totals| totals.ios)
+                .sum(),
+            Self::Failed => devices
+                .filter_map(|device| device.totals.as_ref())
+                .map(Totals::failed)
+                .sum(),
+        }
     }
 }

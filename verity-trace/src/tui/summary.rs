@@ -1,6 +1,5 @@
 //! Whether verification is a problem here, and where: the sentences that stand above every view.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::snapshot::{Failure, InFlight, Snapshot, Stage, Totals, stage_name};
@@ -24,13 +23,15 @@ pub fn sentences(snapshot: &Snapshot) -> Vec<(Weight, String)> {
     let places = places(snapshot);
     sentences.extend(hanging(&places).map(|it| (Weight::Alarm, it)));
     sentences.extend(failed(&places).map(|it| (Weight::Alarm, it)));
-    sentences.extend(share(&places).map(|it| (Weight::Plain, it)));
+    let window = snapshot.interval.unwrap_or_default();
+    sentences.extend(share(&places, window).map(|it| (Weight::Plain, it)));
     sentences
 }
 
 /// What has I/Os: a device, or those without a line of their own.
 struct Place<'a> {
-    name: Cow<'a, str>,
+    /// It comes from outside.
+    name: &'a str,
     in_flight: Option<&'a InFlight>,
     totals: Option<&'a Totals>,
     recent: Option<&'a Totals>,
@@ -39,14 +40,14 @@ struct Place<'a> {
 
 fn places(snapshot: &Snapshot) -> Vec<Place<'_>> {
     let devices = snapshot.devices.iter().map(|device| Place {
-        name: escape::terminal(&device.name),
+        name: &device.name,
         in_flight: device.in_flight.as_ref(),
         totals: device.totals.as_ref(),
         recent: device.recent.as_ref(),
         first_failure: device.first_failure,
     });
     let other = snapshot.other.iter().map(|other| Place {
-        name: Cow::Borrowed(facts::OTHER),
+        name: facts::OTHER,
         in_flight: Some(&other.in_flight),
         totals: Some(&other.totals),
         recent: None,
@@ -68,7 +69,7 @@ fn hanging(places: &[Place<'_>]) -> Option<String> {
     };
     Some(format!(
         "hangs: the oldest I/O of {} is {} old and in the stage {}{others}",
-        worst.name,
+        escape::terminal(worst.name),
         format::span(age),
         stage_name(stage),
     ))
@@ -88,13 +89,13 @@ fn failed(places: &[Place<'_>]) -> Option<String> {
         format!(
             "failed: {all} I/Os since the start, {} of them on {}{first}",
             failed(worst),
-            worst.name,
+            escape::terminal(worst.name),
         )
     })
 }
 
-/// The share of the I/Os' time that is verification, in the last interval.
-fn share(places: &[Place<'_>]) -> Option<String> {
+/// The share of the I/Os' time that is verification, in the window.
+fn share(places: &[Place<'_>], window: Duration) -> Option<String> {
     let times = places.iter();
     let times = times.filter_map(|place| Some((place, Times::of(place.recent?)?)));
     let times: Vec<_> = times.collect();
@@ -105,12 +106,13 @@ fn share(places: &[Place<'_>]) -> Option<String> {
     let of = |part: u64, whole: u64| format::share(Some(part as f64 / whole.max(1) as f64));
     let place = if times.len() > 1 {
         let share = of(of_worst.verification(), all.verification());
-        format!(", {share} of it on {}", worst.name)
+        format!(", {share} of it on {}", escape::terminal(worst.name))
     } else {
         String::new()
     };
     Some(format!(
-        "of the I/Os' time in the last interval {} was verification ({} waiting for it, {} verifying){place}",
+        "of the I/Os' time in the last {} {} was verification ({} waiting for it, {} verifying){place}",
+        format::span(window),
         of(all.verification(), all.total),
         of(all.waiting, all.total),
         of(all.verifying, all.total),

@@ -1,11 +1,15 @@
-//! The table of devices: one line each where the terminal is wide enough, else two.
+//! The table of devices: one line for each row where the terminal is wide enough, else two.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::history::{Column, History};
+use super::columns::Column;
+use super::history::History;
+use super::rows::Row;
 use super::style::Styles;
 use crate::facts::{self, OptionEffect};
 use crate::snapshot::{Device, InFlight, Placement, Snapshot, Stage, Totals, stage_name};
@@ -19,15 +23,23 @@ const DURATION: usize = 7;
 const COUNT: usize = 8;
 /// Cells that two lines for a device fill, where there are as many, whatever the names need.
 const TWO_LINES: usize = 80;
+/// What stands for the option of devices that differ in it.
+const MIXED: &str = "mixed";
 /// What stands for the rates of a device that is counted in [`Snapshot::other`].
 const IN_OTHER: &str = "in other";
 /// The stages that have columns.
-const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+pub const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+/// The columns that they have.
+const COLUMNS: [Column; 3] = [Column::Wait, Column::Verify, Column::Total];
 
 /// What the table of one snapshot looks like on a terminal of some width.
 pub struct Table<'a> {
     snapshot: &'a Snapshot,
+    /// All rows, of which some are shown.
+    pub rows: &'a [Row],
     styles: Styles,
+    /// Those of the stages that are shown.
+    stages: Vec<Stage>,
     placements: Vec<Placement>,
     has_failed: bool,
     option: usize,
@@ -48,15 +60,31 @@ enum Shape {
 }
 
 impl<'a> Table<'a> {
-    pub fn new(snapshot: &'a Snapshot, history: &'a History, styles: Styles, width: u16) -> Self {
+    pub fn new(
+        snapshot: &'a Snapshot,
+        rows: &'a [Row],
+        history: &'a History,
+        styles: Styles,
+        width: u16,
+    ) -> Self {
+        let has = |column| styles.columns.has(column);
+        let stages = STAGES.into_iter().zip(COLUMNS);
+        let stages = stages.filter(|&(_, column)| has(column));
         let mut table = Self {
             snapshot,
+            rows,
             styles,
-            placements: columns(snapshot),
-            has_failed: snapshot
-                .devices
-                .iter()
-                .any(|device| failed(device) > Some(0)),
+            stages: stages.map(|(stage, _)| stage).collect(),
+            placements: if has(Column::Shares) {
+                placements(snapshot)
+            } else {
+                Vec::new()
+            },
+            has_failed: has(Column::Failed)
+                && snapshot
+                    .devices
+                    .iter()
+                    .any(|device| failed(device) > Some(0)),
             option: snapshot
                 .devices
                 .iter()
@@ -71,7 +99,7 @@ impl<'a> Table<'a> {
         table
     }
 
-    /// How many lines the heading takes, and each device.
+    /// How many lines the heading takes, and each row.
     pub const fn heights(&self) -> (usize, usize) {
         match self.shape {
             Shape::OneLine { .. } => (2, 1),
@@ -84,8 +112,8 @@ impl<'a> Table<'a> {
         let rates = self.rates_head();
         match self.shape {
             Shape::OneLine { gap } => {
-                let stages = STAGES.map(|stage| format!("{:^15}", stage_name(stage)));
-                let percentiles = STAGES.map(|_| self.pair("p50", "p99"));
+                let stages = self.each_stage(|stage| format!("{:^15}", stage_name(stage)));
+                let percentiles = self.each_stage(|_| self.pair("p50", "p99"));
                 let indent = rates.len() + gap;
                 let extras = self.extras().map(|extra| {
                     let width = extra.width(self.spare);
@@ -93,44 +121,37 @@ impl<'a> Table<'a> {
                 });
                 let extras: Vec<_> = extras.collect();
                 vec![
-                    Line::raw(format!("{:indent$}{}", "", stages.join("  "))),
+                    Line::raw(format!("{:indent$}{stages}", "")),
                     Line::styled(
-                        format!(
-                            "{rates}{:gap$}{}{}",
-                            "",
-                            percentiles.join("  "),
-                            extras.concat()
-                        ),
+                        format!("{rates}{:gap$}{percentiles}{}", "", extras.concat()),
                         self.styles.head,
                     ),
                 ]
             }
             Shape::TwoLines { indent } => {
-                let stages =
-                    STAGES.map(|stage| self.pair(&format!("{} p50", stage_name(stage)), "p99"));
+                let stages = self
+                    .each_stage(|stage| self.pair(&format!("{} p50", stage_name(stage)), "p99"));
                 vec![
                     Line::raw(rates),
-                    Line::styled(
-                        format!("{:indent$}{}", "", stages.join("  ")),
-                        self.styles.head,
-                    ),
+                    Line::styled(format!("{:indent$}{stages}", ""), self.styles.head),
                 ]
             }
         }
     }
 
-    /// The lines of one device, which may be the chosen one.
-    pub fn rows(&self, device: &Device, is_chosen: bool) -> Vec<Line<'static>> {
-        let mut rates = self.rates(device, is_chosen);
-        let stages = Span::raw(self.stages(device));
+    /// The lines of one row, which may be the chosen one.
+    pub fn lines(&self, row: &Row, is_chosen: bool) -> Vec<Line<'static>> {
+        let sum = Together::new(row, self.snapshot);
+        let mut rates = self.rates(&sum, is_chosen);
+        let stages = Span::raw(self.stages(&sum));
         match self.shape {
             Shape::OneLine { gap } => {
                 rates.extend([Span::raw(" ".repeat(gap)), stages]);
-                rates.extend(self.extras().map(|extra| self.extra(extra, device)));
+                rates.extend(self.extras().map(|extra| self.extra(extra, &sum)));
                 vec![Line::from(rates)]
             }
             Shape::TwoLines { indent } => {
-                let failed = match failed(device) {
+                let failed = match sum.failed().filter(|_| self.has_failed) {
                     None | Some(0) => String::new(),
                     Some(failed) => format!("  failed {failed}"),
                 };
@@ -142,11 +163,9 @@ impl<'a> Table<'a> {
 
     /// Chooses the shape that fits, and gives the names what is left as far as they need it.
     fn fill(&mut self, width: usize) {
-        let longest = self
-            .snapshot
-            .devices
-            .iter()
-            .map(|device| Span::raw(escape::terminal(&device.name)).width())
+        let titles = self.rows.iter().map(|row| title(row, self.snapshot));
+        let longest = titles
+            .map(|title| Span::raw(title).width())
             .fold(NAME, usize::max);
         let narrowest = self.rates_head().len() + 1 + self.stages_width();
         if let Some(spare) = width.checked_sub(narrowest) {
@@ -167,7 +186,16 @@ impl<'a> Table<'a> {
     }
 
     fn stages_width(&self) -> usize {
-        STAGES.map(|_| self.pair("", "")).join("  ").len()
+        self.each_stage(|_| self.pair("", "")).len()
+    }
+
+    fn each_stage(&self, cell: impl Fn(Stage) -> String) -> String {
+        let cells: Vec<_> = self.stages.iter().map(|&stage| cell(stage)).collect();
+        cells.join("  ")
+    }
+
+    const fn has(&self, column: Column) -> bool {
+        self.styles.columns.has(column)
     }
 
     /// Two cells of durations; in two lines there is room for the stage's name.
@@ -180,11 +208,17 @@ impl<'a> Table<'a> {
     }
 
     fn rates_head(&self) -> String {
-        let mut head = vec![
-            fit("device", self.name),
-            format!(" {}", fit("option", self.option)),
-            format!("{:>7}{:>6}", "I/O/s", "MiB/s"),
-        ];
+        let mut head = vec![fit("device", self.name)];
+        if self.has(Column::Option) {
+            head.push(format!(" {}", fit("option", self.option)));
+        }
+        if self.has(Column::Ios) {
+            head.push(format!("{:>7}", "I/O/s"));
+        }
+        if self.has(Column::Bytes) {
+            let unit = self.styles.units.bytes.name();
+            head.push(format!("{:>6}", format!("{unit}/s")));
+        }
         head.extend(self.placements.iter().map(|&placement| {
             let width = share_width(placement);
             format!(" {:>width$}", placement.name())
@@ -195,42 +229,46 @@ impl<'a> Table<'a> {
         head.concat()
     }
 
-    fn rates(&self, device: &Device, is_chosen: bool) -> Vec<Span<'static>> {
+    fn rates(&self, sum: &Together<'_>, is_chosen: bool) -> Vec<Span<'static>> {
         let name = if is_chosen {
             self.styles.chosen
         } else {
             self.styles.name
         };
-        let effect = effect(device, self.snapshot);
-        let effect_style = if effect.is_mismatch() {
+        let (effect, is_mismatch) = sum.effect(self.snapshot);
+        let effect_style = if is_mismatch {
             self.styles.notice
         } else {
             Style::new()
         };
-        let recent = recent(device, self.snapshot);
         let absent = || format::ABSENT.to_owned();
-        let ios = recent.map_or_else(absent, |(totals, over)| format::rate(totals.ios(), over));
-        let mebibytes = recent.map_or_else(absent, |(totals, over)| {
-            format::mebibytes_rate(totals.bytes(), over)
-        });
-        let rates = if device.counted_in_other {
-            format!("{IN_OTHER:>13}")
-        } else {
-            format!("{ios:>7}{mebibytes:>6}")
+        let ios = sum
+            .over
+            .map_or_else(absent, |over| format::rate(sum.ios, over));
+        let unit = self.styles.units.bytes;
+        let bytes = sum
+            .over
+            .map_or_else(absent, |over| unit.rate(sum.bytes, over));
+        let rates = match (self.has(Column::Ios), self.has(Column::Bytes)) {
+            (true, true) if sum.is_in_other() => format!("{IN_OTHER:>13}"),
+            (true, true) => format!("{ios:>7}{bytes:>6}"),
+            (true, false) => format!("{ios:>7}"),
+            (false, true) => format!("{bytes:>6}"),
+            (false, false) => String::new(),
         };
-        let mut cells = vec![
-            Span::styled(fit(&escape::terminal(&device.name), self.name), name),
-            Span::raw(" "),
-            Span::styled(fit(effect.name(), self.option), effect_style),
-            Span::raw(rates),
-        ];
+        let mut cells = vec![Span::styled(fit(&sum.title, self.name), name)];
+        if self.has(Column::Option) {
+            let option = fit(effect, self.option);
+            cells.extend([Span::raw(" "), Span::styled(option, effect_style)]);
+        }
+        cells.push(Span::raw(rates));
         for &placement in &self.placements {
             let width = share_width(placement);
-            let share = format::share(recent.and_then(|(totals, _)| totals.share(placement)));
+            let share = format::share(sum.share(placement));
             cells.push(Span::raw(format!(" {share:>width$}")));
         }
         if self.has_failed_column() {
-            let failed = failed(device);
+            let failed = sum.failed();
             let style = match failed {
                 None | Some(0) => Style::new(),
                 Some(_) => self.styles.alarm,
@@ -241,38 +279,34 @@ impl<'a> Table<'a> {
         cells
     }
 
-    fn stages(&self, device: &Device) -> String {
-        let recent = recent(device, self.snapshot);
-        let pairs = STAGES.map(|stage| {
-            let histogram = recent.map(|(totals, _)| totals.stage(stage));
+    fn stages(&self, sum: &Together<'_>) -> String {
+        self.each_stage(|stage| {
+            let histogram = sum.row.stage(stage, self.snapshot);
             let percentile = |permille| {
-                let value = histogram
-                    .as_ref()
-                    .and_then(|histogram| histogram.percentile(permille));
-                format::percentile(value)
+                let value = sum.over.and_then(|_| histogram.percentile(permille));
+                self.styles.units.percentile(value)
             };
             self.pair(&percentile(500), &percentile(990))
-        });
-        pairs.join("  ")
+        })
     }
 
     /// What there is room for behind the stages.
     fn extras(&self) -> impl Iterator<Item = Extra> {
         let mut left = self.spare;
+        let columns = self.styles.columns;
         Extra::ALL.into_iter().filter(move |extra| {
             let needed = 2 + extra.least();
-            let fits = left >= needed;
+            let fits = left >= needed && columns.has(extra.column());
             left -= if fits { needed } else { 0 };
             fits
         })
     }
 
-    fn extra(&self, extra: Extra, device: &Device) -> Span<'static> {
+    fn extra(&self, extra: Extra, sum: &Together<'_>) -> Span<'static> {
         let width = extra.width(self.spare);
         match extra {
             Extra::Oldest => {
-                let oldest = device.in_flight.as_ref().and_then(InFlight::oldest);
-                let text = oldest.map_or_else(
+                let text = sum.oldest().map_or_else(
                     || format::ABSENT.to_owned(),
                     |(stage, age)| {
                         let age = format::duration(format::nanos(age));
@@ -282,15 +316,11 @@ impl<'a> Table<'a> {
                 Span::raw(format!("  {text:<width$}"))
             }
             Extra::Mix => {
-                let recent = recent(device, self.snapshot).map(|(totals, _)| totals);
-                let mix = recent.map_or_else(String::new, |totals| mix(totals, width));
+                let mix = mix(&sum.placements, width);
                 Span::raw(format!("  {mix:<width$}"))
             }
             Extra::Rate => {
-                let ios = |column: Option<&Column>| {
-                    column.map_or(0, |it| it.iter().map(|&it| u64::from(it)).sum())
-                };
-                let rates: Vec<u64> = self.history.last(device, width).map(ios).collect();
+                let rates = self.history.ios(sum.devices.iter().copied(), width);
                 let most = rates.iter().copied().max().unwrap_or(0);
                 let glyphs = self.styles.glyphs;
                 let cells: String = rates.iter().map(|&it| glyphs.height(it, most)).collect();
@@ -311,7 +341,7 @@ enum Extra {
     Oldest,
     /// The placements as a bar, each by its first letter.
     Mix,
-    /// I/Os in each of the last intervals.
+    /// I/Os in each of the last intervals between two pictures.
     Rate,
 }
 
@@ -323,6 +353,14 @@ impl Extra {
             Self::Oldest => "oldest in flight",
             Self::Mix => "placements",
             Self::Rate => "I/Os over time",
+        }
+    }
+
+    const fn column(self) -> Column {
+        match self {
+            Self::Oldest => Column::Oldest,
+            Self::Mix => Column::Bar,
+            Self::Rate => Column::History,
         }
     }
 
@@ -345,19 +383,103 @@ impl Extra {
     }
 }
 
+/// The devices of a row, as if they were one.
+struct Together<'a> {
+    row: &'a Row,
+    title: Cow<'a, str>,
+    devices: Vec<&'a Device>,
+    /// How long the window is; absent where nothing is known of it.
+    over: Option<Duration>,
+    /// What they did in it: I/Os by placement, where there were any, and bytes.
+    placements: BTreeMap<Placement, u64>,
+    ios: u64,
+    bytes: u64,
+}
+
+impl<'a> Together<'a> {
+    fn new(row: &'a Row, snapshot: &'a Snapshot) -> Self {
+        let devices: Vec<_> = row.devices(snapshot).collect();
+        let is_known = devices.iter().any(|device| device.recent.is_some());
+        let mut sum = Self {
+            row,
+            title: title(row, snapshot),
+            over: snapshot.interval.filter(|_| is_known),
+            devices,
+            placements: BTreeMap::new(),
+            ios: 0,
+            bytes: 0,
+        };
+        let recent = sum.devices.iter().filter_map(|it| it.recent.as_ref());
+        for (&placement, totals) in recent.flat_map(|it| &it.placements) {
+            sum.ios += totals.ios;
+            sum.bytes += totals.bytes;
+            if totals.ios > 0 {
+                *sum.placements.entry(placement).or_default() += totals.ios;
+            }
+        }
+        sum
+    }
+
+    fn share(&self, placement: Placement) -> Option<f64> {
+        let these = self.placements.get(&placement).copied().unwrap_or(0);
+        (self.over.is_some() && self.ios > 0).then(|| these as f64 / self.ios as f64)
+    }
+
+    /// The word for the option and its effect, and whether it is not what one would expect of any of them.
+    fn effect(&self, snapshot: &Snapshot) -> (&'static str, bool) {
+        let effects = self.devices.iter().map(|device| effect(device, snapshot));
+        let mut effects = effects.collect::<Vec<_>>();
+        let is_mismatch = effects.iter().any(|effect| effect.is_mismatch());
+        effects.dedup();
+        match &*effects {
+            [effect] => (effect.name(), is_mismatch),
+            _ => (MIXED, is_mismatch),
+        }
+    }
+
+    /// Whether what they do is in [`Snapshot::other`].
+    fn is_in_other(&self) -> bool {
+        self.devices.iter().any(|device| device.counted_in_other)
+    }
+
+    /// I/Os that failed since the start.
+    fn failed(&self) -> Option<u64> {
+        let failed = self.devices.iter().filter_map(|device| failed(device));
+        failed.reduce(u64::saturating_add)
+    }
+
+    /// The oldest I/O in flight: the stage that it is in, and its age.
+    fn oldest(&self) -> Option<(Stage, Duration)> {
+        let in_flight = self.devices.iter().filter_map(|it| it.in_flight.as_ref());
+        let oldest = in_flight.filter_map(InFlight::oldest);
+        oldest.max_by_key(|&(_, age)| age)
+    }
+}
+
+/// What a row is called.
+fn title<'a>(row: &'a Row, snapshot: &'a Snapshot) -> Cow<'a, str> {
+    let mut devices = row.devices(snapshot);
+    match (&row.group, devices.next()) {
+        (Some(group), _) => Cow::Owned(format!(
+            "{} ({})",
+            escape::terminal(group),
+            devices.count() + 1
+        )),
+        (None, device) => device.map_or(Cow::Borrowed(""), |it| escape::terminal(&it.name)),
+    }
+}
+
 /// A bar of the first letters of placements, each as often as its share asks; what happened at all has one.
-fn mix(totals: &Totals, cells: usize) -> String {
-    let all = totals.ios();
+fn mix(ios: &BTreeMap<Placement, u64>, cells: usize) -> String {
+    let all: u64 = ios.values().sum();
     let mut bar = String::new();
     let mut seen = 0;
-    let these = totals.placements.iter().filter(|(_, these)| these.ios > 0);
-    let these: Vec<_> = these.collect();
-    for (number, (placement, totals)) in these.iter().enumerate() {
-        seen += totals.ios;
+    for (number, (placement, these)) in ios.iter().enumerate() {
+        seen += these;
         let until = u128::from(seen) * cells as u128 / u128::from(all.max(1));
         let until = usize::try_from(until).unwrap_or(cells);
         // One for each that is still to come.
-        let until = until.min(cells.saturating_sub(these.len() - 1 - number));
+        let until = until.min(cells.saturating_sub(ios.len() - 1 - number));
         let count = until.saturating_sub(bar.len()).max(1);
         let letter = &placement.name()[..1];
         bar.push_str(&letter.repeat(count));
@@ -366,7 +488,7 @@ fn mix(totals: &Totals, cells: usize) -> String {
 }
 
 /// The placements that this era can have, and any other that happened.
-fn columns(snapshot: &Snapshot) -> Vec<Placement> {
+fn placements(snapshot: &Snapshot) -> Vec<Placement> {
     let possible = facts::placements(snapshot.kernel.era);
     let happened = |placement| {
         snapshot
@@ -388,11 +510,6 @@ fn failed(device: &Device) -> Option<u64> {
 
 fn effect(device: &Device, snapshot: &Snapshot) -> OptionEffect {
     OptionEffect::of(device, snapshot.kernel.era)
-}
-
-/// The last interval's totals, and its length.
-fn recent<'a>(device: &'a Device, snapshot: &Snapshot) -> Option<(&'a Totals, Duration)> {
-    device.recent.as_ref().zip(snapshot.interval)
 }
 
 fn share_width(placement: Placement) -> usize {
@@ -436,13 +553,7 @@ mod tests {
 
     #[test]
     fn a_bar_has_a_letter_of_whatever_happened() {
-        let totals = |ios: &[(Placement, u64)]| {
-            let mut totals = Totals::default();
-            for &(placement, ios) in ios {
-                totals.placements.entry(placement).or_default().ios = ios;
-            }
-            totals
-        };
+        let ios = |ios: &[(Placement, u64)]| ios.iter().copied().collect();
         let cases: [(&[(Placement, u64)], &str); 4] = [
             (&[(Placement::Kverityd, 5)], "kkkkkkkkkk"),
             (
@@ -458,10 +569,10 @@ mod tests {
                 "kbbbbbbbbb",
             ),
         ];
-        for (ios, expected) in cases {
-            assert_eq!(mix(&totals(ios), 10), expected);
+        for (these, expected) in cases {
+            assert_eq!(mix(&ios(these), 10), expected);
         }
-        assert_eq!(mix(&totals(&[]), 10), "");
+        assert_eq!(mix(&ios(&[]), 10), "");
     }
 
     proptest! {

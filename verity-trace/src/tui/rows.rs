@@ -1,0 +1,183 @@
+//! The rows of the table of devices: of a device each, or of a group of devices that is folded.
+//!
+//! Images of containers bring hundreds of devices. What finds no room on the screen is summed up there, and
+//! not hidden below its edge.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use glob::Pattern;
+
+use super::table::STAGES;
+use crate::histogram::Histogram;
+use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
+
+/// A name that begins with so many hexadecimal digits is a hash.
+const HASH: usize = 16;
+/// The group of those.
+const HASHES: &str = "[0-9a-f]*";
+
+/// Which devices belong together, and which of them share a row.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    /// Patterns that somebody named.
+    named: Vec<Pattern>,
+    /// Whether a group is folded, as somebody asked; any other is where there is no room for all.
+    folded: BTreeMap<String, bool>,
+}
+
+/// Devices that share a row, by their place in the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The pattern that fits them; absent for a device alone.
+    pub group: Option<String>,
+    places: Vec<usize>,
+    /// How long the stages of a group took in the window: added up once, however often it is drawn.
+    stages: BTreeMap<Stage, Histogram>,
+}
+
+impl Groups {
+    /// Devices that a pattern fits belong together, and any others by what their names begin with.
+    #[must_use]
+    pub const fn new(named: Vec<Pattern>) -> Self {
+        Self {
+            named,
+            folded: BTreeMap::new(),
+        }
+    }
+
+    /// The rows of some devices, in the order of their first one, on a screen with room for so many.
+    pub fn rows(
+        &self,
+        snapshot: &Snapshot,
+        takes: impl Fn(&Device) -> bool,
+        room: usize,
+    ) -> Vec<Row> {
+        let devices = snapshot.devices.iter().enumerate();
+        let devices: Vec<_> = devices.filter(|(_, device)| takes(device)).collect();
+        let is_full = devices.len() > room;
+        let mut rows: Vec<Row> = Vec::new();
+        let mut folded: BTreeMap<_, usize> = BTreeMap::new();
+        for (place, device) in devices {
+            let group = self.group(device);
+            let group = group.filter(|group| self.folded.get(group).copied().unwrap_or(is_full));
+            let Some(group) = group else {
+                rows.push(Row::new(None, place));
+                continue;
+            };
+            // What is not counted is no part of a sum.
+            match folded.entry((group.clone(), device.counted_in_other)) {
+                Entry::Occupied(row) => rows[*row.get()].places.push(place),
+                Entry::Vacant(row) => {
+                    row.insert(rows.len());
+                    rows.push(Row::new(Some(group), place));
+                }
+            }
+        }
+        for row in &mut rows {
+            if row.places.len() == 1 {
+                row.group = None;
+            } else {
+                let stage = |stage| (stage, row.stage(stage, snapshot).into_owned());
+                row.stages = STAGES.map(stage).into();
+            }
+        }
+        rows
+    }
+
+    /// Folds a group, or unfolds it.
+    pub fn fold(&mut self, group: String, is_folded: bool) {
+        self.folded.insert(group, is_folded);
+    }
+
+    /// The group that a device would be in.
+    pub fn group(&self, device: &Device) -> Option<String> {
+        let name = &device.name;
+        let named = self.named.iter().find(|pattern| pattern.matches(name));
+        named
+            .map(|pattern| pattern.as_str().to_owned())
+            .or_else(|| alike(name))
+    }
+}
+
+impl Row {
+    fn new(group: Option<String>, place: usize) -> Self {
+        Self {
+            group,
+            places: vec![place],
+            stages: BTreeMap::new(),
+        }
+    }
+
+    /// Its devices.
+    pub fn devices<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a Device> + Clone {
+        let places = self.places.iter();
+        places.filter_map(|&place| snapshot.devices.get(place))
+    }
+
+    /// How long a stage took in the window, of all of them.
+    pub fn stage(&self, stage: Stage, snapshot: &Snapshot) -> Cow<'_, Histogram> {
+        if let Some(histogram) = self.stages.get(&stage) {
+            return Cow::Borrowed(histogram);
+        }
+        let recent = self.devices(snapshot).filter_map(|it| it.recent.as_ref());
+        Cow::Owned(Totals::stage_of(recent, stage))
+    }
+
+    /// Whether a device is among them.
+    pub fn has(&self, number: DeviceNumber, snapshot: &Snapshot) -> bool {
+        self.devices(snapshot).any(|device| device.number == number)
+    }
+
+    /// The first of them.
+    pub fn first(&self, snapshot: &Snapshot) -> Option<DeviceNumber> {
+        self.devices(snapshot).next().map(|device| device.number)
+    }
+}
+
+/// A pattern for the names that begin as this one does, up to a digit or a separator; absent where neither is in it.
+fn alike(name: &str) -> Option<String> {
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if name.bytes().take_while(is_digit).count() >= HASH {
+        return Some(HASHES.to_owned());
+    }
+    let ends = |it: char| it.is_ascii_digit() || "-_.:".contains(it);
+    let at = name.find(ends)?;
+    let is_digit = name[at..].starts_with(|it: char| it.is_ascii_digit());
+    let begin = if is_digit { &name[..at] } else { &name[..=at] };
+    (at > 0).then(|| format!("{}*", Pattern::escape(begin)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_begin_alike_are_a_group() {
+        let hash = "4fa5d3b7c8e1a296".repeat(4);
+        let cases = [
+            ("image-63", Some("image-*")),
+            ("layer_4fa5d3b7", Some("layer_*")),
+            ("loop3p1-verity", Some("loop*")),
+            ("system-verity", Some("system-*")),
+            (&hash, Some("[0-9a-f]*")),
+            ("root", None),
+            ("-root", None),
+            ("7", None),
+            ("", None),
+            ("a[b-1", Some("a[[]b-*")),
+            ("größe.1", Some("größe.*")),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(alike(name).as_deref(), expected, "{name}");
+            if let Some(pattern) = alike(name) {
+                let pattern = Pattern::new(&pattern).expect("a pattern");
+                assert!(pattern.matches(name), "{name}");
+            }
+        }
+    }
+}
