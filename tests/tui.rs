@@ -939,10 +939,9 @@ fn a_player_is_asked_for_the_window_and_says_which_it_is() {
         "{}",
         status(&app)
     );
-    for (key, window) in [('[', Window::Second), (']', Window::Minute)] {
+    for (key, control) in [('[', Control::ShorterWindow), (']', Control::LongerWindow)] {
         let effect = app.update(Message::Key(Key::Char(key)));
-        assert_eq!(effect, Effect::Control(Control::Window(window)));
-        app.update(frame(true));
+        assert_eq!(effect, Effect::Control(control));
     }
 }
 
@@ -1121,6 +1120,24 @@ fn devices_that_are_not_selected_are_not_shown_and_make_no_event() {
     let events = screen(&app, 120, 60);
     assert!(events.contains("image-3 (253:3) is gone"), "{events}");
     assert!(!events.contains("image-5"), "{events}");
+}
+
+#[test]
+fn what_devices_did_that_are_not_selected_is_not_taken_from_that_of_others() {
+    let mut app = watched("seventy_devices", 3, 120, 40);
+    let number = DeviceNumber {
+        major: 253,
+        minor: 3,
+    };
+    app.update(Message::Selected(Some(BTreeSet::from([number]))));
+    app.update(Message::Key(Key::Char('r')));
+    let mut next = Snapshot::clone(&passing("seventy_devices", 4)[3]);
+    let other = next.other.as_mut().expect("others");
+    let these = other.totals.placements.values_mut().next();
+    these.expect("I/Os").ios += 5;
+    app.update(Message::Snapshot(Arc::new(next)));
+    let shown = screen(&app, 120, 40);
+    assert!(shown.contains("gone: 5 I/Os, 3 in flight"), "{shown}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use verity_trace_ebpf::record::Record;
 
 use crate::device::{Backing, Verity};
 use crate::load::{RandomReads, Running};
+use crate::screen::Screen;
 use crate::shell::{run, wait_until};
 use crate::tracer::Document;
 
@@ -73,6 +74,51 @@ pub fn records(file: &Path) -> Vec<Record> {
 
 pub fn device() -> Verity {
     Backing::virtio().open("one", true)
+}
+
+/// The live view records from one key to the next what happens meanwhile, and nothing else.
+#[test]
+fn the_live_view_records_from_one_key_to_the_next() {
+    let device = device();
+    let place = Place::new();
+    let folder = place.0.path();
+    let mut screen = Screen::of_in("verity-trace", &["top", "--interval", "200ms"], folder);
+    screen.wait_for("fentry");
+    RandomReads::small(300).on(&device);
+    screen.wait_for("on, ");
+    let files = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("a file").path()).collect()
+    };
+    for (number, reads) in [(1, 500), (2, 200)] {
+        screen.press("o");
+        screen.wait_for("recording 0 (0 lost)");
+        RandomReads::small(reads).on(&device);
+        screen.wait_for(&format!("recording {reads} (0 lost)"));
+        screen.press("o");
+        screen.wait_for(&format!("{reads} records, "));
+        RandomReads::small(100).on(&device);
+        assert_eq!(files().len(), number);
+    }
+    let mut files = files();
+    files.sort();
+    for (file, reads) in files.iter().zip([500, 200]) {
+        assert_eq!(fs::metadata(file).expect("a file").mode() & 0o777, 0o600);
+        assert_eq!(records(file).len(), reads, "{}", file.display());
+        let document = document(file);
+        let one = document.device("one");
+        assert_eq!(one["ios"], reads, "{one}");
+        assert_eq!(document.0["recording"]["end"]["ended"], "duration");
+    }
+    // One that is being made is whole also when the view ends.
+    screen.press("o");
+    screen.wait_for("recording 0 (0 lost)");
+    RandomReads::small(50).on(&device);
+    screen.press("q");
+    assert_eq!(screen.exit_code(), 0);
+    let last = fs::read_dir(folder).expect("a folder");
+    let last = last.map(|entry| entry.expect("a file").path()).max();
+    assert_eq!(records(&last.expect("a recording")).len(), 50);
 }
 
 /// As many records as fio did reads, in the file as in the counters, and each one complete.

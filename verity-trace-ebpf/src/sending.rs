@@ -26,6 +26,13 @@ impl Sending {
         quota: 0,
     };
 
+    /// Every record.
+    pub const EVERYTHING: Self = Self {
+        mask: 0,
+        slow_ns: 0,
+        quota: i64::MAX,
+    };
+
     /// Whether the record of an I/O is to be sent.
     #[must_use]
     #[inline(always)]

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use verity_trace_ebpf::record::Record;
+use verity_trace_ebpf::sending::Sending;
 
 use attached::{Attached, Clocks};
 
-use crate::aggregate::{self, Moment, Reading};
+use crate::aggregate::{self, DeviceReading, Moment, Reading};
 use crate::decode::{self, DecodeError, Unfinished};
 use crate::disks;
 use crate::dm::{self, Finder, VerityDevice};
@@ -278,6 +279,17 @@ impl Collector {
         }
     }
 
+    /// Has the programs send every record from now on, where not all are sent. Programs that come later send none
+    /// until it is said again.
+    pub fn send_records(&mut self) -> Result<()> {
+        if let Some(session) = &mut self.session {
+            session
+                .send(Sending::EVERYTHING)
+                .context("choose records")?;
+        }
+        Ok(())
+    }
+
     /// The verity devices that there were at the last look.
     #[must_use]
     pub fn devices(&self) -> &[VerityDevice] {
@@ -357,12 +369,13 @@ impl Collector {
         };
         for device in &self.devices {
             let reads = disks::reads(device.number).ok();
-            let seen = session
-                .finished(aggregate::encode(device.number))
-                .context("read the counters")?;
+            let number = aggregate::encode(device.number);
+            let seen = session.finished(number).context("read the counters")?;
+            let earlier = self.earlier.devices.get(&number);
+            let earlier = earlier.map_or_else(Reads::default, DeviceReading::finished);
             let before = reads.map(|reads| Reads {
-                ios: reads.ios.saturating_sub(seen.ios),
-                bytes: reads.bytes.saturating_sub(seen.bytes),
+                ios: reads.ios.saturating_sub(seen.ios + earlier.ios),
+                bytes: reads.bytes.saturating_sub(seen.bytes + earlier.bytes),
             });
             self.before_attach.insert(device.number, before);
         }

@@ -2,6 +2,7 @@
 
 mod configured;
 mod exports;
+mod looks;
 mod record;
 mod watch;
 

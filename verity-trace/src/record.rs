@@ -3,6 +3,7 @@
 
 mod command;
 mod ending;
+pub mod live;
 
 use std::fs::{self, File};
 use std::io;
@@ -262,20 +263,12 @@ impl Recording {
         Ok(Ended::Duration)
     }
 
-    /// Takes what the kernel has.
     fn drain(&mut self) {
-        let Self {
-            collector,
-            recorder,
-        } = self;
-        collector.drain(|record, _| Ok(*record), |record| recorder.record(record));
+        drain(&mut self.collector, &mut self.recorder);
     }
 
     fn note(&mut self) -> Result<()> {
-        let now = monotonic_ns()?;
-        self.recorder.devices(now, self.collector.devices());
-        self.recorder.limits(now, kernel::use_bh_bytes());
-        Ok(())
+        note(&self.collector, &mut self.recorder)
     }
 
     fn picture(&mut self) -> Result<Snapshot> {
@@ -335,23 +328,28 @@ impl Recording {
     }
 }
 
+/// Takes what the kernel has.
+fn drain(collector: &mut Collector, recorder: &mut Recorder) {
+    collector.drain(|record, _| Ok(*record), |record| recorder.record(record));
+}
+
+/// Takes in the devices and limits that there are now.
+fn note(collector: &Collector, recorder: &mut Recorder) -> Result<()> {
+    let now = monotonic_ns()?;
+    recorder.devices(now, collector.devices());
+    recorder.limits(now, kernel::use_bh_bytes());
+    Ok(())
+}
+
 fn machine(arguments: &cli::Record) -> Machine {
-    let uname = rustix::system::uname();
-    let kernel = kernel::machine();
-    let memory = rustix::system::sysinfo();
+    let this = this_machine();
     let redacted = arguments.redact;
     let command = arguments.command.iter();
     let command: Vec<_> = command
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     Machine {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        release: kernel.release,
-        machine: uname.machine().to_string_lossy().into_owned(),
-        host: (!redacted).then_some(kernel.host),
-        cpus: kernel.cpus,
-        cpu_model: kernel::cpu_model(),
-        memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
+        host: this.host.filter(|_| !redacted),
         command: (!redacted && !command.is_empty()).then_some(command),
         redacted,
         filter: Filter {
@@ -359,6 +357,27 @@ fn machine(arguments: &cli::Record) -> Machine {
             one_in: arguments.sample,
         },
         ring_bytes: arguments.ring.map(|bytes| bytes as u64),
+        ..this
+    }
+}
+
+/// This machine, of which every I/O has a record.
+fn this_machine() -> Machine {
+    let uname = rustix::system::uname();
+    let kernel = kernel::machine();
+    let memory = rustix::system::sysinfo();
+    Machine {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        release: kernel.release,
+        machine: uname.machine().to_string_lossy().into_owned(),
+        host: Some(kernel.host),
+        cpus: kernel.cpus,
+        cpu_model: kernel::cpu_model(),
+        memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
+        command: None,
+        redacted: false,
+        filter: Filter::default(),
+        ring_bytes: None,
     }
 }
 

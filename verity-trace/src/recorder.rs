@@ -79,6 +79,12 @@ impl Recorder {
         self.backlog.has_room_for_picture()
     }
 
+    /// What became of the records until now.
+    #[must_use]
+    pub const fn kept(&self) -> Kept {
+        self.kept
+    }
+
     /// Whether it writes, and has not failed.
     #[must_use]
     pub fn is_running(&self) -> bool {

@@ -20,16 +20,15 @@ use verity_trace::export::{self, Records};
 use verity_trace::html;
 use verity_trace::live::{Options, Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
-use verity_trace::picked::{KEPT, Name, Pace, Picked, Picker};
 use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
-use verity_trace::snapshot::Era;
 use verity_trace::tui::{self, Message, Request};
-use verity_trace_ebpf::record::Record;
 
 use crate::exports::Exports;
+use crate::looks::Looks;
+use crate::record::live::LiveRecording;
 use crate::{configured, deliver, print, say};
 
 /// Time between two pictures of a replay.
@@ -57,8 +56,11 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     let interval = settings.interval;
     let collecting = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
-        let published = publish(&mut collector, interval, &messages, &asked);
-        (published, collector.faults())
+        let mut recording = LiveRecording::new(messages.clone());
+        let wishes = Wishes { interval, asked };
+        let published = publish(&mut collector, &mut recording, wishes, &messages);
+        let unwritten = recording.finish(&mut collector);
+        (published, collector.faults(), unwritten)
     });
     let shown = tui::run(&received, &settings, |request| match request {
         Request::Export(snapshot) => exports.write(snapshot),
@@ -69,13 +71,17 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     });
     drop(requests);
     exports.finish();
-    let (published, faults) = collecting
+    let (published, faults, unwritten) = collecting
         .join()
         .map_err(|_| anyhow!("the collector panicked"))?;
+    let signal = signalled.try_recv();
     // Now that the terminal is the shell's again.
     say_faults(&faults);
+    for recording in unwritten {
+        recording.wait(&signalled);
+    }
     published?;
-    if let Ok(signal) = signalled.try_recv() {
+    if let Ok(signal) = signal {
         return Ok(exit_code(Some(signal)));
     }
     shown.context("draw on the terminal")?;
@@ -281,18 +287,24 @@ pub fn say_faults(faults: &[String]) {
     }
 }
 
+/// What the view asks of the collecting.
+struct Wishes {
+    /// Time between two snapshots.
+    interval: Duration,
+    asked: Receiver<Request>,
+}
+
 /// Publishes a snapshot every interval until nobody listens or asks for anything any more.
 fn publish(
     collector: &mut Collector,
-    mut interval: Duration,
+    recording: &mut LiveRecording,
+    mut wishes: Wishes,
     messages: &Sender<Message>,
-    asked: &Receiver<Request>,
 ) -> Result<()> {
+    let mut ticked = Instant::now();
     let mut due = Instant::now();
     let mut selected = None;
-    let began = due;
-    let (mut picker, mut pace) = (Picker::default(), Pace::default());
-    let (mut picked_at, mut asked_at) = (began, began);
+    let mut looks = Looks::new(due);
     loop {
         let now = Instant::now();
         if now >= due {
@@ -303,43 +315,31 @@ fn publish(
                 // As below.
                 let _ = messages.send(Message::Selected(wanted));
             }
-            let in_flight = collector.oldest(KEPT)?;
-            let (slowest, recent, has_undecoded) =
-                picker.pick(snapshot.kernel.era.unwrap_or(Era::NoOption));
-            let ios = Picked {
-                slowest,
-                recent,
-                seen: in_flight.is_some().then(|| pace.seen()),
-                in_flight,
-                has_undecoded,
-                span: picked_at - began..now - began,
-                devices: snapshot.devices.iter().map(Name::from).collect(),
-            };
-            picked_at = now;
+            let ios = looks.pick(collector, &snapshot)?;
             let both = [Message::Picked(Arc::new(ios)), Message::Snapshot(snapshot)];
             if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
-            due = now + interval;
+            // As above.
+            let _ = messages.send(Message::Recording(recording.state()));
+            due = now + wishes.interval;
         }
         let left = due.saturating_duration_since(Instant::now());
-        match asked.recv_timeout(left.min(TICK)) {
-            Ok(Request::Interval(asked)) => {
-                interval = asked;
+        match wishes.asked.recv_timeout(left.min(recording.patience())) {
+            Ok(Request::Interval(interval)) => {
+                wishes.interval = interval;
                 due = due.min(Instant::now() + interval);
             }
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Request::Record) => recording.toggle(collector)?,
+            Ok(Request::Control(_) | Request::Export(_)) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        collector.tick()?;
-        let raw = |record: &Record, _| Ok(*record);
-        collector.drain(raw, |record| {
-            pace.saw(record.total_ns);
-            picker.take(&record);
-        });
-        let now = Instant::now();
-        collector.ask(&mut pace, now - asked_at)?;
-        asked_at = now;
+        recording.keep_up(collector, |record| looks.see(record))?;
+        if ticked.elapsed() >= TICK {
+            collector.tick()?;
+            ticked = Instant::now();
+            looks.ask(collector, recording.is_on())?;
+        }
     }
 }
 

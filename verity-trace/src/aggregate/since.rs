@@ -36,8 +36,8 @@ pub fn relate_to_start(snapshot: &mut Snapshot) {
     relate_to(snapshot, Duration::ZERO, &[], |_| None);
 }
 
-/// Makes of a snapshot what it would be had watching begun with another one, of all devices that there were
-/// then. Who submitted I/Os, and what tracing costs, stay what they are since tracing began; of a CPU's longest
+/// Makes of a snapshot what it would be had watching begun with another one. Both have to have every device:
+/// one that is missing is taken for one that is gone. Who submitted I/Os, and what tracing costs, stay what they are since tracing began; of a CPU's longest
 /// verification is known only whether it came since.
 pub fn begin_anew(snapshot: &mut Snapshot, start: &Snapshot) {
     snapshot.watched = snapshot.watched.saturating_sub(start.watched);

@@ -100,6 +100,11 @@ impl Pace {
         }
     }
 
+    /// What came meanwhile was not asked for.
+    pub fn forget(&mut self) {
+        self.look = Look::default();
+    }
+
     /// What had records since the last time.
     pub fn seen(&mut self) -> Seen {
         let now = seen(self.one_in, self.slow_ns);

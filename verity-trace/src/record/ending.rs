@@ -15,7 +15,7 @@ use super::command::{Event, Running};
 /// How often it is looked whether everything is written.
 const POLL: Duration = Duration::from_millis(10);
 /// Whoever waits for longer is told for what.
-const SLOW: Duration = Duration::from_secs(2);
+pub const SLOW: Duration = Duration::from_secs(2);
 
 /// Takes in what came before the wait. Signals asked for the end that is being made: one that a key sends reaches
 /// the command too, whose end may be seen first, and timeout(1) sends one to the process and to its group.

@@ -29,8 +29,10 @@ pub enum Control {
     Start,
     /// To the last.
     End,
-    /// Show what happened in this window before each moment.
-    Window(Window),
+    /// Show what happened in a shorter time before each moment.
+    ShorterWindow,
+    /// Show what happened in a longer time.
+    LongerWindow,
 }
 
 /// How far a jump goes.
@@ -104,7 +106,8 @@ impl Player {
             Control::FarBack => self.now = self.now.saturating_sub(self.length() / 10),
             Control::Start => self.now = Duration::ZERO,
             Control::End => self.now = self.length(),
-            Control::Window(window) => self.window = window,
+            Control::ShorterWindow => self.window = self.window.shorter(),
+            Control::LongerWindow => self.window = self.window.longer(),
         }
     }
 
@@ -251,10 +254,15 @@ mod tests {
         let mut player = player(700);
         player.control(Control::End);
         let windows = Window::ALL.map(|window| {
-            player.control(Control::Window(window));
-            player.frames().1
+            assert_eq!(player.playback().window, window);
+            let earlier = player.frames().1;
+            player.control(Control::LongerWindow);
+            earlier
         });
         assert_eq!(windows, [Some(699), Some(690), Some(640), Some(102), None]);
+        assert_eq!(player.playback().window, Window::All);
+        player.control(Control::ShorterWindow);
+        assert_eq!(player.playback().window, Window::TenMinutes);
     }
 
     #[test]

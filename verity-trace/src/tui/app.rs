@@ -342,8 +342,8 @@ impl App {
         }
         let shown = if self.selected.is_some() || lookback.began_anew() {
             let mut shown = Snapshot::clone(&whole);
-            self.select(&mut shown);
             lookback.count_anew(&mut shown);
+            self.select(&mut shown);
             Arc::new(shown)
         } else {
             Arc::clone(&whole)
@@ -466,6 +466,12 @@ impl App {
             Action::Open if self.view == View::Devices => self.turn_to(View::Device),
             Action::Back | Action::Open | Action::Fold => return Effect::None,
             Action::Theme => self.styles = self.styles.next(),
+            Action::ShorterWindow if self.playback.is_some() => {
+                return Effect::Control(Control::ShorterWindow);
+            }
+            Action::LongerWindow if self.playback.is_some() => {
+                return Effect::Control(Control::LongerWindow);
+            }
             Action::ShorterWindow => return self.look_into(self.window.shorter()),
             Action::LongerWindow => return self.look_into(self.window.longer()),
             Action::Reset => self.begin_anew(),
@@ -542,9 +548,6 @@ impl App {
     fn look_into(&mut self, window: Window) -> Effect {
         if window == self.window {
             return Effect::None;
-        }
-        if self.playback.is_some() {
-            return Effect::Control(Control::Window(window));
         }
         self.window = window;
         self.look_back();
