@@ -33,6 +33,12 @@ fn it_plays_pauses_jumps_and_ends() {
     screen.wait_for("window all (13.");
     screen.press("[[[[");
     screen.wait_for("window 1 s");
+    screen.press("\t\t\t");
+    screen.wait_for("[I/Os]");
+    screen.wait_for("every I/O is looked at");
+    screen.wait_for("ddd");
+    screen.press("\x1b");
+    screen.wait_for("[devices]");
     screen.press("{");
     screen.wait_for("0 s of 13.6 s");
     screen.press("+++++");

@@ -1,6 +1,8 @@
 //! The live view on a screen in memory.
 
 mod common;
+#[path = "tui/ios.rs"]
+mod ios;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,7 +78,7 @@ fn views() {
 fn views_are_gone_through_in_both_directions() {
     let mut app = app(snapshot("seventy_devices"), 80, 24);
     let devices = screen(&app, 80, 24);
-    for view in ["[device]", "[CPUs]", "[events]", "[devices]"] {
+    for view in ["[device]", "[CPUs]", "[I/Os]", "[events]", "[devices]"] {
         app.update(Message::Key(Key::Tab));
         assert!(screen(&app, 80, 24).contains(view), "{view}");
     }
@@ -237,7 +239,7 @@ fn devices_that_a_named_pattern_fits_are_a_group() {
 #[test]
 fn what_changes_is_an_event() {
     let mut app = app(snapshot("failed_ios"), 100, 24);
-    for _ in 0..3 {
+    for _ in 0..4 {
         app.update(Message::Key(Key::Tab));
     }
     let nothing = screen(&app, 100, 24);

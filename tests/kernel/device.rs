@@ -381,14 +381,20 @@ impl Mapped {
         format!("/dev/mapper/{}", self.0)
     }
 
-    /// From now on it answers nothing.
-    pub fn suspend(&self) {
+    /// From now on it answers nothing, until the guard is gone.
+    pub fn suspend(&self) -> Suspended<'_> {
         run("dmsetup", &["suspend", "--noflush", "--nolockfs", self.0]);
+        Suspended(self)
     }
+}
 
-    /// It answers again.
-    pub fn resume(&self) {
-        run("dmsetup", &["resume", self.0]);
+/// See [`Mapped::suspend`].
+pub struct Suspended<'a>(&'a Mapped);
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        let resumed = succeeds("dmsetup", &["resume", self.0.0]);
+        assert!(resumed || std::thread::panicking(), "resume {}", self.0.0);
     }
 }
 

@@ -14,6 +14,7 @@ mod full;
 mod hash_cache;
 mod knobs;
 mod lifetime;
+mod live_view;
 mod load;
 mod loss;
 mod oracle;

@@ -209,7 +209,7 @@ fn a_second_signal_does_not_wait_for_a_disk_that_does_not_answer() {
     let file = disk.file("run");
     let mut recording = Recording::start(&file, &["--duration", "1h"]);
     RandomReads::small(500).on(&device);
-    ram.suspend();
+    let suspended = ram.suspend();
     recording.signal("-INT");
     recording.says("waiting for the disk to take the rest of ");
     wait_until_only(&before);
@@ -217,7 +217,7 @@ fn a_second_signal_does_not_wait_for_a_disk_that_does_not_answer() {
     let line = recording.says("ended without waiting for the disk");
     assert!(line.contains(&file.display().to_string()), "{line}");
     assert!(line.contains("certain"), "{line}");
-    ram.resume();
+    drop(suspended);
     assert_eq!(recording.code(), Some(130), "SIGINT is 128 + 2");
     assert!(!records(&file).is_empty());
 }

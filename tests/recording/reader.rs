@@ -1,5 +1,6 @@
 //! What was written is read back, also what other versions wrote, in any order.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use verity_trace::recording::{Condition, Encoder, Parameters, Reader, VERSION, W
 use verity_trace::replay::Film;
 use verity_trace::selection::{Selection, Selector};
 use verity_trace::snapshot::{Era, Totals};
-use verity_trace::{decode, report};
+use verity_trace::{decode, demo, report};
 
 use crate::{
     HEADER, common, end, machine, parameters, picture, read, recording, records, report_of,
@@ -122,6 +123,27 @@ fn a_film_shows_every_snapshot_in_any_order() {
     let mut film = Film::new(reader, Selection::new(vec![none])).expect("a recording");
     let snapshot = film.snapshot(5, Some(4)).expect("a snapshot");
     assert!(snapshot.devices.is_empty());
+}
+
+/// Each interval has the I/Os that finished in it, in whatever order intervals are looked at.
+#[test]
+fn a_film_has_the_ios_of_every_interval() {
+    for demo in demo::ALL {
+        let kernel = demo.kernel;
+        let reader = || Reader::new(Cursor::new(demo.bytes), false).expect("a recording");
+        let mut film = Film::new(reader(), Selection::default()).expect("a recording");
+        let count = film.times().len();
+        let picked: Vec<_> = (0..count)
+            .map(|at| film.picked(at).expect("I/Os"))
+            .collect();
+        assert!(picked.iter().any(|it| !it.recent.is_empty()), "{kernel}");
+        for at in (0..count).rev() {
+            assert_eq!(film.picked(at).expect("I/Os"), picked[at], "{kernel}");
+        }
+        let slowest = picked.iter().flat_map(|it| &it.slowest);
+        let identities: BTreeSet<_> = slowest.clone().map(|io| io.seq).collect();
+        assert_eq!(identities.len(), slowest.count(), "{kernel}");
+    }
 }
 
 /// After so many seconds the probes are away.

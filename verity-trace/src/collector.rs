@@ -9,17 +9,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use verity_trace_ebpf::record::Record;
+use verity_trace_ebpf::sending::Sending;
 
 use attached::{Attached, Clocks};
 
 use crate::aggregate::{self, DeviceReading, Moment, Reading};
-use crate::decode::{self, DecodeError};
+use crate::decode::{self, DecodeError, Unfinished};
 use crate::disks;
 use crate::dm::{self, Finder, VerityDevice};
 use crate::error::{Error, Result};
 use crate::inventory;
 use crate::kernel;
 use crate::live::{self, Options, Session};
+use crate::picked::Pace;
 use crate::plan::{NEEDS_BTF, NO_BTF};
 use crate::selection::Selection;
 use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Reads, Rung, Snapshot, Tracing};
@@ -55,6 +57,10 @@ pub struct Collector {
     recorded: BTreeSet<DeviceNumber>,
     /// Records of programs that have left, and that nobody has taken yet.
     left: Vec<Record>,
+    /// Records that came and were not wanted.
+    unwanted: u64,
+    /// What the programs that are attached had not sent at the last look, although it was asked for.
+    unsent: u64,
     device_seen: Instant,
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
@@ -94,6 +100,8 @@ impl Collector {
             devices,
             recorded: BTreeSet::new(),
             left: Vec::new(),
+            unwanted: 0,
+            unsent: 0,
             device_seen: now,
             before_attach: BTreeMap::new(),
         };
@@ -224,10 +232,45 @@ impl Collector {
             return;
         };
         let device = decode::device_number(record.device);
-        if self.selection.is_everything() || self.recorded.contains(&device) {
+        if self.is_wanted(device) {
             record.seq = self.earlier.renumbered(record.seq);
             take(&record);
+        } else {
+            self.unwanted += 1;
         }
+    }
+
+    /// Says which records are wanted from now on, where not all are, so long after the last time. Programs that
+    /// come later send none until then.
+    pub fn ask(&mut self, pace: &mut Pace, time: Duration) -> Result<()> {
+        let unwanted = mem::take(&mut self.unwanted);
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        let unsent = session.unsent().context("read the counters")?;
+        let more = unsent.saturating_sub(mem::replace(&mut self.unsent, unsent));
+        let sending = pace.ask(time, unwanted, more);
+        Ok(session.send(sending).context("choose records")?)
+    }
+
+    /// How many I/Os are in flight, and the oldest of them first, at most so many; absent where I/Os are not
+    /// seen.
+    pub fn oldest(&self, most: usize) -> Result<Option<(u64, Vec<Unfinished>)>> {
+        let Some(session) = self.session.as_ref().filter(|_| self.sees_ios()) else {
+            return Ok(None);
+        };
+        let is_wanted = |device| self.is_wanted(device);
+        let (count, mut ios) = session
+            .oldest(most, is_wanted)
+            .context("look for what is in flight")?;
+        for io in &mut ios {
+            io.seq = self.earlier.renumbered(io.seq);
+        }
+        Ok(Some((count, ios)))
+    }
+
+    fn is_wanted(&self, device: DeviceNumber) -> bool {
+        self.selection.is_everything() || self.recorded.contains(&device)
     }
 
     fn lose_undecoded(&mut self, count: u64) {
@@ -236,18 +279,13 @@ impl Collector {
         }
     }
 
-    /// Has the programs send the record of every I/O from now on. Those that were loaded without leave, and
-    /// others are attached: of what is in flight then the end is not seen, which is counted as a loss.
+    /// Has the programs send every record from now on, where not all are sent. Programs that come later send none
+    /// until it is said again.
     pub fn send_records(&mut self) -> Result<()> {
-        if self.options.records {
-            return Ok(());
-        }
-        self.options.records = true;
-        if self.session.is_some() {
-            self.detach()?;
-            if let Err(error) = self.attach() {
-                self.failed = Some((Instant::now(), error.to_string()));
-            }
+        if let Some(session) = &mut self.session {
+            session
+                .send(Sending::EVERYTHING)
+                .context("choose records")?;
         }
         Ok(())
     }
@@ -315,6 +353,7 @@ impl Collector {
         let session = Session::attach(self.options, &self.devices)?;
         self.kernel.era = session.era();
         self.session = Some(session);
+        self.unsent = 0;
         self.attached.begin(Clocks::read()?);
         self.failed = None;
         self.remember_before()

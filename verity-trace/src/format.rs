@@ -115,6 +115,17 @@ pub fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", three_digits(bytes as f64 / f64::from(1 << 20)))
 }
 
+/// A size of one I/O: `512 B`, `4 KiB`, `1 MiB`; what is no whole number of a unit has the unit below.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0 => "0 B".to_owned(),
+        bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} B"),
+    }
+}
+
 /// The text in lines of at most so many cells, broken after a blank where there is one.
 #[must_use]
 pub fn wrap(text: &str, width: usize) -> Vec<String> {

@@ -11,6 +11,8 @@ pub mod target;
 pub mod snapshot;
 pub mod plan;
 pub mod decode;
+pub mod slowest;
+pub mod picked;
 pub mod dm;
 pub mod mounts;
 pub mod selection;

@@ -20,6 +20,7 @@ use signal_hook::iterator::Signals;
 use verity_trace::cli;
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::error::Result;
+use verity_trace::live::Wanted;
 use verity_trace::recorder::{Files, Reach, Recorder, Sink, Written};
 use verity_trace::recording::{Ended, Filter, Header, Machine};
 use verity_trace::selection::Selection;
@@ -130,7 +131,7 @@ fn start(
     sink: Sink,
     events: Sender<Event>,
 ) -> Result<Recording> {
-    let options = watch::options(arguments.source, true, None);
+    let options = watch::options(arguments.source, Wanted::Everything, None);
     let collector = Collector::start(options, selection, false)?;
     let recorder = Recorder::start(sink, clocks()?, &machine(arguments));
     let recorder =

@@ -14,6 +14,7 @@ mod filter;
 mod glyphs;
 mod header;
 mod history;
+mod ios;
 mod keys;
 mod mouse;
 mod rows;

@@ -18,7 +18,7 @@ use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::html;
-use verity_trace::live::Options;
+use verity_trace::live::{Options, Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
 use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
@@ -27,6 +27,7 @@ use verity_trace::selection::Selection;
 use verity_trace::tui::{self, Message, Request};
 
 use crate::exports::Exports;
+use crate::looks::Looks;
 use crate::record::live::LiveRecording;
 use crate::{configured, deliver, print, say};
 
@@ -42,7 +43,11 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
         return print(|out| out.write_all(settings.to_toml().as_bytes()));
     }
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
-    let mut collector = Collector::start(options(arguments.source, false, None), selection, true)?;
+    let mut collector = Collector::start(
+        options(arguments.source, Wanted::Some, None),
+        selection,
+        true,
+    )?;
     let (messages, received) = mpsc::channel();
     let (requests, asked) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
@@ -52,8 +57,8 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     let collecting = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
         let mut recording = LiveRecording::new(messages.clone());
-        let pace = Pace { interval, asked };
-        let published = publish(&mut collector, &mut recording, pace, &messages);
+        let wishes = Wishes { interval, asked };
+        let published = publish(&mut collector, &mut recording, wishes, &messages);
         let unwritten = recording.finish(&mut collector);
         (published, collector.faults(), unwritten)
     });
@@ -146,7 +151,11 @@ fn play(
         if shown != Some(playback) {
             let (frame, earlier) = player.frames();
             let snapshot = Arc::new(film.snapshot(frame, earlier)?);
-            if messages.send(Message::Frame(snapshot, playback)).is_err() {
+            let both = [
+                Message::Picked(film.picked(frame)?),
+                Message::Frame(snapshot, playback),
+            ];
+            if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
             shown = Some(playback);
@@ -181,7 +190,11 @@ impl Drop for StopWhenDropped {
 
 /// One screen of text after a while.
 pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
-    let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
+    let mut collector = Collector::start(
+        options(arguments.source, Wanted::Nothing, None),
+        selection,
+        false,
+    )?;
     let signal = watch(&mut collector, arguments.watches(), |_| {})?;
     let snapshot = collector.snapshot()?;
     // Whoever reads the text may take long, and the probes hold dm_verity.
@@ -205,7 +218,12 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
 /// One JSON document after a while.
 pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let keep = arguments.records.map(|count| count as usize);
-    let options = options(arguments.source, keep.is_some(), arguments.max_overhead);
+    let wanted = if keep.is_some() {
+        Wanted::Everything
+    } else {
+        Wanted::Nothing
+    };
+    let options = options(arguments.source, wanted, arguments.max_overhead);
     let mut collector = Collector::start(options, selection, false)?;
     let mut records: Vec<Io> = Vec::new();
     let mut omitted = 0;
@@ -270,7 +288,7 @@ pub fn say_faults(faults: &[String]) {
 }
 
 /// What the view asks of the collecting.
-struct Pace {
+struct Wishes {
     /// Time between two snapshots.
     interval: Duration,
     asked: Receiver<Request>,
@@ -280,12 +298,13 @@ struct Pace {
 fn publish(
     collector: &mut Collector,
     recording: &mut LiveRecording,
-    mut pace: Pace,
+    mut wishes: Wishes,
     messages: &Sender<Message>,
 ) -> Result<()> {
     let mut ticked = Instant::now();
     let mut due = Instant::now();
     let mut selected = None;
+    let mut looks = Looks::new(due);
     loop {
         let now = Instant::now();
         if now >= due {
@@ -296,27 +315,30 @@ fn publish(
                 // As below.
                 let _ = messages.send(Message::Selected(wanted));
             }
-            if messages.send(Message::Snapshot(snapshot)).is_err() {
+            let ios = looks.pick(collector, &snapshot)?;
+            let both = [Message::Picked(Arc::new(ios)), Message::Snapshot(snapshot)];
+            if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
             // As above.
             let _ = messages.send(Message::Recording(recording.state()));
-            due = now + pace.interval;
+            due = now + wishes.interval;
         }
         let left = due.saturating_duration_since(Instant::now());
-        match pace.asked.recv_timeout(left.min(recording.patience())) {
+        match wishes.asked.recv_timeout(left.min(recording.patience())) {
             Ok(Request::Interval(interval)) => {
-                pace.interval = interval;
+                wishes.interval = interval;
                 due = due.min(Instant::now() + interval);
             }
             Ok(Request::Record) => recording.toggle(collector)?,
             Ok(Request::Control(_) | Request::Export(_)) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        recording.keep_up(collector)?;
+        recording.keep_up(collector, |record| looks.see(record))?;
         if ticked.elapsed() >= TICK {
             collector.tick()?;
             ticked = Instant::now();
+            looks.ask(collector, recording.is_on())?;
         }
     }
 }
@@ -342,7 +364,7 @@ pub fn exit_code(signal: Option<i32>) -> ExitCode {
 }
 
 /// What is traced, and how.
-pub fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options {
+pub fn options(source: Source, records: Wanted, max_overhead: Option<f64>) -> Options {
     Options {
         max_devices: source.max_devices,
         rung: source.attach.map(Attach::rung),

@@ -5,12 +5,16 @@ use std::io::{Read, Seek};
 
 use super::bins::Bins;
 use super::scale::Time;
-use super::slowest::Slowest;
+use crate::decode::Io;
 use crate::export::Entry;
 use crate::format;
 use crate::overview::Overview;
 use crate::recording::{Block, Devices, Fault, Parameters, Reader};
+use crate::slowest::Slowest;
 use crate::snapshot::DeviceNumber;
+
+/// How many of the slowest are kept.
+const SLOWEST: usize = 20;
 
 /// So many changes are told one by one.
 pub const MARKS: usize = 40;
@@ -21,7 +25,7 @@ pub struct Gathered {
     /// How many took how long when.
     pub bins: Bins,
     /// The slowest.
-    pub slowest: Slowest,
+    pub slowest: Slowest<Io>,
     /// Records that make no I/O.
     pub undecoded: u64,
     /// What changed meanwhile, the first first, at most [`MARKS`].
@@ -48,7 +52,7 @@ impl Gathered {
     ) -> Result<Self, Fault> {
         let mut gathered = Self {
             bins: Bins::new(time(overview)),
-            slowest: Slowest::default(),
+            slowest: Slowest::of(SLOWEST),
             undecoded: 0,
             marks: Vec::new(),
             unmarked: 0,
@@ -62,7 +66,7 @@ impl Gathered {
                         if devices.is_none_or(|devices| devices.contains(&io.device)) {
                             let finished = io.mapped_at.0.saturating_add(io.total.0);
                             gathered.bins.add(finished, io.total);
-                            gathered.slowest.add(io);
+                            gathered.slowest.add(io.total, || io.clone());
                         }
                         Ok::<_, Fault>(())
                     })?;

@@ -55,7 +55,7 @@ fn sentences(snapshot: &Snapshot, recording: Option<(&Overview, &Gathered)>) -> 
     let stages: Vec<_> = stages.collect();
     let devices = by_device(snapshot);
     let of_all = |it: &Parts| it.verification() as f64 / parts.verification().max(1) as f64;
-    let slowest = recording.and_then(|(_, gathered)| gathered.slowest.ios().next());
+    let slowest = recording.and_then(|(_, gathered)| gathered.slowest.items().next());
     html! {
         p.lead {
             "Verification and the wait for it took " b { (format::share(Some(share))) } " of the time of "

@@ -14,6 +14,7 @@ use verity_trace::recording::Ended;
 use verity_trace::snapshot::{Loss, Snapshot};
 use verity_trace::tui::{self, Message};
 use verity_trace::{aggregate, format, output};
+use verity_trace_ebpf::record::Record;
 
 use super::ending::{self, SLOW};
 use super::{PICTURES, POLL, clocks, drain, monotonic_ns, note, this_machine};
@@ -24,8 +25,6 @@ use crate::say;
 pub struct LiveRecording {
     messages: Sender<Message>,
     state: State,
-    /// Whether programs send records, wanted or not.
-    sends: bool,
     /// Those that have ended, and are being written still.
     endings: Vec<Unwritten>,
 }
@@ -67,7 +66,6 @@ impl LiveRecording {
         Self {
             messages,
             state: State::Off,
-            sends: false,
             endings: Vec::new(),
         }
     }
@@ -95,20 +93,32 @@ impl LiveRecording {
     /// How long what the programs send may wait.
     pub const fn patience(&self) -> Duration {
         match self.state {
-            State::Off if !self.sends => TICK,
-            _ => POLL,
+            State::Off => TICK,
+            State::Opening(_) | State::On(_) => POLL,
         }
     }
 
-    /// Takes what has happened meanwhile.
-    pub fn keep_up(&mut self, collector: &mut Collector) -> Result<()> {
+    /// Whether one is being made.
+    pub const fn is_on(&self) -> bool {
+        matches!(self.state, State::On(_))
+    }
+
+    /// Takes what has happened meanwhile, and shows every record.
+    pub fn keep_up(
+        &mut self,
+        collector: &mut Collector,
+        mut see: impl FnMut(&Record),
+    ) -> Result<()> {
         self.begin(collector)?;
         match &mut self.state {
-            State::On(running) if running.recorder.is_running() => running.keep_up(collector)?,
+            State::On(running) if running.recorder.is_running() => {
+                running.keep_up(collector, see)?;
+            }
             // Its end tells why.
             State::On(_) => self.end(collector)?,
-            // What nobody wants is no loss.
-            State::Off | State::Opening(_) => collector.drain(|_, _| Ok(()), drop),
+            State::Off | State::Opening(_) => {
+                collector.drain(|record, _| Ok(*record), |record| see(&record));
+            }
         }
         for Unwritten { name, ending } in self.endings.extract_if(.., |it| it.ending.is_over()) {
             let text = said(&name, ending);
@@ -152,7 +162,6 @@ impl LiveRecording {
         self.state = match opened {
             Ok(Opened { name, recorder }) => {
                 self.say(format!("recording in {name}"));
-                self.sends = true;
                 State::On(Box::new(Running::begin(name, recorder, collector)?))
             }
             Err(error) => {
@@ -199,11 +208,18 @@ impl Running {
         Ok(running)
     }
 
-    fn keep_up(&mut self, collector: &mut Collector) -> Result<()> {
+    fn keep_up(&mut self, collector: &mut Collector, mut see: impl FnMut(&Record)) -> Result<()> {
         let now = Instant::now();
         // What finds the kernel's buffer full meanwhile is a loss.
         if self.recorder.has_room() {
-            drain(collector, &mut self.recorder);
+            let recorder = &mut self.recorder;
+            collector.drain(
+                |record, _| Ok(*record),
+                |record| {
+                    see(&record);
+                    recorder.record(record);
+                },
+            );
         }
         if now >= self.next_note {
             note(collector, &mut self.recorder)?;

@@ -1,17 +1,20 @@
 //! The snapshots of a recording, each found by its place in the file: what is kept in memory grows
 //! with their number, and only by a few bytes for each.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aggregate;
+use crate::decode;
 use crate::dm::VerityDevice;
+use crate::histogram::Nanos;
 use crate::mounts::Mounts;
-use crate::recording::{Block, Fault, Picture, Place, Reader, What};
+use crate::picked::{Name, Picked, Picker, Seen};
+use crate::recording::{Block, Fault, Filter, Picture, Place, Reader, What};
 use crate::selection::Selection;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Era, Snapshot};
 
 /// Snapshots that are kept, so that going on needs none to be read twice.
 const KEPT: usize = 64;
@@ -20,19 +23,33 @@ const KEPT: usize = 64;
 pub struct Film<R> {
     reader: Reader<R>,
     frames: Vec<Frame>,
+    /// Which I/Os have records.
+    seen: Seen,
     /// The module's limits, each from the frame of this number on.
     limits: Vec<(usize, Option<Vec<u64>>)>,
     selection: Selection,
     /// The last ones that were asked for, by their number.
     kept: VecDeque<(usize, Arc<Snapshot>)>,
+    /// The I/Os that were asked for last, by the snapshot after them.
+    picked: Option<(usize, Arc<Picked>)>,
 }
 
 /// Where a snapshot is, in the file and in time.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     place: Place,
+    /// Where the next block is.
+    after: Place,
     is_whole: bool,
     monotonic_ns: u64,
+}
+
+fn seen(filter: Filter) -> Seen {
+    Seen {
+        one_in: filter.one_in,
+        slow: Nanos(filter.slower_than_ns),
+        ..Seen::EVERYTHING
+    }
 }
 
 impl<R: Read + Seek> Film<R> {
@@ -40,14 +57,17 @@ impl<R: Read + Seek> Film<R> {
     pub fn new(mut reader: Reader<R>, selection: Selection) -> Result<Self, Fault> {
         let mut frames = Vec::new();
         let mut limits = Vec::new();
+        let mut seen = Seen::EVERYTHING;
         loop {
             let place = reader.place();
             let Some(block) = reader.next_block()? else {
                 break;
             };
             match block {
+                Block::Machine(machine) => seen = self::seen(machine.filter),
                 Block::Picture { picture, is_whole } => frames.push(Frame {
                     place,
+                    after: reader.place(),
                     is_whole,
                     monotonic_ns: picture.monotonic_ns,
                 }),
@@ -64,9 +84,11 @@ impl<R: Read + Seek> Film<R> {
         Ok(Self {
             reader,
             frames,
+            seen,
             limits,
             selection,
             kept: VecDeque::new(),
+            picked: None,
         })
     }
 
@@ -78,10 +100,13 @@ impl<R: Read + Seek> Film<R> {
 
     /// When each snapshot was made, since the first.
     pub fn times(&self) -> Vec<Duration> {
+        (0..self.frames.len()).map(|at| self.time(at)).collect()
+    }
+
+    fn time(&self, number: usize) -> Duration {
         let start = self.frames.first().map_or(0, |frame| frame.monotonic_ns);
-        let since = |frame: &Frame| frame.monotonic_ns.saturating_sub(start);
-        let times = self.frames.iter().map(since);
-        times.map(Duration::from_nanos).collect()
+        let time = self.frames[number].monotonic_ns;
+        Duration::from_nanos(time.saturating_sub(start))
     }
 
     /// The snapshot of this number, and what happened since the one of another, or since the start.
@@ -107,6 +132,56 @@ impl<R: Read + Seek> Film<R> {
             snapshot.devices.retain(|device| is_wanted(device.number));
         }
         Ok(snapshot)
+    }
+
+    /// I/Os that finished in the interval before the snapshot of this number. Which ones are in flight then no
+    /// recording says.
+    pub fn picked(&mut self, number: usize) -> Result<Arc<Picked>, Fault> {
+        if let Some((of, picked)) = &self.picked
+            && *of == number
+        {
+            return Ok(Arc::clone(picked));
+        }
+        let snapshot = self.snapshot(number, Some(number))?;
+        let before = number.checked_sub(1);
+        let mut picker = Picker::default();
+        let mut is_readable = true;
+        let mut era = None;
+        if let Some(before) = before {
+            let is_shown: BTreeSet<_> = snapshot.devices.iter().map(|it| it.number).collect();
+            self.reader.go_to(self.frames[before].after)?;
+            let mut records = Vec::new();
+            let until = self.frames[number].place.offset;
+            while self.reader.place().offset < until
+                && let Some(block) = self.reader.next_block()?
+            {
+                let Block::Ios(ios) = block else { continue };
+                records.clear();
+                // What can be read is shown, and that there was more is said.
+                if self.reader.records(&ios, &mut records).is_err() {
+                    is_readable = false;
+                    continue;
+                }
+                era = era.or(ios.span.era);
+                let records = records.iter();
+                records
+                    .filter(|it| is_shown.contains(&decode::device_number(it.device)))
+                    .for_each(|it| picker.take(it));
+            }
+        }
+        let (slowest, recent, has_undecoded) = picker.pick(era.unwrap_or(Era::NoOption));
+        let times = [before.unwrap_or(number), number].map(|at| self.time(at));
+        let ios = Arc::new(Picked {
+            slowest,
+            recent,
+            in_flight: None,
+            seen: Some(self.seen),
+            has_undecoded: has_undecoded || !is_readable,
+            span: times[0]..times[1],
+            devices: snapshot.devices.iter().map(Name::from).collect(),
+        });
+        self.picked = Some((number, Arc::clone(&ios)));
+        Ok(ios)
     }
 
     fn frame(&mut self, number: usize) -> Result<Arc<Snapshot>, Fault> {

@@ -12,6 +12,7 @@ use super::draw;
 use super::events::Events;
 use super::filter::Filter;
 use super::history::History;
+use super::ios::Ios;
 use super::keys::{Action, Key, Keys};
 use super::mouse::{self, Mouse, Spot};
 use super::rows::{Groups, Row};
@@ -21,6 +22,7 @@ use super::style::Styles;
 use super::summary::{self, Weight};
 use super::view::View;
 use crate::lookback::{Lookback, Window};
+use crate::picked::Picked;
 use crate::replay::{Control, Playback};
 use crate::snapshot::{Device, DeviceNumber, Snapshot};
 
@@ -36,6 +38,8 @@ pub enum Message {
     Selected(Option<BTreeSet<DeviceNumber>>),
     /// A recording has come so far.
     Frame(Arc<Snapshot>, Playback),
+    /// What is to be seen one by one of the interval of the snapshot that comes next.
+    Picked(Arc<Picked>),
     /// A key was pressed.
     Key(Key),
     /// The mouse did something.
@@ -102,6 +106,8 @@ pub struct App {
     /// How the recording's player stands; absent when this is live.
     pub(super) playback: Option<Playback>,
     past: Past,
+    /// What was picked of the interval of the next snapshot.
+    picked: Option<Arc<Picked>>,
     pub(super) keys: Keys,
     pub(super) styles: Styles,
     window: Window,
@@ -131,6 +137,7 @@ pub struct App {
 struct Past {
     history: History,
     events: Events,
+    ios: Ios,
     /// Of what is live.
     lookback: Lookback,
 }
@@ -179,6 +186,7 @@ impl App {
             paused: None,
             playback: None,
             past: Past::default(),
+            picked: None,
             keys: settings.keys.clone(),
             styles: settings.styles(),
             window: settings.window,
@@ -204,6 +212,7 @@ impl App {
             Message::Stop => Effect::Quit,
             Message::Snapshot(snapshot) => {
                 self.past.lookback.add(&snapshot);
+                self.past.ios.extend(self.picked.take());
                 if let Some(paused) = &mut self.paused {
                     self.past.add(&snapshot, self.selected.as_ref());
                     paused.waiting = Some(snapshot);
@@ -215,9 +224,14 @@ impl App {
                 }
                 Effect::Redraw
             }
+            Message::Picked(picked) => {
+                self.picked = Some(picked);
+                Effect::None
+            }
             Message::Frame(snapshot, playback) => {
                 self.playback = Some(playback);
                 self.window = playback.window;
+                self.past.ios.extend(self.picked.take());
                 self.past.add(&snapshot, None);
                 self.show(snapshot);
                 Effect::Redraw
@@ -293,6 +307,11 @@ impl App {
     /// What has changed until then.
     pub(super) fn events(&self) -> &Events {
         &self.past().events
+    }
+
+    /// The I/Os that were picked until then.
+    pub(super) fn ios(&self) -> &Ios {
+        &self.past().ios
     }
 
     fn past(&self) -> &Past {

@@ -227,6 +227,7 @@ impl<'a> Body<'a> {
             )),
             View::Device => Self::Lines(device_lines(app, snapshot, width)),
             View::Cpus => Self::Cpus(cpus::Table::new(snapshot, app.styles, width)),
+            View::Ios => Self::Lines(ios_lines(app, snapshot, width)),
             View::Events => Self::Events(app.events()),
         }
     }
@@ -353,6 +354,10 @@ fn device_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>
         return vec![Line::raw(text)];
     };
     device::lines(device, snapshot, app.history(), &app.styles, width)
+}
+
+fn ios_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
+    app.ios().lines(snapshot, &app.filter, &app.styles, width)
 }
 
 fn help(app: &App, width: u16) -> Vec<Line<'static>> {

@@ -212,7 +212,7 @@ pub const BINDINGS: [Binding; 23] = [
         name: "next-view",
         keys: &[Key::Tab],
         action: Action::NextView,
-        help: "to the next view: devices, device, CPUs, events",
+        help: "to the next view: devices, device, CPUs, I/Os, events",
         footer: Some("view"),
     },
     Binding {
