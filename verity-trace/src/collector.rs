@@ -5,6 +5,7 @@ mod attached;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -58,7 +59,8 @@ pub struct Collector {
     device_seen: Instant,
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
-    previous: Option<Snapshot>,
+    /// With every device in it, so that one that is wanted from now on has a past.
+    previous: Option<Arc<Snapshot>>,
 }
 
 /// Says at once, before anything is drawn or waited for, what makes tracing impossible.
@@ -136,7 +138,7 @@ impl Collector {
     }
 
     /// The picture now.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
+    pub fn snapshot(&mut self) -> Result<Arc<Snapshot>> {
         // One that came since the last tick has counted already.
         self.look()?;
         let mut reading = match &self.session {
@@ -173,14 +175,18 @@ impl Collector {
                 .filter_map(|(&device, &reads)| Some((device, reads?)))
                 .collect(),
         };
-        let mut snapshot = aggregate::snapshot(moment, &reading, self.previous.as_ref());
-        // With every device in it, so that one that is wanted from now on has a past.
-        self.previous = Some(snapshot.clone());
+        let previous = self.previous.as_deref();
+        let snapshot = Arc::new(aggregate::snapshot(moment, &reading, previous));
+        self.previous = Some(Arc::clone(&snapshot));
+        if self.selection.is_everything() {
+            return Ok(snapshot);
+        }
         let wanted = self.wanted(&self.devices)?;
+        let mut snapshot = Snapshot::clone(&snapshot);
         snapshot
             .devices
             .retain(|device| wanted.contains(&device.number));
-        Ok(snapshot)
+        Ok(Arc::new(snapshot))
     }
 
     /// Hands over every record that is waiting and wanted, as `decode` makes it. What does not decode is

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -170,7 +171,7 @@ fn forward_signals(has_ring: bool, events: Sender<Event>) -> Result<()> {
 struct Finished {
     ended: Ended,
     written: Written,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
 }
 
 /// A recording that is being made.
@@ -247,13 +248,13 @@ impl Recording {
         Ok(())
     }
 
-    fn picture(&mut self) -> Result<Snapshot> {
+    fn picture(&mut self) -> Result<Arc<Snapshot>> {
         let snapshot = self.collector.snapshot()?;
         let now = monotonic_ns()?;
         // So that whatever is counted has its record before it: at most one buffer of the kernel past what
         // may wait.
         self.drain();
-        self.recorder.picture(now, snapshot.clone());
+        self.recorder.picture(now, Snapshot::clone(&snapshot));
         Ok(snapshot)
     }
 
