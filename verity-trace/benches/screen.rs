@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use ratatui::Terminal;
 use ratatui::backend::{Backend as _, CrosstermBackend, TestBackend};
+use ratatui::buffer::Cell;
 use rustix::time::{ClockId, clock_gettime};
 use verity_trace::format;
 use verity_trace::recorder::{Recorder, Sink};
@@ -159,7 +160,7 @@ impl Screen {
     /// The view that was drawn.
     fn view(&self) -> String {
         let cells = self.drawn.backend().buffer().content().iter();
-        let text: String = cells.map(|cell| cell.symbol()).collect();
+        let text: String = cells.map(Cell::symbol).collect();
         let view = text.split(['[', ']']).nth(1).unwrap_or_default();
         let groups = text.matches("-* (").count();
         match groups {
@@ -239,7 +240,7 @@ fn timed(it: impl FnOnce() -> io::Result<()>) -> io::Result<Duration> {
     };
     let before = now()?;
     it()?;
-    Ok(now()? - before)
+    Ok(now()?.saturating_sub(before))
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -338,7 +339,7 @@ impl Program {
         let mut reader = pty.master.try_clone_reader().map_err(other)?;
         let (sender, output) = mpsc::channel();
         thread::spawn(move || {
-            let mut buffer = [0; 64 << 10];
+            let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
                 if sender.send(buffer[..length].to_vec()).is_err() {
                     return;
