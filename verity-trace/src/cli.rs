@@ -175,9 +175,13 @@ pub struct Top {
 /// How the live view looks, and which keys it has.
 #[derive(Clone, Debug, Args)]
 pub struct Look {
-    /// Configuration of keys, theme, columns, units, window, interval and mouse, in TOML
-    /// [default: verity-trace/config.toml in $XDG_CONFIG_HOME or ~/.config, under sudo root's, if there is one]
-    #[arg(long, value_name = "FILE")]
+    /// The configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Configuration of keys, theme, columns, units, window, interval and mouse, in TOML [default: \
+                verity-trace/config.toml in $XDG_CONFIG_HOME or ~/.config, under sudo root's, if there is one]"
+    )]
     pub config: Option<PathBuf>,
     /// Print the configuration that would be used, to be changed and saved, and end
     #[arg(long)]

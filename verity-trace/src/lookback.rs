@@ -177,7 +177,7 @@ impl Lookback {
     fn earlier(&self, watched: Duration, window: Window) -> Option<&Kept> {
         let length = window.length()?;
         let earlier = self.kept.iter().filter(|it| it.watched < watched);
-        let nearest = earlier.min_by_key(|it| (watched - it.watched).abs_diff(length))?;
+        let nearest = earlier.min_by_key(|it| watched.abs_diff(it.watched).abs_diff(length))?;
         Some(nearest)
     }
 
@@ -190,13 +190,13 @@ impl Lookback {
         let mut at = 1;
         while at + 1 < self.kept.len() {
             let (older, younger) = (self.kept[at - 1].watched, self.kept[at + 1].watched);
-            if younger - older <= spacing(now - younger, part) {
+            if younger.abs_diff(older) <= spacing(now.abs_diff(younger), part) {
                 self.kept.remove(at);
             } else {
                 at += 1;
             }
         }
-        while self.kept.len() > 1 && now - self.kept[1].watched >= LONGEST {
+        while self.kept.len() > 1 && now.abs_diff(self.kept[1].watched) >= LONGEST {
             self.kept.pop_front();
         }
     }

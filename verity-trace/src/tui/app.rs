@@ -471,7 +471,6 @@ impl App {
             Action::Open if self.is_on_group() => return self.fold(),
             Action::Fold if self.view == View::Devices => return self.fold(),
             Action::Open if self.view == View::Devices => self.turn_to(View::Device),
-            Action::Back | Action::Open | Action::Fold => return Effect::None,
             Action::Theme => self.styles = self.styles.next(),
             Action::ShorterWindow if self.playback.is_some() => {
                 return Effect::Control(Control::ShorterWindow);
@@ -488,7 +487,7 @@ impl App {
             Action::Export if self.whole.is_some() => return Effect::Export,
             Action::Record => return Effect::Record,
             Action::Copy => return self.copy(),
-            Action::Export => return Effect::None,
+            Action::Back | Action::Open | Action::Fold | Action::Export => return Effect::None,
             Action::Pause => self.pause(),
             Action::Sort => {
                 self.sort = self.sort.next();

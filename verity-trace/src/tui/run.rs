@@ -219,13 +219,13 @@ fn wait(app: &mut App, messages: &Receiver<Message>) -> Effect {
 fn message(event: &Event) -> Option<Message> {
     match event {
         Event::Key(pressed) => key(pressed).map(Message::Key),
-        Event::Mouse(used) => mouse(used).map(Message::Mouse),
+        &Event::Mouse(used) => mouse(used).map(Message::Mouse),
         &Event::Resize(columns, rows) => Some(Message::Resize { columns, rows }),
         _ => None,
     }
 }
 
-fn mouse(used: &MouseEvent) -> Option<Mouse> {
+fn mouse(used: MouseEvent) -> Option<Mouse> {
     let (column, row) = (used.column, used.row);
     match used.kind {
         MouseEventKind::Down(MouseButton::Left) => Some(Mouse::Click { column, row }),
@@ -307,7 +307,7 @@ mod tests {
             (MouseEventKind::Moved, None),
         ];
         for (kind, expected) in cases {
-            assert_eq!(mouse(&used(kind)), expected);
+            assert_eq!(mouse(used(kind)), expected);
         }
     }
 
