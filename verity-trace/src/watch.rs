@@ -355,7 +355,7 @@ fn publish(
                 wishes.interval = interval;
                 due = due.min(Instant::now() + interval);
             }
-            Ok(Request::Record) => recording.toggle(collector)?,
+            Ok(Request::Record) => recording.toggle(collector),
             Ok(Request::Control(_) | Request::Export(_)) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

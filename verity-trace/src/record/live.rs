@@ -71,7 +71,7 @@ impl LiveRecording {
     }
 
     /// Begins one, or ends the one that is being made.
-    pub fn toggle(&mut self, collector: &mut Collector) -> Result<()> {
+    pub fn toggle(&mut self, collector: &mut Collector) {
         match &self.state {
             State::Off => {
                 let (opened, opening) = mpsc::channel();
@@ -80,11 +80,9 @@ impl LiveRecording {
                     let _ = opened.send(open());
                 });
                 self.state = State::Opening(opening);
-                Ok(())
             }
             State::Opening(_) => {
                 self.say("the file is not there yet that will be recorded in".to_owned());
-                Ok(())
             }
             State::On(_) => self.end(collector),
         }
@@ -115,7 +113,7 @@ impl LiveRecording {
                 running.keep_up(collector, see)?;
             }
             // Its end tells why.
-            State::On(_) => self.end(collector)?,
+            State::On(_) => self.end(collector),
             State::Off | State::Opening(_) => {
                 collector.drain(|record, _| Ok(*record), |record| see(&record));
             }
@@ -141,11 +139,7 @@ impl LiveRecording {
 
     /// Ends the one that is being made; what is being written still has to be waited for.
     pub fn finish(mut self, collector: &mut Collector) -> Vec<Unwritten> {
-        if let State::On(_) = self.state
-            && let Err(error) = self.end(collector)
-        {
-            say(&error.to_string());
-        }
+        self.end(collector);
         self.endings
     }
 
@@ -172,14 +166,12 @@ impl LiveRecording {
         Ok(())
     }
 
-    fn end(&mut self, collector: &mut Collector) -> Result<()> {
-        let State::On(running) = std::mem::replace(&mut self.state, State::Off) else {
-            return Ok(());
-        };
-        let name = running.name.clone();
-        let ending = running.end(collector)?;
-        self.endings.push(Unwritten { name, ending });
-        Ok(())
+    fn end(&mut self, collector: &mut Collector) {
+        if let State::On(running) = std::mem::replace(&mut self.state, State::Off) {
+            let name = running.name.clone();
+            let ending = running.end(collector);
+            self.endings.push(Unwritten { name, ending });
+        }
     }
 
     fn say(&self, text: String) {
@@ -258,13 +250,13 @@ impl Running {
     }
 
     /// Ends it, with all that has happened until now.
-    fn end(mut self, collector: &mut Collector) -> Result<Ending> {
+    fn end(mut self, collector: &mut Collector) -> Ending {
         let pictured = self.picture(collector);
         let now = pictured.and_then(|()| monotonic_ns());
-        Ok(match now {
+        match now {
             Ok(now) => self.recorder.finish(now, Ended::Duration),
             Err(_) => self.recorder.break_off(),
-        })
+        }
     }
 }
 
