@@ -122,7 +122,7 @@ fn named(name: &str, names: &[&str]) -> Snapshot {
     let devices = (0..).zip(names).map(|(minor, &name)| {
         let mut device = device.clone();
         device.number.minor = minor;
-        device.name = name.to_owned();
+        name.clone_into(&mut device.name);
         device
     });
     snapshot.devices = devices.collect();
@@ -677,6 +677,7 @@ fn playback(plays: bool) -> Playback {
     Playback {
         now: Duration::from_secs(72),
         length: Duration::from_secs(130),
+        is_whole: true,
         at: Duration::from_secs(1_795_000_072),
         plays,
         speed: -2,

@@ -97,6 +97,16 @@ fn a_film_shows_every_snapshot_in_any_order() {
     let recording = seconds_of(count);
     let reader = Reader::new(Cursor::new(&recording[..]), false).expect("a recording");
     let mut film = Film::new(reader, Selection::default()).expect("a recording");
+    assert_eq!(film.times(), [Duration::ZERO]);
+    // Snapshots are read and found in turns.
+    for number in 1..70 {
+        assert!(film.find().expect("one more") && !film.is_whole());
+        let at = number * 7 % (number + 1);
+        let snapshot = film.snapshot(at, Some(0)).expect("a snapshot");
+        assert_eq!(snapshot.watched, Duration::from_secs(at as u64));
+    }
+    while film.find().expect("one more") {}
+    assert!(film.is_whole());
     let times = film.times();
     let seconds = (0..count as u64).map(Duration::from_secs);
     assert_eq!(times, seconds.collect::<Vec<_>>());
@@ -121,6 +131,7 @@ fn a_film_shows_every_snapshot_in_any_order() {
     let reader = Reader::new(Cursor::new(&recording[..]), false).expect("a recording");
     let none = Selector::parse("no-such-device").expect("a selector");
     let mut film = Film::new(reader, Selection::new(vec![none])).expect("a recording");
+    while film.find().expect("one more") {}
     let snapshot = film.snapshot(5, Some(4)).expect("a snapshot");
     assert!(snapshot.devices.is_empty());
 }
@@ -132,6 +143,7 @@ fn a_film_has_the_ios_of_every_interval() {
         let kernel = demo.kernel;
         let reader = || Reader::new(Cursor::new(demo.bytes), false).expect("a recording");
         let mut film = Film::new(reader(), Selection::default()).expect("a recording");
+        while film.find().expect("one more") {}
         let count = film.times().len();
         let picked: Vec<_> = (0..count)
             .map(|at| film.picked(at).expect("I/Os"))

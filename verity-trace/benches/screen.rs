@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use ratatui::Terminal;
 use ratatui::backend::{Backend as _, CrosstermBackend, TestBackend};
+use ratatui::buffer::Cell;
 use rustix::time::{ClockId, clock_gettime};
 use verity_trace::format;
 use verity_trace::recorder::{Recorder, Sink};
@@ -68,7 +69,7 @@ fn main() -> io::Result<()> {
         .filter(|word| !word.starts_with('-'))
         .collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
-    println!("{:<58}{:>10}{:>10}", "live view at 200x60", "is", "goal");
+    println!("{:<64}{:>12}{:>10}", "live view at 200x60", "is", "goal");
     if is_wanted("start") {
         starts()?;
     }
@@ -96,7 +97,7 @@ fn say(what: &str, is: f64, goal: Option<f64>, unit: &str) -> io::Result<()> {
         }
     };
     let is = format!("{is:.2} {unit}");
-    println!("{what:<58}{is:>10}{verdict}");
+    println!("{what:<64}{is:>12}{verdict}");
     io::stdout().flush()
 }
 
@@ -128,7 +129,7 @@ impl Screen {
     /// The view that was drawn.
     fn view(&self) -> String {
         let cells = self.drawn.backend().buffer().content().iter();
-        let text: String = cells.map(|cell| cell.symbol()).collect();
+        let text: String = cells.map(Cell::symbol).collect();
         let view = text.split(['[', ']']).nth(1).unwrap_or_default();
         let groups = text.matches("-* (").count();
         match groups {
@@ -208,7 +209,7 @@ fn timed(it: impl FnOnce() -> io::Result<()>) -> io::Result<Duration> {
     };
     let before = now()?;
     it()?;
-    Ok(now()? - before)
+    Ok(now()?.saturating_sub(before))
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -307,7 +308,7 @@ impl Program {
         let mut reader = pty.master.try_clone_reader().map_err(other)?;
         let (sender, output) = mpsc::channel();
         thread::spawn(move || {
-            let mut buffer = [0; 64 << 10];
+            let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
                 if sender.send(buffer[..length].to_vec()).is_err() {
                     return;

@@ -33,6 +33,8 @@ use crate::{configured, deliver, print, say};
 
 /// Time between two pictures of a replay.
 const FRAME: Duration = Duration::from_millis(100);
+/// How long a recording is looked through before something is shown, and between two pictures.
+const LOOK: Duration = Duration::from_millis(80);
 /// A replay goes on by so much at once at most: whoever suspends it finds it where it was.
 const LONGEST_FRAME: Duration = Duration::from_millis(500);
 
@@ -102,6 +104,8 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
     let wrong = |fault| given.wrong(&fault);
     let mut film = Film::new(archive, selection).map_err(wrong)?;
+    // What is wrong with a short one is said before anything is shown.
+    look(&mut film, LOOK).map_err(wrong)?;
     let player = Player::new(film.times(), film.began(), settings.window);
     let (messages, received) = mpsc::channel();
     let (controls, asked) = mpsc::channel();
@@ -134,15 +138,26 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A recording that somebody gave, in time.
+type GivenFilm = Film<Box<dyn archive::Source>>;
+
+/// Looks for more of a recording, for so long.
+fn look(film: &mut GivenFilm, time: Duration) -> std::result::Result<(), Fault> {
+    let start = Instant::now();
+    while start.elapsed() < time && film.find()? {}
+    Ok(())
+}
+
 /// Publishes what is to be seen of a recording, until nobody listens or asks for anything any more.
 fn play(
-    film: &mut Film<Box<dyn archive::Source>>,
+    film: &mut GivenFilm,
     mut player: Player,
     messages: &Sender<Message>,
     asked: &Receiver<Control>,
 ) -> std::result::Result<(), Fault> {
     let mut last = Instant::now();
     let mut shown = None;
+    player.know(film.times(), film.is_whole());
     loop {
         let now = Instant::now();
         player.pass((now - last).min(LONGEST_FRAME));
@@ -160,7 +175,11 @@ fn play(
             }
             shown = Some(playback);
         }
-        let control = if playback.plays {
+        let control = if !film.is_whole() {
+            look(film, LOOK)?;
+            player.know(film.times(), film.is_whole());
+            asked.recv_timeout(Duration::ZERO)
+        } else if playback.plays {
             asked.recv_timeout(FRAME)
         } else {
             asked.recv().map_err(RecvTimeoutError::from)
@@ -170,7 +189,13 @@ fn play(
             last = Instant::now();
         }
         match control {
-            Ok(control) => player.control(control),
+            Ok(control) => {
+                if control.needs_all() {
+                    look(film, Duration::MAX)?;
+                    player.know(film.times(), true);
+                }
+                player.control(control);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

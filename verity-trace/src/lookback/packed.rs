@@ -90,9 +90,9 @@ fn pack(histogram: &Histogram) -> Box<[u8]> {
 
 fn unpack(mut bytes: &[u8]) -> Histogram {
     let sum = take(&mut bytes).unwrap_or(0);
-    let mut last = 0;
+    let mut last = 0usize;
     let slots = std::iter::from_fn(|| {
-        last += usize::try_from(take(&mut bytes)?).ok()?;
+        last = last.checked_add(usize::try_from(take(&mut bytes)?).ok()?)?;
         Some((last, take(&mut bytes)?))
     });
     Histogram::from_slots(slots, Nanos(sum))

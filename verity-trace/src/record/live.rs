@@ -167,12 +167,11 @@ impl LiveRecording {
     }
 
     fn end(&mut self, collector: &mut Collector) {
-        let State::On(running) = std::mem::replace(&mut self.state, State::Off) else {
-            return;
-        };
-        let name = running.name.clone();
-        let ending = running.end(collector);
-        self.endings.push(Unwritten { name, ending });
+        if let State::On(running) = std::mem::replace(&mut self.state, State::Off) {
+            let name = running.name.clone();
+            let ending = running.end(collector);
+            self.endings.push(Unwritten { name, ending });
+        }
     }
 
     fn say(&self, text: String) {

@@ -203,7 +203,7 @@ impl Head {
     }
 
     fn decompress(&self, stored: &[u8], known: &[u8]) -> Result<Vec<u8>, What> {
-        let mut payload = Vec::new();
+        let mut payload = Vec::with_capacity(self.length + 1);
         // One byte more than there may be, to see whether there is.
         let limit = self.length as u64 + 1;
         let read = zstd::Decoder::with_ref_prefix(stored, known).and_then(|mut decoder| {

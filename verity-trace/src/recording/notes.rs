@@ -169,6 +169,19 @@ pub fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, What> {
     serde_json::from_slice(payload).map_err(|error| What::Contents(error.to_string()))
 }
 
+/// When a snapshot was made, without reading all of it where that stands first, as this version writes it.
+pub fn monotonic_ns(payload: &[u8]) -> Result<u64, What> {
+    #[derive(Deserialize)]
+    struct Moment {
+        monotonic_ns: u64,
+    }
+    let first = payload.strip_prefix(br#"{"monotonic_ns":"#);
+    let until = first.and_then(|rest| rest.iter().position(|&byte| byte == b','));
+    let digits = first.zip(until).map(|(rest, until)| &rest[..until]);
+    let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    number.map_or_else(|| read::<Moment>(payload).map(|it| it.monotonic_ns), Ok)
+}
+
 /// The payload of a note.
 pub fn write(note: &impl Serialize) -> std::io::Result<Vec<u8>> {
     Ok(serde_json::to_vec(note)?)

@@ -66,6 +66,35 @@ pub struct Place {
     number: Option<u32>,
 }
 
+/// A snapshot that was passed, and is not decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Where it is.
+    pub place: Place,
+    /// Whether it can be read without the one before.
+    pub is_whole: bool,
+    /// When it was made, by `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+}
+
+/// What one who looks through a recording has to know; snapshots and I/Os are passed.
+#[derive(Debug)]
+pub enum Landmark {
+    /// Where and how the recording was made.
+    Machine(Machine),
+    /// Parameters of the module.
+    Parameters(Parameters),
+    /// A snapshot.
+    Moment(Moment),
+}
+
+/// Where reading was left, so that it can go on there although something else was read meanwhile.
+#[derive(Debug)]
+pub struct Bookmark {
+    place: Place,
+    picture: Option<Vec<u8>>,
+}
+
 /// How much of a file is a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
@@ -151,12 +180,48 @@ impl<R: Read + Seek> Reader<R> {
         })
     }
 
+    /// Leaves off, to go on from here later; the change of a snapshot cannot be read until then.
+    pub fn leave(&mut self) -> Bookmark {
+        Bookmark {
+            place: self.place(),
+            picture: self.picture.take(),
+        }
+    }
+
+    /// Goes on where reading was left.
+    pub fn go_on(&mut self, bookmark: Bookmark) -> Result<(), Fault> {
+        self.picture = bookmark.picture;
+        self.go_to(bookmark.place)
+    }
+
     /// The next block; absent when there is none.
     pub fn next_block(&mut self) -> Result<Option<Block>, Fault> {
+        self.next(Self::open)
+    }
+
+    /// Goes on to the next landmark, and past it; absent when there is none.
+    pub fn next_landmark(&mut self) -> Result<Option<Landmark>, Fault> {
+        self.next(Self::pass)
+    }
+
+    /// What the last snapshot says that was passed.
+    pub fn picture(&self) -> Result<Picture<'static>, Fault> {
+        let text = self.picture.as_deref().unwrap_or_default();
+        notes::read(text).map_err(|what| Fault {
+            offset: self.offset,
+            what,
+        })
+    }
+
+    /// The next block of which `open` makes something.
+    fn next<T>(
+        &mut self,
+        open: impl Fn(&mut Self, Kind, Vec<u8>) -> Result<Option<T>, What>,
+    ) -> Result<Option<T>, Fault> {
         while !self.condition.ended && self.condition.cut.is_none() {
             let offset = self.offset;
-            match self.read_block() {
-                Ok(Some(block)) => return Ok(Some(block)),
+            match self.read_block(&open) {
+                Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
                 Err(what) => {
                     let fault = Fault { offset, what };
@@ -201,7 +266,10 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads what is where the next block should be; absent when there is nothing to show of it.
-    fn read_block(&mut self) -> Result<Option<Block>, What> {
+    fn read_block<T>(
+        &mut self,
+        open: impl Fn(&mut Self, Kind, Vec<u8>) -> Result<Option<T>, What>,
+    ) -> Result<Option<T>, What> {
         let offset = self.offset;
         let Some(head) = self.read_exact(HEAD_BYTES)? else {
             self.condition.cut = Some(offset);
@@ -225,10 +293,13 @@ impl<R: Read + Seek> Reader<R> {
                 found: head.number,
             });
         }
-        let block = self.open(&head, stored)?;
+        let found = match self.unpack(&head, stored)? {
+            Some((kind, payload)) => open(self, kind, payload)?,
+            None => None,
+        };
         self.number = head.number.checked_add(1);
         self.offset = offset + (HEAD_BYTES + head.stored) as u64;
-        Ok(block)
+        Ok(found)
     }
 
     /// That nothing stands behind the last block.
@@ -239,7 +310,8 @@ impl<R: Read + Seek> Reader<R> {
         Ok(())
     }
 
-    fn open(&mut self, head: &Head, stored: Vec<u8>) -> Result<Option<Block>, What> {
+    /// What a block holds; absent when that cannot be read, or is of no use.
+    fn unpack(&mut self, head: &Head, stored: Vec<u8>) -> Result<Option<(Kind, Vec<u8>)>, What> {
         let Some(kind) = head.kind else {
             self.condition.unknown += 1;
             return Ok(None);
@@ -257,7 +329,10 @@ impl<R: Read + Seek> Reader<R> {
             Kind::SnapshotChange => self.picture.as_deref().unwrap_or_default(),
             _ => &[],
         };
-        let payload = head.unpack(stored, known)?;
+        Ok(Some((kind, head.unpack(stored, known)?)))
+    }
+
+    fn open(&mut self, kind: Kind, payload: Vec<u8>) -> Result<Option<Block>, What> {
         Ok(Some(match kind {
             Kind::Machine => Block::Machine(notes::read(&payload)?),
             Kind::Ios => Block::Ios(Ios {
@@ -281,6 +356,24 @@ impl<R: Read + Seek> Reader<R> {
                 Block::End(end)
             }
         }))
+    }
+
+    /// Of a snapshot when it was made.
+    fn pass(&mut self, kind: Kind, payload: Vec<u8>) -> Result<Option<Landmark>, What> {
+        self.condition.ended = kind == Kind::End;
+        match kind {
+            Kind::Machine => return Ok(Some(Landmark::Machine(notes::read(&payload)?))),
+            Kind::Parameters => return Ok(Some(Landmark::Parameters(notes::read(&payload)?))),
+            Kind::Snapshot | Kind::SnapshotChange => {}
+            Kind::Ios | Kind::Devices | Kind::End => return Ok(None),
+        }
+        let monotonic_ns = notes::monotonic_ns(&payload)?;
+        self.picture = Some(payload);
+        Ok(Some(Landmark::Moment(Moment {
+            place: self.place(),
+            is_whole: kind == Kind::Snapshot,
+            monotonic_ns,
+        })))
     }
 
     /// So many bytes; absent when the file ends before.

@@ -12,17 +12,25 @@ use crate::dm::VerityDevice;
 use crate::histogram::Nanos;
 use crate::mounts::Mounts;
 use crate::picked::{Name, Picked, Picker, Seen};
-use crate::recording::{Block, Fault, Filter, Picture, Place, Reader, What};
+use crate::recording::{
+    Block, Bookmark, Fault, Filter, Landmark, Moment, Picture, Place, Reader, What,
+};
 use crate::selection::Selection;
 use crate::snapshot::{Era, Snapshot};
 
 /// Snapshots that are kept, so that going on needs none to be read twice.
 const KEPT: usize = 64;
+/// Devices that all of these have: of more, fewer snapshots are kept.
+const KEPT_DEVICES: usize = 1_024;
 
 /// See the module.
 pub struct Film<R> {
     reader: Reader<R>,
     frames: Vec<Frame>,
+    /// Where to look for the next one; absent once all were found.
+    ahead: Option<Bookmark>,
+    /// The number of the one that was read last, and where that is.
+    last: Option<(usize, Bookmark)>,
     /// Which I/Os have records.
     seen: Seen,
     /// The module's limits, each from the frame of this number on.
@@ -34,14 +42,11 @@ pub struct Film<R> {
     picked: Option<(usize, Arc<Picked>)>,
 }
 
-/// Where a snapshot is, in the file and in time.
+/// A snapshot, and where the next block is.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    place: Place,
-    /// Where the next block is.
+    moment: Moment,
     after: Place,
-    is_whole: bool,
-    monotonic_ns: u64,
 }
 
 fn seen(filter: Filter) -> Seen {
@@ -53,59 +58,76 @@ fn seen(filter: Filter) -> Seen {
 }
 
 impl<R: Read + Seek> Film<R> {
-    /// Looks through a recording, to its end or to where it was cut.
+    /// Looks for the first snapshot of a recording.
     pub fn new(mut reader: Reader<R>, selection: Selection) -> Result<Self, Fault> {
-        let mut frames = Vec::new();
-        let mut limits = Vec::new();
-        let mut seen = Seen::EVERYTHING;
-        loop {
-            let place = reader.place();
-            let Some(block) = reader.next_block()? else {
-                break;
-            };
-            match block {
-                Block::Machine(machine) => seen = self::seen(machine.filter),
-                Block::Picture { picture, is_whole } => frames.push(Frame {
-                    place,
-                    after: reader.place(),
-                    is_whole,
-                    monotonic_ns: picture.monotonic_ns,
-                }),
-                Block::Parameters(it) => limits.push((frames.len(), it.use_bh_bytes)),
-                _ => {}
-            }
-        }
-        if frames.is_empty() {
-            return Err(Fault {
-                offset: reader.place().offset,
-                what: What::Contents("there is no snapshot before it".to_owned()),
-            });
-        }
-        Ok(Self {
+        let ahead = Some(reader.leave());
+        let mut film = Self {
             reader,
-            frames,
-            seen,
-            limits,
+            frames: Vec::new(),
+            ahead,
+            last: None,
+            seen: Seen::EVERYTHING,
+            limits: Vec::new(),
             selection,
             kept: VecDeque::new(),
             picked: None,
-        })
+        };
+        if !film.find()? {
+            return Err(Fault {
+                offset: film.reader.place().offset,
+                what: What::Contents("there is no snapshot before it".to_owned()),
+            });
+        }
+        Ok(film)
+    }
+
+    /// Looks for one more, and says whether there was one: until its end, or until where it was cut.
+    pub fn find(&mut self) -> Result<bool, Fault> {
+        let Some(ahead) = self.ahead.take() else {
+            return Ok(false);
+        };
+        self.reader.go_on(ahead)?;
+        while let Some(landmark) = self.reader.next_landmark()? {
+            match landmark {
+                Landmark::Machine(machine) => self.seen = seen(machine.filter),
+                Landmark::Parameters(it) => self.limits.push((self.frames.len(), it.use_bh_bytes)),
+                Landmark::Moment(moment) => {
+                    let after = self.reader.place();
+                    self.frames.push(Frame { moment, after });
+                    self.ahead = Some(self.reader.leave());
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether all snapshots were found.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.ahead.is_none()
     }
 
     /// What the clock on the wall said when the first was made, since the Unix epoch.
     pub fn began(&self) -> Duration {
-        let start = self.frames.first().map_or(0, |frame| frame.monotonic_ns);
+        let start = self
+            .frames
+            .first()
+            .map_or(0, |frame| frame.moment.monotonic_ns);
         Duration::from_nanos(self.reader.header().realtime_at(start))
     }
 
-    /// When each snapshot was made, since the first.
+    /// When each snapshot was made that was found, since the first.
     pub fn times(&self) -> Vec<Duration> {
         (0..self.frames.len()).map(|at| self.time(at)).collect()
     }
 
     fn time(&self, number: usize) -> Duration {
-        let start = self.frames.first().map_or(0, |frame| frame.monotonic_ns);
-        let time = self.frames[number].monotonic_ns;
+        let start = self
+            .frames
+            .first()
+            .map_or(0, |frame| frame.moment.monotonic_ns);
+        let time = self.frames[number].moment.monotonic_ns;
         Duration::from_nanos(time.saturating_sub(start))
     }
 
@@ -151,7 +173,7 @@ impl<R: Read + Seek> Film<R> {
             let is_shown: BTreeSet<_> = snapshot.devices.iter().map(|it| it.number).collect();
             self.reader.go_to(self.frames[before].after)?;
             let mut records = Vec::new();
-            let until = self.frames[number].place.offset;
+            let until = self.frames[number].moment.place.offset;
             while self.reader.place().offset < until
                 && let Some(block) = self.reader.next_block()?
             {
@@ -190,32 +212,53 @@ impl<R: Read + Seek> Film<R> {
         }
         let picture = self.read(number)?;
         let snapshot = picture.document.snapshot().map_err(|error| Fault {
-            offset: self.frames[number].place.offset,
+            offset: self.frames[number].moment.place.offset,
             what: What::Contents(error.to_string()),
         })?;
         let snapshot = Arc::new(snapshot);
-        if self.kept.len() == KEPT {
+        let devices = snapshot.devices.len().max(1);
+        while self.kept.len() >= KEPT.min((KEPT_DEVICES / devices).max(2)) {
             self.kept.pop_front();
         }
         self.kept.push_back((number, Arc::clone(&snapshot)));
         Ok(snapshot)
     }
 
-    /// Reads one, and before it those that it is written against.
+    /// Reads one: it goes on from the one before where that was the last, and else from one that can be read
+    /// without another.
     fn read(&mut self, number: usize) -> Result<Picture<'static>, Fault> {
         let until = &self.frames[..=number];
-        let whole = until.iter().rposition(|frame| frame.is_whole).unwrap_or(0);
-        let mut found = None;
-        for frame in &until[whole..] {
-            self.reader.go_to(frame.place)?;
-            found = self.reader.next_block()?;
+        let whole = until
+            .iter()
+            .rposition(|frame| frame.moment.is_whole)
+            .unwrap_or(0);
+        let mut next = whole;
+        match self.last.take() {
+            Some((last, bookmark)) if (whole..number).contains(&last) => {
+                self.reader.go_on(bookmark)?;
+                next = last + 1;
+            }
+            _ => self.reader.go_to(until[whole].moment.place)?,
         }
-        match found {
-            Some(Block::Picture { picture, .. }) => Ok(*picture),
-            _ => Err(Fault {
-                offset: self.frames[number].place.offset,
-                what: What::Contents("the file has changed meanwhile".to_owned()),
-            }),
+        let changed = |offset| Fault {
+            offset,
+            what: What::Contents("the file has changed meanwhile".to_owned()),
+        };
+        for frame in &until[next..] {
+            let place = frame.moment.place;
+            let found = loop {
+                match self.reader.next_landmark()? {
+                    Some(Landmark::Moment(found)) => break Some(found.place),
+                    Some(_) => {}
+                    None => break None,
+                }
+            };
+            if found != Some(place) {
+                return Err(changed(place.offset));
+            }
         }
+        let picture = self.reader.picture()?;
+        self.last = Some((number, self.reader.leave()));
+        Ok(picture)
     }
 }

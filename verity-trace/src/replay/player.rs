@@ -45,6 +45,8 @@ const SPEEDS: std::ops::RangeInclusive<i32> = -3..=8;
 pub struct Player {
     /// When each snapshot was made, since the first; there is one.
     times: Vec<Duration>,
+    /// Whether these are all there are.
+    is_whole: bool,
     /// What the clock on the wall said at the first, since the Unix epoch.
     began: Duration,
     now: Duration,
@@ -59,8 +61,10 @@ pub struct Player {
 pub struct Playback {
     /// How far it has come.
     pub now: Duration,
-    /// How long all of it is.
+    /// How long all of it is, as far as that is known.
     pub length: Duration,
+    /// Whether that is all.
+    pub is_whole: bool,
     /// What the clock on the wall said then, since the Unix epoch.
     pub at: Duration,
     /// Whether it plays.
@@ -71,18 +75,36 @@ pub struct Playback {
     pub window: Window,
 }
 
+impl Control {
+    /// Whether it depends on how long all of a recording is.
+    #[must_use]
+    pub const fn needs_all(self) -> bool {
+        matches!(
+            self,
+            Self::Forward | Self::FarForward | Self::FarBack | Self::End
+        )
+    }
+}
+
 impl Player {
-    /// A player that plays from the start.
+    /// A player that plays from the start of a recording that has snapshots at these times.
     #[must_use]
     pub fn new(times: Vec<Duration>, began: Duration, window: Window) -> Self {
         Self {
             times,
+            is_whole: true,
             began,
             now: Duration::ZERO,
             plays: true,
             speed: 0,
             window,
         }
+    }
+
+    /// Takes in at which times there are snapshots, and whether more are still to be found.
+    pub fn know(&mut self, times: Vec<Duration>, is_whole: bool) {
+        self.times = times;
+        self.is_whole = is_whole;
     }
 
     /// Does what somebody asks.
@@ -116,7 +138,7 @@ impl Player {
         if self.plays {
             let time = time.mul_f64(2f64.powi(self.speed));
             self.now = self.length().min(self.now + time);
-            self.plays = self.now < self.length();
+            self.plays = self.now < self.length() || !self.is_whole;
         }
     }
 
@@ -147,6 +169,7 @@ impl Player {
         Playback {
             now: self.now,
             length: self.length(),
+            is_whole: self.is_whole,
             at: self.began + self.now,
             plays: self.plays,
             speed: self.speed,
@@ -201,6 +224,21 @@ mod tests {
         player.control(Control::PlayOrPause);
         assert_eq!(player.frames(), (0, Some(0)));
         assert!(player.playback().plays);
+    }
+
+    #[test]
+    fn it_waits_for_what_is_still_to_be_found() {
+        let mut player = player(3);
+        let times = player.times.clone();
+        player.know(times[..2].to_vec(), false);
+        player.pass(seconds(2));
+        assert_eq!(player.frames(), (1, Some(0)));
+        assert!(player.playback().plays && !player.playback().is_whole);
+        player.know(times, true);
+        player.pass(Duration::from_millis(1_003));
+        assert_eq!(player.frames(), (2, Some(1)));
+        player.pass(seconds(9));
+        assert!(!player.playback().plays);
     }
 
     #[test]

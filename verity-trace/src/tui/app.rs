@@ -15,7 +15,7 @@ use super::history::History;
 use super::ios::Ios;
 use super::keys::{Action, Key, Keys};
 use super::mouse::{self, Mouse, Spot};
-use super::rows::{Groups, Row};
+use super::rows::{Group, Groups, Row};
 use super::settings::{INTERVAL_STEPS, Settings};
 use super::sort::Sort;
 use super::style::Styles;
@@ -409,32 +409,39 @@ impl App {
 
     /// Folds the group of the chosen device, or shows its devices one by one, from the first one on.
     fn fold(&mut self) -> Effect {
-        let group = self.opened().and_then(|device| self.groups.group(device));
-        let Some(group) = group.filter(|_| self.can_fold()) else {
+        let group = self.group().map(Group::pattern);
+        let Some(pattern) = group.filter(|_| self.can_fold()) else {
             return Effect::None;
         };
         let was_folded = self.is_on_group();
-        self.groups.fold(group.clone(), !was_folded);
+        self.groups.fold(pattern, !was_folded);
         self.arrange();
         if was_folded {
-            self.chosen = self.devices_of(&group).first().copied();
+            let group = self.group();
+            self.chosen = group.and_then(|it| self.devices_of(it).next());
             self.arrange();
         }
         Effect::Redraw
     }
 
+    /// The group of the chosen device.
+    fn group(&self) -> Option<Group<'_>> {
+        let device = self.opened()?;
+        self.groups.group(&device.name)
+    }
+
     /// Whether there is a group to fold, or to unfold, where the chosen device is.
     pub(super) fn can_fold(&self) -> bool {
-        let group = self.opened().and_then(|device| self.groups.group(device));
-        self.shows_devices() && group.is_some_and(|group| self.devices_of(&group).len() > 1)
+        let group = self.group().filter(|_| self.shows_devices());
+        group.is_some_and(|group| self.devices_of(group).nth(1).is_some())
     }
 
     /// The devices of a group, in the order in which they are shown.
-    fn devices_of(&self, group: &str) -> Vec<DeviceNumber> {
+    fn devices_of<'a>(&'a self, group: Group<'a>) -> impl Iterator<Item = DeviceNumber> + 'a {
         let snapshots = self.snapshot.iter();
         let devices = snapshots.flat_map(|it| self.rows.iter().flat_map(|row| row.devices(it)));
-        let devices = devices.filter(|it| self.groups.group(it).as_deref() == Some(group));
-        devices.map(|device| device.number).collect()
+        let is_of_it = move |it: &&Device| self.groups.group(&it.name) == Some(group);
+        devices.filter(is_of_it).map(|device| device.number)
     }
 
     fn act(&mut self, action: Action) -> Effect {

@@ -52,9 +52,10 @@ pub fn playback(playback: &Playback, styles: &Styles, width: u16) -> Vec<Line<'s
     let parts = vec![
         Part::new(GAP, format!("replay {state}"), styles.notice),
         Part::plain(format!(
-            "{} of {}",
+            "{} of {}{}",
             format::span(playback.now),
-            format::span(playback.length)
+            format::span(playback.length),
+            if playback.is_whole { "" } else { " or more" }
         )),
         Part::plain(at.to_string()),
         Part::plain(speed),

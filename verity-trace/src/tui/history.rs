@@ -1,6 +1,5 @@
 //! What each device did in the intervals that were seen: only as much as pictures of time show.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -33,24 +32,19 @@ pub struct History {
     /// When the last interval ended, and how long it was.
     until: Duration,
     length: Option<Duration>,
-    devices: BTreeMap<Key, Past>,
-}
-
-/// A device that no other one is ever taken for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(DeviceNumber, Option<u64>, String);
-
-impl Key {
-    fn of(device: &Device) -> Self {
-        Self(device.number, device.disk_sequence, device.name.clone())
-    }
+    devices: BTreeMap<DeviceNumber, Past>,
 }
 
 /// What one device did.
 #[derive(Clone, Debug)]
 struct Past {
-    /// Its I/Os by how long they took, until the end of the last interval.
+    /// With its number, what no other device has.
+    name: String,
+    disk_sequence: Option<u64>,
+    /// Its I/Os by how long they took.
     total: [u64; OCTAVES],
+    /// Until then.
+    until: Duration,
     /// The intervals that were seen, by their end, the last one last; absent where nothing finished.
     columns: VecDeque<(Duration, Option<Box<Column>>)>,
 }
@@ -72,30 +66,25 @@ impl History {
         };
         self.length = length.filter(|_| !self.until.is_zero());
         self.until = now;
-        let devices: BTreeMap<_, _> = snapshot
-            .devices
-            .iter()
-            .map(|device| (Key::of(device), device))
-            .collect();
-        self.devices.retain(|key, _| devices.contains_key(key));
-        for (key, device) in devices {
-            let Some(totals) = &device.totals else {
-                continue;
-            };
-            let total = by_octave(totals);
-            match self.devices.entry(key) {
-                Entry::Vacant(entry) => {
-                    let columns = VecDeque::new();
-                    entry.insert(Past { total, columns });
+        for device in &snapshot.devices {
+            let known = self.devices.get_mut(&device.number);
+            match (known.filter(|past| past.is_of(device)), &device.totals) {
+                (Some(past), Some(totals)) => past.go_on(now, by_octave(totals), is_column),
+                (Some(past), None) => past.until = now,
+                (None, Some(totals)) => {
+                    let past = Past::new(device, now, by_octave(totals));
+                    self.devices.insert(device.number, past);
                 }
-                Entry::Occupied(mut entry) => entry.get_mut().go_on(now, total, is_column),
+                (None, None) => {}
             }
         }
+        self.devices.retain(|_, past| past.until == now);
     }
 
     /// The last intervals of a device, as many as are asked for and kept.
     pub fn last(&self, device: &Device, count: usize) -> impl Iterator<Item = Option<&Column>> {
-        let columns = self.devices.get(&Key::of(device)).map(|past| &past.columns);
+        let past = self.devices.get(&device.number);
+        let columns = past.filter(|it| it.is_of(device)).map(|it| &it.columns);
         let skipped = columns.map_or(0, |it| it.len().saturating_sub(count));
         let columns = columns.into_iter().flatten().skip(skipped);
         columns.map(|(_, column)| column.as_deref())
@@ -120,6 +109,20 @@ impl History {
 }
 
 impl Past {
+    fn new(device: &Device, until: Duration, total: [u64; OCTAVES]) -> Self {
+        Self {
+            name: device.name.clone(),
+            disk_sequence: device.disk_sequence,
+            total,
+            until,
+            columns: VecDeque::new(),
+        }
+    }
+
+    fn is_of(&self, device: &Device) -> bool {
+        self.disk_sequence == device.disk_sequence && self.name == device.name
+    }
+
     fn go_on(&mut self, now: Duration, total: [u64; OCTAVES], is_column: bool) {
         while self.columns.back().is_some_and(|&(until, _)| until > now) {
             self.columns.pop_back();
@@ -132,6 +135,7 @@ impl Past {
             self.columns.push_back((now, column));
         }
         self.total = total;
+        self.until = now;
     }
 }
 

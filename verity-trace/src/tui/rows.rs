@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use glob::Pattern;
 
@@ -25,6 +24,17 @@ pub struct Groups {
     named: Vec<Pattern>,
     /// Whether a group is folded, as somebody asked; any other is where there is no room for all.
     folded: BTreeMap<String, bool>,
+}
+
+/// What the devices of a group have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group<'a> {
+    /// A pattern that somebody named fits them.
+    Named(&'a str),
+    /// Their names begin so.
+    Begin(&'a str),
+    /// Their names are hashes.
+    Hash,
 }
 
 /// Devices that share a row, by their place in the snapshot.
@@ -58,20 +68,23 @@ impl Groups {
         let devices: Vec<_> = devices.filter(|(_, device)| takes(device)).collect();
         let is_full = devices.len() > room;
         let mut rows: Vec<Row> = Vec::new();
-        let mut folded: BTreeMap<_, usize> = BTreeMap::new();
+        // Whether each is folded, and the row of those that are counted, and of those that are in no sum.
+        let mut groups: BTreeMap<Group<'_>, (bool, [Option<usize>; 2])> = BTreeMap::new();
         for (place, device) in devices {
-            let group = self.group(device);
-            let group = group.filter(|group| self.folded.get(group).copied().unwrap_or(is_full));
-            let Some(group) = group else {
+            let Some(group) = self.group(&device.name) else {
                 rows.push(Row::new(None, place));
                 continue;
             };
-            // What is not counted is no part of a sum.
-            match folded.entry((group.clone(), device.counted_in_other)) {
-                Entry::Occupied(row) => rows[*row.get()].places.push(place),
-                Entry::Vacant(row) => {
-                    row.insert(rows.len());
-                    rows.push(Row::new(Some(group), place));
+            let (is_folded, of_group) = groups.entry(group).or_insert_with(|| {
+                let folded = self.folded.get(&group.pattern());
+                (folded.copied().unwrap_or(is_full), [None; 2])
+            });
+            let row = &mut of_group[usize::from(device.counted_in_other)];
+            match *row {
+                Some(row) if *is_folded => rows[row].places.push(place),
+                _ => {
+                    *row = Some(rows.len());
+                    rows.push(Row::new(is_folded.then(|| group.pattern()), place));
                 }
             }
         }
@@ -91,13 +104,35 @@ impl Groups {
         self.folded.insert(group, is_folded);
     }
 
-    /// The group that a device would be in.
-    pub fn group(&self, device: &Device) -> Option<String> {
-        let name = &device.name;
+    /// The group that a device of this name is in.
+    pub fn group<'a>(&'a self, name: &'a str) -> Option<Group<'a>> {
         let named = self.named.iter().find(|pattern| pattern.matches(name));
         named
-            .map(|pattern| pattern.as_str().to_owned())
-            .or_else(|| alike(name))
+            .map(|pattern| Group::Named(pattern.as_str()))
+            .or_else(|| Group::of(name))
+    }
+}
+
+impl<'a> Group<'a> {
+    /// By what the name begins with, up to a digit or a separator; absent where neither is in it.
+    fn of(name: &'a str) -> Option<Self> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if name.bytes().take_while(is_digit).count() >= HASH {
+            return Some(Self::Hash);
+        }
+        let separates = |it: char| "-_.:".contains(it);
+        let at = name.find(|it: char| it.is_ascii_digit() || separates(it))?;
+        let until = at + usize::from(name[at..].starts_with(separates));
+        (at > 0).then(|| Self::Begin(&name[..until]))
+    }
+
+    /// A pattern that fits their names.
+    pub fn pattern(self) -> String {
+        match self {
+            Self::Named(pattern) => pattern.to_owned(),
+            Self::Begin(begin) => format!("{}*", Pattern::escape(begin)),
+            Self::Hash => HASHES.to_owned(),
+        }
     }
 }
 
@@ -139,19 +174,6 @@ impl Row {
     }
 }
 
-/// A pattern for the names that begin as this one does, up to a digit or a separator; absent where neither is in it.
-fn alike(name: &str) -> Option<String> {
-    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if name.bytes().take_while(is_digit).count() >= HASH {
-        return Some(HASHES.to_owned());
-    }
-    let ends = |it: char| it.is_ascii_digit() || "-_.:".contains(it);
-    let at = name.find(ends)?;
-    let is_digit = name[at..].starts_with(|it: char| it.is_ascii_digit());
-    let begin = if is_digit { &name[..at] } else { &name[..=at] };
-    (at > 0).then(|| format!("{}*", Pattern::escape(begin)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,8 +195,9 @@ mod tests {
             ("größe.1", Some("größe.*")),
         ];
         for (name, expected) in cases {
-            assert_eq!(alike(name).as_deref(), expected, "{name}");
-            if let Some(pattern) = alike(name) {
+            let pattern = Group::of(name).map(Group::pattern);
+            assert_eq!(pattern.as_deref(), expected, "{name}");
+            if let Some(pattern) = pattern {
                 let pattern = Pattern::new(&pattern).expect("a pattern");
                 assert!(pattern.matches(name), "{name}");
             }
