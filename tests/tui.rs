@@ -244,7 +244,7 @@ fn what_changes_is_an_event() {
     }
     let nothing = screen(&app, 100, 24);
     assert!(
-        nothing.contains("between the snapshots that were shown no device"),
+        nothing.contains("between the snapshots that were shown nothing changed"),
         "{nothing}"
     );
     let mut at = snapshot("failed_ios");

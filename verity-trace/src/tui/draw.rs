@@ -35,7 +35,7 @@ use crate::snapshot::Snapshot;
 /// What the columns mean, for the help.
 const COLUMNS: [&str; 10] = [
     "All numbers are those of the window, but for what is in flight, failed, lost, or said of the option and of \
-     submitters: that is from the start.",
+     submitters: that is from the start. The view I/Os says of which time it is.",
     "A click chooses a view or a device, a second one opens it, and the wheel scrolls; with Shift most terminals \
      select text all the same.",
     "option: what the device's table says, and its effect on this kernel",

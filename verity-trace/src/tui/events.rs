@@ -17,7 +17,7 @@ use crate::snapshot::{Device, DeviceNumber, Snapshot, Totals};
 use crate::target::{Status, Verdict};
 
 /// What is said where there is no event.
-const NOTHING: &str = "between the snapshots that were shown no device, option, limit, status, failure or loss changed";
+const NOTHING: &str = "between the snapshots that were shown nothing changed";
 
 /// How many events are kept.
 const KEPT: usize = 1_000;
