@@ -167,6 +167,7 @@ impl Lookback {
     }
 
     /// Whether this is the snapshot that everything begins with.
+    #[must_use]
     pub fn begins_with(&self, snapshot: &Snapshot) -> bool {
         let start = self.start.as_ref();
         start.is_some_and(|start| start.watched == snapshot.watched)
