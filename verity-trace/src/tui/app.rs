@@ -14,6 +14,7 @@ use super::rows::{Group, Groups, Row};
 use super::sort::Sort;
 use super::style::Styles;
 use super::summary::{self, Weight};
+use super::table::Columns;
 use super::view::View;
 use crate::replay::{Control, Playback};
 use crate::snapshot::{Device, DeviceNumber, Snapshot};
@@ -59,6 +60,8 @@ pub struct App {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Whether verification is a problem, and where: found out once for a snapshot.
     pub(super) summary: Vec<(Weight, String)>,
+    /// The same of the columns of its devices.
+    pub(super) columns: Columns,
     /// While it is paused, what there was then: the picture stands still, and time goes on.
     paused: Option<Paused>,
     /// How the recording's player stands; absent when this is live.
@@ -118,6 +121,7 @@ impl App {
         Self {
             snapshot: None,
             summary: Vec::new(),
+            columns: Columns::default(),
             paused: None,
             playback: None,
             past: Past::default(),
@@ -195,6 +199,7 @@ impl App {
 
     fn show(&mut self, snapshot: Arc<Snapshot>) {
         self.summary = summary::sentences(&snapshot);
+        self.columns = Columns::of(&snapshot);
         self.snapshot = Some(snapshot);
         self.arrange();
     }

@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use ratatui::Frame;
+use ratatui::buffer::Buffer;
 use ratatui::layout::Size;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -57,11 +58,29 @@ pub fn draw(app: &App, frame: &mut Frame) {
     let footer = Line::raw(page.footer(app));
     let lines = page.lines(app);
     let buffer = frame.buffer_mut();
-    // Lines are not longer than the screen but for a few, and those are cut.
     for (row, line) in (area.y..area.bottom() - 1).zip(&lines) {
-        buffer.set_line(area.x, row, line, area.width);
+        put(line, row, buffer);
     }
-    buffer.set_line(area.x, area.bottom() - 1, &footer, area.width);
+    put(&footer, area.bottom() - 1, buffer);
+}
+
+/// Puts a line on a row of the screen, cut where that ends.
+fn put(line: &Line<'_>, row: u16, buffer: &mut Buffer) {
+    let mut column = buffer.area.left();
+    for span in &line.spans {
+        let (text, style) = (&span.content, line.style.patch(span.style));
+        let room = buffer.area.right().saturating_sub(column);
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            // Most is of this kind, and then a byte is a cell.
+            for byte in text.bytes().take(usize::from(room)) {
+                let cell = &mut buffer[(column, row)];
+                cell.set_char(char::from(byte)).set_style(style);
+                column += 1;
+            }
+        } else {
+            (column, _) = buffer.set_stringn(column, row, text, usize::from(room), style);
+        }
+    }
 }
 
 /// How many rows or lines fit on a screen of this size.
@@ -168,6 +187,7 @@ impl<'a> Body<'a> {
             _ if app.help.is_some() => Self::Lines(help(width, app.playback.is_some())),
             View::Devices => Self::Devices(Table::new(
                 snapshot,
+                &app.columns,
                 app.rows(),
                 app.history(),
                 app.styles,

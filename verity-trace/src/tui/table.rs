@@ -35,14 +35,34 @@ pub struct Table<'a> {
     /// All rows, of which some are shown.
     pub rows: &'a [Row],
     styles: Styles,
-    placements: Vec<Placement>,
-    has_failed: bool,
-    option: usize,
+    columns: &'a Columns,
     name: usize,
     shape: Shape,
     /// What is left of the line behind the stages, where these are on it.
     spare: usize,
     history: &'a History,
+}
+
+/// What the columns of a snapshot are.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    placements: Vec<Placement>,
+    has_failed: bool,
+    /// Cells of the option and its effect.
+    option: usize,
+}
+
+impl Columns {
+    /// Found out from all devices.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let devices = snapshot.devices.iter();
+        let effects = devices.clone().map(|it| effect(it, snapshot).name().len());
+        Self {
+            placements: columns(snapshot),
+            has_failed: devices.clone().any(|device| failed(device) > Some(0)),
+            option: effects.fold(OptionEffect::Effective.name().len(), usize::max),
+        }
+    }
 }
 
 /// How a device's stages stand to its other cells.
@@ -57,6 +77,7 @@ enum Shape {
 impl<'a> Table<'a> {
     pub fn new(
         snapshot: &'a Snapshot,
+        columns: &'a Columns,
         rows: &'a [Row],
         history: &'a History,
         styles: Styles,
@@ -66,16 +87,7 @@ impl<'a> Table<'a> {
             snapshot,
             rows,
             styles,
-            placements: columns(snapshot),
-            has_failed: snapshot
-                .devices
-                .iter()
-                .any(|device| failed(device) > Some(0)),
-            option: snapshot
-                .devices
-                .iter()
-                .map(|device| effect(device, snapshot).name().len())
-                .fold(OptionEffect::Effective.name().len(), usize::max),
+            columns,
             name: NAME,
             shape: Shape::OneLine { gap: 1 },
             spare: 0,
@@ -195,10 +207,10 @@ impl<'a> Table<'a> {
     fn rates_head(&self) -> String {
         let mut head = vec![
             fit("device", self.name),
-            format!(" {}", fit("option", self.option)),
+            format!(" {}", fit("option", self.columns.option)),
             format!("{:>7}{:>6}", "I/O/s", "MiB/s"),
         ];
-        head.extend(self.placements.iter().map(|&placement| {
+        head.extend(self.columns.placements.iter().map(|&placement| {
             let width = share_width(placement);
             format!(" {:>width$}", placement.name())
         }));
@@ -235,10 +247,10 @@ impl<'a> Table<'a> {
         let mut cells = vec![
             Span::styled(fit(&sum.title, self.name), name),
             Span::raw(" "),
-            Span::styled(fit(effect, self.option), effect_style),
+            Span::styled(fit(effect, self.columns.option), effect_style),
             Span::raw(rates),
         ];
-        for &placement in &self.placements {
+        for &placement in &self.columns.placements {
             let width = share_width(placement);
             let share = format::share(sum.share(placement));
             cells.push(Span::raw(format!(" {share:>width$}")));
@@ -306,7 +318,7 @@ impl<'a> Table<'a> {
     }
 
     const fn has_failed_column(&self) -> bool {
-        self.has_failed && matches!(self.shape, Shape::OneLine { .. })
+        self.columns.has_failed && matches!(self.shape, Shape::OneLine { .. })
     }
 }
 
