@@ -69,7 +69,7 @@ fn main() -> io::Result<()> {
         .filter(|word| !word.starts_with('-'))
         .collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
-    println!("{:<58}{:>10}{:>10}", "live view at 200x60", "is", "goal");
+    println!("{:<64}{:>12}{:>10}", "live view at 200x60", "is", "goal");
     if is_wanted("start") {
         starts()?;
     }
@@ -97,7 +97,7 @@ fn say(what: &str, is: f64, goal: Option<f64>, unit: &str) -> io::Result<()> {
         }
     };
     let is = format!("{is:.2} {unit}");
-    println!("{what:<58}{is:>10}{verdict}");
+    println!("{what:<64}{is:>12}{verdict}");
     io::stdout().flush()
 }
 

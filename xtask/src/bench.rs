@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: what tracing costs, counted in guest instructions, and beside what others
-//! would cost on the same hooks.
+//! would cost on the same hooks; and what the live view takes.
 
 mod goals;
 mod iops;
@@ -10,16 +10,17 @@ mod table;
 mod unrelated;
 
 use std::path::Path;
+use std::process::Command;
 use std::slice;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::build;
 use crate::lab::{Input, Job, Machine, Output};
 use crate::run::here;
 use crate::setup::Kernel;
 use crate::workspace;
+use crate::{build, command};
 use goals::Goals;
 use results::Results;
 
@@ -43,6 +44,9 @@ pub struct Args {
     /// Measure what others pay on this machine's own kernel instead, by the clock; needs root
     #[arg(long, conflicts_with_all = ["kernel", "iops"])]
     native: bool,
+    /// Measure the live view alone, on this machine: what it takes to draw and to begin, and its memory
+    #[arg(long, conflicts_with_all = ["kernel", "iops", "native"])]
+    screen: bool,
 }
 
 /// Measures on one kernel after the other, and stops at the first failure. A goal that is missed is
@@ -52,6 +56,9 @@ pub fn main(args: &Args) -> Result<()> {
         let code = here(&build::suite("native")?.tests, &[])?;
         ensure!(code == 0, "the measurement ended with exit code {code}");
         return Ok(());
+    }
+    if args.screen {
+        return screen();
     }
     let kernels = args.kernel.as_ref().map_or(Kernel::ERAS, slice::from_ref);
     let binary = build::binary()?;
@@ -79,7 +86,16 @@ pub fn main(args: &Args) -> Result<()> {
     println!("{}", unrelated::tables(&unrelated));
     println!("{goals}");
     print!("{}", programs::tables(&programs));
-    Ok(())
+    if args.kernel.is_some() {
+        return Ok(());
+    }
+    println!();
+    screen()
+}
+
+/// Measures the live view.
+fn screen() -> Result<()> {
+    command::run(&mut Command::new(build::benchmark("screen")?.tests))
 }
 
 /// Runs a script of the folder `bench` in the guest.

@@ -34,10 +34,20 @@ pub struct Suite {
 /// Cargo builds the binary along with it. Asking for it separately would build most libraries
 /// twice, as a suite's own libraries switch on further features of them.
 pub fn suite(name: &str) -> Result<Suite> {
+    with_binary("test", name)
+}
+
+/// The same with one of its benchmarks.
+pub fn benchmark(name: &str) -> Result<Suite> {
+    with_binary("bench", name)
+}
+
+fn with_binary(kind: &str, name: &str) -> Result<Suite> {
     setup::build_tools()?;
     let mut cargo = static_cargo("test", &setup::host_triple()?);
     cargo
-        .args(["--package=verity-trace", "--no-run", "--test", name])
+        .args(["--package=verity-trace", "--no-run"])
+        .args([&format!("--{kind}"), name])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     let messages = cargo.output().context("start cargo")?;
@@ -50,7 +60,7 @@ pub fn suite(name: &str) -> Result<Suite> {
     };
     Ok(Suite {
         binary: find("bin", "verity-trace")?,
-        tests: find("test", name)?,
+        tests: find(kind, name)?,
     })
 }
 
