@@ -1,5 +1,7 @@
 //! The built program: what it refuses, and the texts that it prints.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 #[test]
@@ -116,6 +118,9 @@ fn help_names_every_command_and_exit_code() {
         "completions",
         "man",
         "--interval",
+        "--config",
+        "--print-config",
+        "--no-mouse",
         "--attach",
         "--max-devices",
     ] {
@@ -190,6 +195,85 @@ fn the_man_page_has_every_command_and_exit_code() {
     ] {
         assert!(page.contains(line), "{line}: {page}");
     }
+}
+
+/// Runs it where this is all that is configured.
+fn configured(arguments: &[&str], home: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+        .args(arguments)
+        .env_remove("NO_COLOR")
+        .env_remove("SUDO_UID")
+        .env("XDG_CONFIG_HOME", home)
+        .output()
+        .expect("the program starts")
+}
+
+#[test]
+fn a_configuration_is_printed_as_it_would_be_used_and_read_again() {
+    let home = tempfile::tempdir().expect("a folder");
+    let home = home.path();
+    let printed = |arguments: &[&str]| {
+        let output = configured(arguments, home);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let usual = printed(&["--print-config"]);
+    assert!(usual.contains("\ntheme = \"dark\"\n"), "{usual}");
+    assert_eq!(printed(&["replay", "--print-config"]), usual);
+    let asked = printed(&["top", "--print-config", "--interval", "5s", "--no-mouse"]);
+    assert!(asked.contains("\ninterval = \"5s\"\n"), "{asked}");
+    assert!(asked.contains("\nmouse = false\n"), "{asked}");
+    let file = home.join("saved.toml");
+    fs::write(&file, &asked).expect("written");
+    let file = file.to_str().expect("a name");
+    assert_eq!(printed(&["--config", file, "--print-config"]), asked);
+    let place = home.join("verity-trace");
+    fs::create_dir(&place).expect("a folder");
+    fs::write(place.join("config.toml"), "[keys]\nquit = [\"Q\"]\n").expect("written");
+    let found = printed(&["--print-config"]);
+    assert!(found.contains("\nquit = [\"Q\"]\n"), "{found}");
+    assert_eq!(printed(&["--config", file, "--print-config"]), asked);
+}
+
+#[test]
+fn what_is_wrong_with_a_configuration_is_told_in_one_line_and_ends_with_6() {
+    let home = tempfile::tempdir().expect("a folder");
+    let home = home.path();
+    let file = home.join("\u{1b}[2J.toml");
+    let name = file.to_str().expect("a name");
+    let refused = |arguments: &[&str], expected: &str| {
+        let output = configured(arguments, home);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(!message.contains('\u{1b}'), "{message}");
+    };
+    refused(
+        &["--config", name, "--print-config"],
+        "[2J.toml: No such file",
+    );
+    for (contents, expected) in [
+        (
+            "\ntheme = \"\\u001b[2J\"",
+            "[2J.toml:2: theme: \"\\u001b[2J\" is not one of",
+        ),
+        (
+            "themes = 1",
+            "[2J.toml:1: \"themes\" is nothing that can be configured: theme, ",
+        ),
+    ] {
+        fs::write(&file, contents).expect("written");
+        refused(&["--config", name, "--print-config"], expected);
+        refused(&["replay", "--demo", "--config", name], expected);
+    }
+    fs::write(&file, " ".repeat(2 << 20)).expect("written");
+    refused(&["--config", name, "--print-config"], "more than 1 MiB");
+    fs::write(home.join("verity-trace"), "a file").expect("written");
+    assert!(configured(&["--print-config"], home).status.success());
+    fs::remove_file(home.join("verity-trace")).expect("a file");
+    fs::create_dir_all(home.join("verity-trace/config.toml")).expect("a folder");
+    refused(&["--print-config"], "config.toml: Is a directory");
 }
 
 fn run(arguments: &[&str]) -> Output {

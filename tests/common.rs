@@ -362,6 +362,8 @@ impl Scenario {
                 .iter()
                 .map(|work| cpu(work, self.sees_ios()))
                 .collect(),
+            recent_cpus: Vec::new(),
+            use_bh_bytes: None,
             loss: losses(&self.loss),
             hides_misses: self.hides_misses,
             account: None,

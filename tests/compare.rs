@@ -126,6 +126,29 @@ fn what_is_slower_in_any_statistic_is_slower() {
 }
 
 #[test]
+fn a_few_pauses_are_named_and_make_no_difference() {
+    let a = recording("root", &Filter::default(), 1);
+    let b = made("root", &Filter::default(), |at, record| {
+        let pause = if at % 600 < 3 { 400_000_000 } else { 0 };
+        takes(record, 20_000 + pause + 97 * at % 9_000);
+    });
+    let paused = compared(&a, &b);
+    let text = printed(&paused);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(paused.exit_code(), 0, "{text}");
+    let named = "too few independent intervals of time (mean 4; it takes 10)";
+    assert!(text.contains(named), "{text}");
+    let mut json = Vec::new();
+    compare::json(&paused, &mut json).expect("written to memory");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let rows = json["devices"][0]["rows"].as_array().expect("rows");
+    let total = rows.iter().find(|row| row["stage"] == "total");
+    let mean = &total.expect("a row")["shifts"]["mean"];
+    assert!(mean["independent_intervals"].as_f64() < Some(5.0), "{mean}");
+    assert_eq!(mean.get("chance"), None);
+}
+
+#[test]
 fn devices_without_end_are_counted_and_not_kept() {
     let file = made("root", &Filter::default(), |at, record| {
         record.device = 200 << 20 | u32::try_from(at % 1_500).expect("few");

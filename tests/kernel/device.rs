@@ -237,6 +237,14 @@ impl Backing {
         }
     }
 
+    /// The data device as a disk for anything.
+    pub fn as_disk(&self, name: &'static str) -> Mapped {
+        Mapped::create(
+            name,
+            &format!("0 {} linear {} 0", self.sectors(), self.data),
+        )
+    }
+
     fn sectors(&self) -> u64 {
         let sectors = run("blockdev", &["--getsz", &self.data]);
         sectors.trim().parse().expect("a number")
@@ -371,6 +379,22 @@ impl Mapped {
 
     pub fn path(&self) -> String {
         format!("/dev/mapper/{}", self.0)
+    }
+
+    /// From now on it answers nothing, until the guard is gone.
+    pub fn suspend(&self) -> Suspended<'_> {
+        run("dmsetup", &["suspend", "--noflush", "--nolockfs", self.0]);
+        Suspended(self)
+    }
+}
+
+/// See [`Mapped::suspend`].
+pub struct Suspended<'a>(&'a Mapped);
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        let resumed = succeeds("dmsetup", &["resume", self.0.0]);
+        assert!(resumed || std::thread::panicking(), "resume {}", self.0.0);
     }
 }
 

@@ -12,6 +12,7 @@ use verity_trace_ebpf::record::Record;
 
 use crate::device::{Backing, Verity};
 use crate::load::{RandomReads, Running};
+use crate::screen::Screen;
 use crate::shell::{run, wait_until};
 use crate::tracer::Document;
 
@@ -32,7 +33,7 @@ impl Place {
     }
 }
 
-fn record(file: &Path, arguments: &[&str]) -> Command {
+pub fn record(file: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("verity-trace");
     command.args(["record", "-o"]).arg(file).args(arguments);
     command
@@ -53,13 +54,13 @@ fn started(file: &Path, arguments: &[&str]) -> Child {
 }
 
 /// The document that a report of it is.
-fn document(file: &Path) -> Document {
+pub fn document(file: &Path) -> Document {
     let file = file.to_str().expect("a name");
     let text = run("verity-trace", &["report", "--format", "json", file]);
     Document(serde_json::from_str(&text).expect("JSON"))
 }
 
-fn records(file: &Path) -> Vec<Record> {
+pub fn records(file: &Path) -> Vec<Record> {
     let file = BufReader::new(File::open(file).expect("a recording"));
     let mut reader = Reader::new(file, false).expect("a recording");
     let mut records = Vec::new();
@@ -71,8 +72,53 @@ fn records(file: &Path) -> Vec<Record> {
     records
 }
 
-fn device() -> Verity {
+pub fn device() -> Verity {
     Backing::virtio().open("one", true)
+}
+
+/// The live view records from one key to the next what happens meanwhile, and nothing else.
+#[test]
+fn the_live_view_records_from_one_key_to_the_next() {
+    let device = device();
+    let place = Place::new();
+    let folder = place.0.path();
+    let mut screen = Screen::of_in("verity-trace", &["top", "--interval", "200ms"], folder);
+    screen.wait_for("fentry");
+    RandomReads::small(300).on(&device);
+    screen.wait_for("on, ");
+    let files = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("a file").path()).collect()
+    };
+    for (number, reads) in [(1, 500), (2, 200)] {
+        screen.press("o");
+        screen.wait_for("recording 0 (0 lost)");
+        RandomReads::small(reads).on(&device);
+        screen.wait_for(&format!("recording {reads} (0 lost)"));
+        screen.press("o");
+        screen.wait_for(&format!("{reads} records, "));
+        RandomReads::small(100).on(&device);
+        assert_eq!(files().len(), number);
+    }
+    let mut files = files();
+    files.sort();
+    for (file, reads) in files.iter().zip([500, 200]) {
+        assert_eq!(fs::metadata(file).expect("a file").mode() & 0o777, 0o600);
+        assert_eq!(records(file).len(), reads, "{}", file.display());
+        let document = document(file);
+        let one = document.device("one");
+        assert_eq!(one["ios"], reads, "{one}");
+        assert_eq!(document.0["recording"]["end"]["ended"], "duration");
+    }
+    // One that is being made is whole also when the view ends.
+    screen.press("o");
+    screen.wait_for("recording 0 (0 lost)");
+    RandomReads::small(50).on(&device);
+    screen.press("q");
+    assert_eq!(screen.exit_code(), 0);
+    let last = fs::read_dir(folder).expect("a folder");
+    let last = last.map(|entry| entry.expect("a file").path()).max();
+    assert_eq!(records(&last.expect("a recording")).len(), 50);
 }
 
 /// As many records as fio did reads, in the file as in the counters, and each one complete.
@@ -251,7 +297,8 @@ fn the_ring_is_written_when_a_signal_asks_for_it() {
     assert_eq!(document.device("one")["root_hash"], "redacted");
 }
 
-fn is_cut(file: &Path) -> bool {
+/// Whether it ends without an end.
+pub fn is_cut(file: &Path) -> bool {
     let file = BufReader::new(File::open(file).expect("a recording"));
     let Ok(mut reader) = Reader::new(file, false) else {
         return true;

@@ -1,10 +1,13 @@
 //! The live view on a terminal of its own.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+use vt100::MouseProtocolMode;
 
 use crate::shell::PATIENCE;
 
@@ -27,6 +30,11 @@ impl Screen {
 
     /// The same of a program that is elsewhere.
     pub fn of(program: &str, arguments: &[&str]) -> Self {
+        Self::of_in(program, arguments, Path::new("."))
+    }
+
+    /// The same in another folder.
+    pub fn of_in(program: &str, arguments: &[&str], folder: &Path) -> Self {
         let size = PtySize {
             rows: ROWS,
             cols: COLUMNS,
@@ -38,6 +46,7 @@ impl Screen {
         let mut command = CommandBuilder::new(program);
         command.args(arguments);
         command.env("TERM", "xterm-256color");
+        command.cwd(folder);
         let child = pty.slave.spawn_command(command).expect("verity-trace");
         drop(pty.slave);
         let mut reader = pty.master.try_clone_reader().expect("its output");
@@ -85,6 +94,20 @@ impl Screen {
 
     pub fn pid(&self) -> String {
         self.child.process_id().expect("a process").to_string()
+    }
+
+    /// The bytes that stand for a click on this text.
+    pub fn click(&mut self, text: &str) {
+        let contents = self.terminal.screen().contents();
+        let mut lines = contents.lines().enumerate();
+        let found = lines.find_map(|(row, line)| Some((row, line.find(text)?)));
+        let (row, column) = found.expect(text);
+        self.press(&format!("\u{1b}[<0;{};{}M", column + 1, row + 1));
+    }
+
+    /// Whether the terminal tells of clicks.
+    pub fn asks_for_mouse(&self) -> bool {
+        self.terminal.screen().mouse_protocol_mode() != MouseProtocolMode::None
     }
 
     /// Reads to the end and returns the exit code.

@@ -130,7 +130,7 @@ fn a_budget_thins_the_records_and_nothing_else() {
     let device = Backing::virtio().open(NAME, true);
     let tracer = Tracer::start(&["--records", "1000000", "--max-overhead", "0.001"]);
     let mut ios = read_until(&device, "fewer records are sent", || {
-        let map = run("bpftool", &["-j", "map", "dump", "name", "SAMPLING"]);
+        let map = run("bpftool", &["-j", "map", "dump", "name", "SENDING"]);
         let map: Value = serde_json::from_str(&map).expect("JSON");
         let is_zero = |byte: &Value| byte == "0x00";
         let bytes = map[0]["value"].as_array().expect("bytes");

@@ -67,7 +67,7 @@ pub fn finished_plainly(this: ThisCpu, state: &InFlight, plain: &Plain) {
         stages.count::<3>(plain.total_ns);
     }
     count_softirq(this, plain.context, || Some(plain.verify_ns));
-    hand_on(state, || plain.finish());
+    hand_on(state, plain.total_ns, || plain.finish());
 }
 
 /// The same of one that [`InFlight::is_plain_on_kverityd`], in still fewer.
@@ -88,7 +88,9 @@ pub fn finished_on_kverityd(this: ThisCpu, state: &InFlight, now: u64) {
         stages.count::<{ number(Placement::Kverityd, Stage::Total) }>(state.total_ns(now));
     }
     count_softirq(this, state.context(), || Some(state.verify_ns(now)));
-    hand_on(state, || state.plain_on_kverityd(now).finish());
+    hand_on(state, state.total_ns(now), || {
+        state.plain_on_kverityd(now).finish()
+    });
 }
 
 /// Counts stages of one placement. Written out, so that each pair is a constant to the compiler: the
@@ -150,16 +152,16 @@ pub fn finished(this: ThisCpu, state: &InFlight, placement: Placement, finish: &
         }),
         _ => count_softirq(this, finish.context, || finish.stage_ns(Stage::Verify)),
     }
-    hand_on(state, || *finish);
+    hand_on(state, finish.total_ns, || *finish);
 }
 
 /// Counts an I/O for who submitted it, and sends its record, where these are wanted.
 #[inline(always)]
-fn hand_on(state: &InFlight, finish: impl FnOnce() -> Finish) {
+fn hand_on(state: &InFlight, total_ns: u64, finish: impl FnOnce() -> Finish) {
     if setting!(counts_submitters) != 0 {
         submissions::finished(state);
     }
-    if setting!(records) != 0 && sampling::is_sent(state.seq()) {
+    if setting!(records) != 0 && sampling::is_sent(state.seq(), total_ns) {
         // Nobody sleeps on the ring buffer; a wake-up would be an interrupt in the middle of this
         // program.
         if let Some(mut entry) = RECORDS.reserve::<Record>(0) {

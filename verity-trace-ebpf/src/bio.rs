@@ -111,7 +111,6 @@ fn begin<M: Memory, const IS_GUARD: bool>(target: u64, bio: u64) {
         };
         // SAFETY: the place belongs to this I/O.
         let state = unsafe { &mut *place.state };
-        state.begin(cpu::now(), &begin);
         if setting!(keeps_submitters) != 0 {
             let submitter = (bpf_get_current_pid_tgid() >> 32) as u32;
             // SAFETY: the helper has no preconditions.
@@ -120,6 +119,8 @@ fn begin<M: Memory, const IS_GUARD: bool>(target: u64, bio: u64) {
             // SAFETY: the helper fills what it is given.
             unsafe { bpf_get_current_comm(command.as_mut_ptr().cast(), COMMAND_BYTES as u32) };
         }
+        // Last, since who walks the table takes what has a beginning for whole.
+        state.begin(cpu::now(), &begin);
         true
     });
 }

@@ -398,6 +398,12 @@ impl InFlight {
         self.ioprio
     }
 
+    /// CPU of the submitter.
+    #[must_use]
+    pub fn submit_cpu(&self) -> u16 {
+        self.submit_cpu
+    }
+
     /// The device-mapper device as the kernel's `dev_t`.
     #[must_use]
     pub fn device(&self) -> u32 {

@@ -18,6 +18,7 @@ pub mod placement;
 pub mod queue_counters;
 pub mod reason;
 pub mod record;
+pub mod sending;
 pub mod settings;
 pub mod slot;
 pub mod submitters;

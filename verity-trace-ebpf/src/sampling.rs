@@ -1,32 +1,56 @@
-//! Which records are sent when there is a budget for them (`--max-overhead`).
+//! Which records are sent when not all are: some under a budget (`--max-overhead`), and for the live view
+//! those that it may show.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
+use verity_trace_ebpf::sending::Sending;
 
 use crate::account::add;
 use crate::maps::setting;
 
-/// The bits of an I/O's number that are 0 where its record is sent: none when every record is. User
-/// space writes it.
+/// User space writes it.
 #[map]
-static SAMPLING: Array<u64> = Array::with_max_entries(1, 0);
+static SENDING: Array<Sending> = Array::with_max_entries(1, 0);
 
-/// Records that were not sent for that reason.
+/// Records that were not sent: under a budget all of them, else those alone that were asked for and found no
+/// quota left.
 #[map]
-static SAMPLED_OUT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static UNSENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether the record of the I/O with this number is sent; counts it when not.
+/// Whether the record of the I/O with this number is sent, which took so long.
 #[inline(always)]
-pub fn is_sent(seq: u64) -> bool {
+pub fn is_sent(seq: u64, total_ns: u64) -> bool {
     if setting!(samples) == 0 {
         return true;
     }
-    let mask = SAMPLING.get(0).copied().unwrap_or(0);
-    if seq & mask == 0 {
-        return true;
+    let Some(sending) = SENDING.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: a pointer to a valid value, which user space writes to meanwhile; any mixture of two values is one.
+    let asked = unsafe { (*sending).asks_for(seq, total_ns) };
+    if setting!(has_quota) == 0 {
+        if !asked {
+            count_unsent();
+        }
+        return asked;
     }
-    if let Some(count) = SAMPLED_OUT.get_ptr_mut(0) {
+    if !asked {
+        return false;
+    }
+    // SAFETY: as above.
+    let quota = unsafe { &raw mut (*sending).quota };
+    // SAFETY: as above.
+    if unsafe { quota.read_volatile() } <= 0 {
+        count_unsent();
+        return false;
+    }
+    add(quota.cast(), u64::MAX);
+    true
+}
+
+#[inline(always)]
+fn count_unsent() {
+    if let Some(count) = UNSENT.get_ptr_mut(0) {
         add(count, 1);
     }
-    false
 }

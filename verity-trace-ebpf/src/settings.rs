@@ -138,7 +138,7 @@ pub struct Settings {
     pub can_be_inline: u64,
     /// How many shards the counters have: a power of two, at most [`MAX_SHARDS`].
     pub shards: u64,
-    /// 1 when every I/O's record is wanted, else 0.
+    /// 1 when records are wanted, else 0.
     pub records: u64,
     /// `dm_verity.bufio`.
     pub verity_bufio: u64,
@@ -146,8 +146,10 @@ pub struct Settings {
     pub sees_cache_misses: u64,
     /// 1 when softirqs and workqueues are watched in detail, else 0.
     pub sees_queues: u64,
-    /// 1 when there is a budget, so that only some records may be sent, else 0.
+    /// 1 when only some records may be sent, else 0.
     pub samples: u64,
+    /// 1 when of those only so many are sent until user space allows more, else 0.
+    pub has_quota: u64,
     /// 1 when it is kept with each I/O who submitted it, else 0.
     pub keeps_submitters: u64,
     /// 1 when I/Os are counted by who submitted them, else 0.

@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
             recorder.record(later(record, turn));
         }
     }
-    let written = recorder.finish(0, Ended::Duration)?;
+    let written = recorder.finish(0, Ended::Duration).wait()?;
     say("written, and on the disk", start.elapsed(), all);
     println!("  {:.2} bytes a record", written.bytes as f64 / all as f64);
 

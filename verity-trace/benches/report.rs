@@ -87,7 +87,8 @@ fn record(records: &[Record], times: usize, file: File) -> io::Result<()> {
         }
     }
     recorder.picture(1_000_000_000_000, snapshot);
-    recorder.finish(1_000_000_000_000, Ended::Duration)?;
+    let ending = recorder.finish(1_000_000_000_000, Ended::Duration);
+    ending.wait()?;
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! Counters become totals, totals become a snapshot: pure, from plain data.
 
+mod since;
 mod submitters;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use since::{begin_anew, relate, relate_to, relate_to_start};
 pub use submitters::Submitters;
 
 use bytemuck::Zeroable as _;
@@ -341,11 +343,13 @@ pub struct Moment {
     pub kernel_names: BTreeMap<String, String>,
     /// What each had read before its I/Os were seen, as far as that is known.
     pub before_attach: BTreeMap<DeviceNumber, Reads>,
+    /// The module's limits.
+    pub use_bh_bytes: Option<Vec<u64>>,
 }
 
-/// The picture of this moment; `previous` is what rates are computed against.
+/// The picture of this moment; what happened recently only an earlier one tells ([`relate`]).
 #[must_use]
-pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) -> Snapshot {
+pub fn snapshot(moment: Moment, reading: &Reading) -> Snapshot {
     let era = moment.kernel.era.unwrap_or(Era::NoOption);
     // Where nothing was watched yet there was nothing to miss.
     let sees_ios = reading.sees_ios || reading.cpus.is_empty();
@@ -385,7 +389,7 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
         first_failure: reading.other.first_failure,
     };
     let is_other_needed = !moment.without_slot.is_empty() || has_counted(&other);
-    let mut snapshot = Snapshot {
+    Snapshot {
         taken_at: moment.taken_at,
         watched: moment.watched,
         interval: None,
@@ -406,6 +410,8 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             .zip(&reading.cpus)
             .map(|(number, counters)| cpu(number, counters, reading.queues.get(number), sees_ios))
             .collect(),
+        recent_cpus: Vec::new(),
+        use_bh_bytes: moment.use_bh_bytes,
         account: sees_ios.then(|| reading.account()).flatten(),
         loss: reading
             .losses
@@ -422,102 +428,12 @@ pub fn snapshot(moment: Moment, reading: &Reading, previous: Option<&Snapshot>) 
             ..cost
         }),
         sampling: reading.sampling,
-    };
-    if let Some(previous) = previous {
-        relate(&mut snapshot, previous);
-    }
-    snapshot
-}
-
-/// Says of a snapshot what happened since an earlier one of the same source.
-pub fn relate(snapshot: &mut Snapshot, earlier: &Snapshot) {
-    snapshot.interval = Some(snapshot.watched.saturating_sub(earlier.watched));
-    let nothing = Totals::default();
-    for device in &mut snapshot.devices {
-        let before = earlier.devices.iter().find(|before| {
-            before.number == device.number && before.disk_sequence == device.disk_sequence
-        });
-        let before = before.and_then(|before| before.totals.as_ref());
-        let totals = device.totals.as_ref();
-        device.recent = totals.map(|totals| since(totals, before.unwrap_or(&nothing)));
     }
 }
 
 fn has_counted(other: &Other) -> bool {
     let totals = &other.totals;
     totals.ios() + totals.rejected + other.in_flight.ios() > 0 || !totals.loss.is_empty()
-}
-
-/// What was counted since `earlier`, totals of the same device.
-fn since(now: &Totals, earlier: &Totals) -> Totals {
-    let placements = now
-        .placements
-        .iter()
-        .map(|(&placement, totals)| {
-            let before = earlier.placements.get(&placement);
-            let stages = totals
-                .stages
-                .iter()
-                .map(|(&stage, histogram)| {
-                    let before = before.and_then(|totals| totals.stages.get(&stage));
-                    let recent =
-                        before.map_or_else(|| histogram.clone(), |before| histogram.since(before));
-                    (stage, recent)
-                })
-                .filter(|(_, histogram)| histogram.count() > 0)
-                .collect();
-            let less = |count: fn(&PlacementTotals) -> u64| {
-                count(totals).saturating_sub(before.map_or(0, count))
-            };
-            let recent = PlacementTotals {
-                ios: less(|totals| totals.ios),
-                bytes: less(|totals| totals.bytes),
-                failed: less(|totals| totals.failed),
-                reasons: less_each(&totals.reasons, before.map(|totals| &totals.reasons)),
-                completions: less_each(
-                    &totals.completions,
-                    before.map(|totals| &totals.completions),
-                ),
-                contexts: less_each(&totals.contexts, before.map(|totals| &totals.contexts)),
-                stages,
-            };
-            (placement, recent)
-        })
-        .filter(|(_, totals)| totals.ios > 0)
-        .collect();
-    Totals {
-        placements,
-        rejected: now.rejected.saturating_sub(earlier.rejected),
-        incomplete: now.incomplete.saturating_sub(earlier.incomplete),
-        loss: less_each(&now.loss, Some(&earlier.loss)),
-        attempts: less_each(&now.attempts, Some(&earlier.attempts)),
-        attempt_contexts: less_each(&now.attempt_contexts, Some(&earlier.attempt_contexts)),
-        rechecked: less_known(now.rechecked, earlier.rechecked),
-        fec: less_known(now.fec, earlier.fec),
-        mix: less_each(&now.mix, Some(&earlier.mix)),
-        hash_cache: now.hash_cache.map(|now| {
-            let earlier = earlier.hash_cache.unwrap_or_default();
-            HashCache {
-                hits: now.hits.saturating_sub(earlier.hits),
-                misses: now.misses.saturating_sub(earlier.misses),
-                awaited: now.awaited.saturating_sub(earlier.awaited),
-                wait: now.wait.saturating_sub(earlier.wait),
-                unmeasured: now.unmeasured.saturating_sub(earlier.unmeasured),
-            }
-        }),
-        queue_wait: now.queue_wait.map(|now| {
-            let earlier = earlier.queue_wait.unwrap_or_default();
-            QueueWait {
-                ios: now.ios.saturating_sub(earlier.ios),
-                behind: now.behind.saturating_sub(earlier.behind),
-                behind_ns: now.behind_ns.saturating_sub(earlier.behind_ns),
-                wake_up_ns: now.wake_up_ns.saturating_sub(earlier.wake_up_ns),
-                unsplit: now.unsplit.saturating_sub(earlier.unsplit),
-            }
-        }),
-        // Those with most of them then may be others.
-        submitters: None,
-    }
 }
 
 fn hash_cache(counters: &HashCacheCounters) -> HashCache {
@@ -528,25 +444,6 @@ fn hash_cache(counters: &HashCacheCounters) -> HashCache {
         wait: Duration::from_nanos(counters.wait_ns),
         unmeasured: counters.unmeasured,
     }
-}
-
-/// The difference of counts that may be unknown.
-fn less_known(now: Option<u64>, earlier: Option<u64>) -> Option<u64> {
-    Some(now?.saturating_sub(earlier.unwrap_or(0)))
-}
-
-/// The differences of counts, those of 0 left out.
-fn less_each<K: Ord + Copy>(
-    now: &BTreeMap<K, u64>,
-    earlier: Option<&BTreeMap<K, u64>>,
-) -> BTreeMap<K, u64> {
-    now.iter()
-        .map(|(&key, &count)| {
-            let before = earlier.and_then(|counts| counts.get(&key)).copied();
-            (key, count.saturating_sub(before.unwrap_or(0)))
-        })
-        .filter(|&(_, count)| count > 0)
-        .collect()
 }
 
 /// Counts by what they count, those of 0 left out.
@@ -699,6 +596,7 @@ mod tests {
             without_slot: BTreeSet::new(),
             kernel_names: BTreeMap::new(),
             before_attach: BTreeMap::new(),
+            use_bh_bytes: None,
         }
     }
 
@@ -718,9 +616,14 @@ mod tests {
         }
     }
 
+    fn since(earlier: &Snapshot, mut snapshot: Snapshot) -> Snapshot {
+        relate(&mut snapshot, earlier);
+        snapshot
+    }
+
     #[test]
     fn the_first_snapshot_has_totals_and_nothing_recent() {
-        let snapshot = snapshot(moment(1), &reading(10, 4), None);
+        let snapshot = snapshot(moment(1), &reading(10, 4));
         let device = &snapshot.devices[0];
         let totals = device.totals.as_ref().expect("I/Os are seen");
         assert_eq!(totals.ios(), 14);
@@ -748,8 +651,8 @@ mod tests {
 
     #[test]
     fn recent_is_the_difference_to_the_snapshot_before() {
-        let first = snapshot(moment(1), &reading(10, 4), None);
-        let second = snapshot(moment(3), &reading(15, 4), Some(&first));
+        let first = snapshot(moment(1), &reading(10, 4));
+        let second = since(&first, snapshot(moment(3), &reading(15, 4)));
         let recent = second.devices[0].recent.as_ref().expect("an interval");
         assert_eq!(second.interval, Some(Duration::from_secs(2)));
         assert_eq!(recent.ios(), 5);
@@ -759,12 +662,12 @@ mod tests {
 
     #[test]
     fn a_device_with_the_number_of_one_that_is_gone_is_another() {
-        let first = snapshot(moment(1), &reading(10, 4), None);
+        let first = snapshot(moment(1), &reading(10, 4));
         let mut later = moment(2);
         later.devices[0].disk_sequence = Some(10);
         let mut counted = reading(10, 4);
         counted.retire(encode(NUMBER));
-        let second = snapshot(later, &counted, Some(&first));
+        let second = since(&first, snapshot(later, &counted));
         assert_eq!(second.devices[0].totals.as_ref().map(Totals::ios), Some(0));
         assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(0));
         assert_eq!(other_totals(&second).map(Totals::ios), Some(14));
@@ -787,7 +690,7 @@ mod tests {
         });
         let mut counted = reading(10, 4);
         assert!(counted.without_slot(&moment.devices, 2).is_empty());
-        let idle = snapshot(moment.clone(), &counted, None);
+        let idle = snapshot(moment.clone(), &counted);
         assert_eq!(idle.devices[1].totals, Some(Totals::default()));
         assert_eq!(idle.other, None);
 
@@ -796,7 +699,7 @@ mod tests {
         assert_eq!(moment.without_slot, BTreeSet::from([second]));
         let stuck = Duration::from_secs(3);
         counted.other.in_flight.add(Stage::Device, stuck);
-        let full = snapshot(moment, &counted, Some(&idle));
+        let full = since(&idle, snapshot(moment, &counted));
         let [with, without] = [&full.devices[0], &full.devices[1]];
         assert_eq!(with.totals.as_ref().map(Totals::ios), Some(14));
         assert!(!with.counted_in_other && without.counted_in_other);
@@ -822,11 +725,11 @@ mod tests {
         counted.retire(encode(NUMBER));
         let mut moment = moment(1);
         moment.devices.clear();
-        let gone = snapshot(moment.clone(), &counted, None).other;
+        let gone = snapshot(moment.clone(), &counted).other;
         assert_eq!(gone.and_then(|it| it.first_failure), Some(failure));
         let mut hung = Reading::default();
         hung.other.in_flight.add(Stage::Wait, Duration::ZERO);
-        let hung = snapshot(moment, &hung, None).other;
+        let hung = snapshot(moment, &hung).other;
         assert_eq!(hung.map(|it| it.in_flight.ios()), Some(1));
     }
 
@@ -838,14 +741,14 @@ mod tests {
             device.losses[Loss::RingFull.number()] = 4;
         }
         counted.other.losses[Loss::RingFull.number()] = 3;
-        let first = snapshot(moment(1), &counted, None);
+        let first = snapshot(moment(1), &counted);
         let loss_of = |totals: Option<&Totals>| totals.map(|totals| totals.loss.clone());
         let ring_full = |count| Some(BTreeMap::from([(Loss::RingFull, count)]));
         assert_eq!(loss_of(first.devices[0].totals.as_ref()), ring_full(4));
         assert_eq!(loss_of(other_totals(&first)), ring_full(3));
         assert_eq!(first.lost(), 9);
         counted.retire(encode(NUMBER));
-        let second = snapshot(moment(2), &counted, Some(&first));
+        let second = since(&first, snapshot(moment(2), &counted));
         assert_eq!(
             loss_of(second.devices[0].totals.as_ref()),
             Some(BTreeMap::new())
@@ -862,11 +765,11 @@ mod tests {
             bytes: 1_228_800,
         };
         assert_eq!(
-            snapshot(moment.clone(), &reading(10, 4), None).devices[0].before_attach,
+            snapshot(moment.clone(), &reading(10, 4)).devices[0].before_attach,
             None
         );
         moment.before_attach.insert(NUMBER, reads);
-        let snapshot = snapshot(moment, &reading(10, 4), None);
+        let snapshot = snapshot(moment, &reading(10, 4));
         assert_eq!(snapshot.devices[0].before_attach, Some(reads));
         let totals = snapshot.devices[0].totals.as_ref();
         assert_eq!(totals.map(Totals::ios), Some(14));
@@ -875,9 +778,9 @@ mod tests {
 
     #[test]
     fn a_device_that_is_new_counts_from_nothing() {
-        let mut first = snapshot(moment(1), &reading(10, 4), None);
+        let mut first = snapshot(moment(1), &reading(10, 4));
         first.devices.clear();
-        let second = snapshot(moment(2), &reading(15, 4), Some(&first));
+        let second = since(&first, snapshot(moment(2), &reading(15, 4)));
         assert_eq!(second.devices[0].recent.as_ref().map(Totals::ios), Some(19));
     }
 
@@ -917,7 +820,7 @@ mod tests {
             .in_flight
             .add(Stage::Device, Duration::from_secs(1));
         now.add(&earlier.detached());
-        let account = snapshot(moment(1), &now, None).account;
+        let account = snapshot(moment(1), &now).account;
         let expected = Account {
             mapped: 10,
             finished: 7,
@@ -926,7 +829,7 @@ mod tests {
             lost: 1,
         };
         assert_eq!(account, Some(expected));
-        let unwatched = snapshot(moment(1), &Reading::default(), None);
+        let unwatched = snapshot(moment(1), &Reading::default());
         assert_eq!(unwatched.account, None);
     }
 
@@ -961,8 +864,8 @@ mod tests {
             ],
             ..Reading::default()
         };
-        let first = snapshot(moment(1), &reading, None);
-        let second = snapshot(moment(2), &reading, Some(&first));
+        let first = snapshot(moment(1), &reading);
+        let second = since(&first, snapshot(moment(2), &reading));
         for device in first.devices.iter().chain(&second.devices) {
             assert_eq!(device.totals, None);
             assert_eq!(device.recent, None);

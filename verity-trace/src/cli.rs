@@ -19,12 +19,16 @@ use crate::error::Error;
 use crate::mounts::Mounts;
 use crate::selection::{Selection, Selector};
 use crate::snapshot::Rung;
+use crate::tui::INTERVALS;
 use crate::window::Window;
 
 /// The exit codes of this version, and what they mean.
 const EXIT_CODES: [(&str, &str); 11] = [
     ("0", "done"),
-    ("1", "internal error"),
+    (
+        "1",
+        "internal error, or an output file could not be written, as on a full disk",
+    ),
     ("2", "usage"),
     ("3", "not permitted"),
     ("4", "the kernel cannot do it, or built without programs"),
@@ -157,12 +161,34 @@ pub struct Doctor {
 /// What `top` takes.
 #[derive(Clone, Debug, Args)]
 pub struct Top {
-    /// Time between two pictures, such as 500ms, 1s or 2m
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
-    pub interval: Duration,
+    /// Time between two pictures, such as 500ms, 1s or 2m [default: what is configured, or 1s]
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    pub interval: Option<Duration>,
+    /// How it looks and which keys it has.
+    #[command(flatten)]
+    pub look: Look,
     /// How to watch.
     #[command(flatten)]
     pub source: Source,
+}
+
+/// How the live view looks, and which keys it has.
+#[derive(Clone, Debug, Args)]
+pub struct Look {
+    /// The configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Configuration of keys, theme, columns, units, window, interval and mouse, in TOML [default: \
+                verity-trace/config.toml in $XDG_CONFIG_HOME or ~/.config, under sudo root's, if there is one]"
+    )]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that would be used, to be changed and saved, and end
+    #[arg(long)]
+    pub print_config: bool,
+    /// Leave the mouse to the terminal, which then selects text
+    #[arg(long)]
+    pub no_mouse: bool,
 }
 
 /// What `report` takes.
@@ -456,6 +482,9 @@ pub struct Record {
 /// What `replay` takes.
 #[derive(Clone, Debug, Args)]
 pub struct Replay {
+    /// How it looks and which keys it has.
+    #[command(flatten)]
+    pub look: Look,
     /// What is replayed.
     #[command(flatten)]
     pub of: Subjects,
@@ -690,7 +719,7 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    within(text, Duration::from_millis(100)..=Duration::from_hours(1))
+    within(text, INTERVALS)
 }
 
 fn watching(text: &str) -> Result<Duration, String> {

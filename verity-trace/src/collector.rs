@@ -5,22 +5,23 @@ mod attached;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use verity_trace_ebpf::record::Record;
+use verity_trace_ebpf::sending::Sending;
 
 use attached::{Attached, Clocks};
 
-use crate::aggregate::{self, Moment, Reading};
-use crate::decode::{self, DecodeError};
+use crate::aggregate::{self, DeviceReading, Moment, Reading};
+use crate::decode::{self, DecodeError, Unfinished};
 use crate::disks;
 use crate::dm::{self, Finder, VerityDevice};
 use crate::error::{Error, Result};
 use crate::inventory;
 use crate::kernel;
 use crate::live::{self, Options, Session};
+use crate::picked::Pace;
 use crate::plan::{NEEDS_BTF, NO_BTF};
 use crate::selection::Selection;
 use crate::snapshot::{DeviceNumber, Era, Kernel, Loss, Reads, Rung, Snapshot, Tracing};
@@ -56,11 +57,13 @@ pub struct Collector {
     recorded: BTreeSet<DeviceNumber>,
     /// Records of programs that have left, and that nobody has taken yet.
     left: Vec<Record>,
+    /// Records that came and were not wanted.
+    unwanted: u64,
+    /// What the programs that are attached had not sent at the last look, although it was asked for.
+    unsent: u64,
     device_seen: Instant,
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
-    /// With every device in it, so that one that is wanted from now on has a past.
-    previous: Option<Arc<Snapshot>>,
 }
 
 /// Says at once, before anything is drawn or waited for, what makes tracing impossible.
@@ -97,9 +100,10 @@ impl Collector {
             devices,
             recorded: BTreeSet::new(),
             left: Vec::new(),
+            unwanted: 0,
+            unsent: 0,
             device_seen: now,
             before_attach: BTreeMap::new(),
-            previous: None,
         };
         collector.recorded = collector.wanted(&collector.devices)?;
         if !collector.devices.is_empty() {
@@ -137,8 +141,27 @@ impl Collector {
         Ok(())
     }
 
-    /// The picture now.
-    pub fn snapshot(&mut self) -> Result<Arc<Snapshot>> {
+    /// The picture now, of the devices that are wanted.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let mut snapshot = self.whole_snapshot()?;
+        if let Some(selected) = self.selected()? {
+            snapshot
+                .devices
+                .retain(|device| selected.contains(&device.number));
+        }
+        Ok(snapshot)
+    }
+
+    /// The devices that are wanted; absent when all are.
+    pub fn selected(&self) -> Result<Option<BTreeSet<DeviceNumber>>> {
+        if self.selection.is_everything() {
+            return Ok(None);
+        }
+        self.wanted(&self.devices).map(Some)
+    }
+
+    /// The picture now, with every device in it, so that one that is wanted later has a past.
+    pub fn whole_snapshot(&mut self) -> Result<Snapshot> {
         // One that came since the last tick has counted already.
         self.look()?;
         let mut reading = match &self.session {
@@ -174,19 +197,9 @@ impl Collector {
                 .iter()
                 .filter_map(|(&device, &reads)| Some((device, reads?)))
                 .collect(),
+            use_bh_bytes: kernel::use_bh_bytes(),
         };
-        let previous = self.previous.as_deref();
-        let snapshot = Arc::new(aggregate::snapshot(moment, &reading, previous));
-        self.previous = Some(Arc::clone(&snapshot));
-        if self.selection.is_everything() {
-            return Ok(snapshot);
-        }
-        let wanted = self.wanted(&self.devices)?;
-        let mut snapshot = Snapshot::clone(&snapshot);
-        snapshot
-            .devices
-            .retain(|device| wanted.contains(&device.number));
-        Ok(Arc::new(snapshot))
+        Ok(aggregate::snapshot(moment, &reading))
     }
 
     /// Hands over every record that is waiting and wanted, as `decode` makes it. What does not decode is
@@ -219,16 +232,62 @@ impl Collector {
             return;
         };
         let device = decode::device_number(record.device);
-        if self.selection.is_everything() || self.recorded.contains(&device) {
+        if self.is_wanted(device) {
             record.seq = self.earlier.renumbered(record.seq);
             take(&record);
+        } else {
+            self.unwanted += 1;
         }
+    }
+
+    /// Says which records are wanted from now on, where not all are, so long after the last time. Programs that
+    /// come later send none until then.
+    pub fn ask(&mut self, pace: &mut Pace, time: Duration) -> Result<()> {
+        let unwanted = mem::take(&mut self.unwanted);
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        let unsent = session.unsent().context("read the counters")?;
+        let more = unsent.saturating_sub(mem::replace(&mut self.unsent, unsent));
+        let sending = pace.ask(time, unwanted, more);
+        Ok(session.send(sending).context("choose records")?)
+    }
+
+    /// How many I/Os are in flight, and the oldest of them first, at most so many; absent where I/Os are not
+    /// seen.
+    pub fn oldest(&self, most: usize) -> Result<Option<(u64, Vec<Unfinished>)>> {
+        let Some(session) = self.session.as_ref().filter(|_| self.sees_ios()) else {
+            return Ok(None);
+        };
+        let is_wanted = |device| self.is_wanted(device);
+        let (count, mut ios) = session
+            .oldest(most, is_wanted)
+            .context("look for what is in flight")?;
+        for io in &mut ios {
+            io.seq = self.earlier.renumbered(io.seq);
+        }
+        Ok(Some((count, ios)))
+    }
+
+    fn is_wanted(&self, device: DeviceNumber) -> bool {
+        self.selection.is_everything() || self.recorded.contains(&device)
     }
 
     fn lose_undecoded(&mut self, count: u64) {
         if count > 0 {
             *self.earlier.losses.entry(Loss::Decode).or_default() += count;
         }
+    }
+
+    /// Has the programs send every record from now on, where not all are sent. Programs that come later send none
+    /// until it is said again.
+    pub fn send_records(&mut self) -> Result<()> {
+        if let Some(session) = &mut self.session {
+            session
+                .send(Sending::EVERYTHING)
+                .context("choose records")?;
+        }
+        Ok(())
     }
 
     /// The verity devices that there were at the last look.
@@ -294,6 +353,7 @@ impl Collector {
         let session = Session::attach(self.options, &self.devices)?;
         self.kernel.era = session.era();
         self.session = Some(session);
+        self.unsent = 0;
         self.attached.begin(Clocks::read()?);
         self.failed = None;
         self.remember_before()
@@ -309,12 +369,13 @@ impl Collector {
         };
         for device in &self.devices {
             let reads = disks::reads(device.number).ok();
-            let seen = session
-                .finished(aggregate::encode(device.number))
-                .context("read the counters")?;
+            let number = aggregate::encode(device.number);
+            let seen = session.finished(number).context("read the counters")?;
+            let earlier = self.earlier.devices.get(&number);
+            let earlier = earlier.map_or_else(Reads::default, DeviceReading::finished);
             let before = reads.map(|reads| Reads {
-                ios: reads.ios.saturating_sub(seen.ios),
-                bytes: reads.bytes.saturating_sub(seen.bytes),
+                ios: reads.ios.saturating_sub(seen.ios + earlier.ios),
+                bytes: reads.bytes.saturating_sub(seen.bytes + earlier.bytes),
             });
             self.before_attach.insert(device.number, before);
         }

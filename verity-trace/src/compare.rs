@@ -15,7 +15,7 @@ use std::fmt::{self, Display, Formatter};
 use verity_trace_ebpf::placement::Stage;
 
 pub use alike::Difference;
-pub use bootstrap::{DRAWS, LEAST_INTERVALS, Statistic};
+pub use bootstrap::{DRAWS, LEAST_INDEPENDENT, LEAST_INTERVALS, Statistic};
 pub use json::json;
 pub use shift::{Range, Shift, Verdict, WRONG};
 pub use side::Side;
@@ -137,17 +137,45 @@ impl Row {
             Err(unknown) => return unknown.to_string(),
             Ok(shifts) => shifts,
         };
+        let dependent = dependent(shifts);
+        if shifts.iter().all(Shift::is_dependent) {
+            return dependent;
+        }
         let is_resolved = shifts.iter().any(|shift| shift.is_resolved);
         let is_sure = shifts.iter().any(|shift| shift.is_sure);
-        match (is_resolved, is_sure) {
+        let reason = match (is_resolved, is_sure) {
             (false, _) => format!("what differs is below the resolution of {RESOLUTION}"),
             (true, false) => "such shifts also come by chance".to_owned(),
             (true, true) => format!(
                 "what does not come by chance is below the resolution of {RESOLUTION}; such other shifts also \
                  come by chance"
             ),
+        };
+        if dependent.is_empty() {
+            return reason;
         }
+        format!("{reason}; {dependent}")
     }
+}
+
+/// Which statistics rest on too few independent intervals; empty where none does.
+fn dependent(shifts: &[Shift; 3]) -> String {
+    let shifts = Statistic::ALL.into_iter().zip(shifts);
+    let those: Vec<_> = shifts
+        .filter(|(_, shift)| shift.is_dependent())
+        .filter_map(|(statistic, shift)| {
+            let worth = shift.independent?.floor();
+            Some(format!("{} {worth}", statistic.name()))
+        })
+        .collect();
+    if those.is_empty() {
+        return String::new();
+    }
+    format!(
+        "too few independent intervals of time ({}; it takes {LEAST_INDEPENDENT}): slow moments are few, or long \
+         against the recording",
+        those.join(", ")
+    )
 }
 
 /// Smaller shifts get no verdict.

@@ -1,7 +1,9 @@
 //! Bytes from the kernel become types, once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::placement::Placement as KernelPlacement;
 use verity_trace_ebpf::record::{
     CLOCK, COMMAND_BYTES, FEC, INCOMPLETE, INLINE_ATTEMPT, READ_AHEAD, RECHECKED, Record,
@@ -67,6 +69,48 @@ pub struct Io {
     pub incomplete: bool,
     /// Whether two clocks disagreed.
     pub clock: bool,
+}
+
+/// One I/O that is in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its identity.
+    pub seq: u64,
+    /// The verity device.
+    pub device: DeviceNumber,
+    /// How long ago it was mapped, on `CLOCK_MONOTONIC`.
+    pub age: Duration,
+    /// The stage that it is in.
+    pub stage: Stage,
+    /// First sector on the device, in units of 512 bytes.
+    pub sector: u64,
+    /// Length in bytes.
+    pub bytes: u32,
+    /// Thread group that submitted it.
+    pub submitter: u32,
+    /// Name of the thread that submitted it. It comes from outside: escape it before printing.
+    pub command: String,
+    /// CPU that submitted it.
+    pub submit_cpu: u16,
+}
+
+impl Unfinished {
+    /// What the table says of an I/O; absent where it has just begun or finished.
+    #[must_use]
+    pub fn of(state: &InFlight, now: Duration) -> Option<Self> {
+        let submitter = state.submitter();
+        Some(Self {
+            seq: state.seq(),
+            device: device_number(state.device()),
+            age: now.saturating_sub(Duration::from_nanos(state.mapped_at()?)),
+            stage: state.stage(),
+            sector: state.sector(),
+            bytes: state.bytes(),
+            submitter: submitter.task,
+            command: command(*submitter.command),
+            submit_cpu: state.submit_cpu(),
+        })
+    }
 }
 
 /// Why bytes are not a record.

@@ -1,7 +1,11 @@
 //! Numbers for people, three digits each, narrow enough for a table. What is absent is `-`.
 
+mod units;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use units::{Bytes, Times, Units};
 
 use unicode_width::UnicodeWidthChar as _;
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
@@ -72,12 +76,6 @@ pub fn rate(count: u64, over: Duration) -> String {
     per_second(count as f64, over)
 }
 
-/// MiB a second; absent when no time passed.
-#[must_use]
-pub fn mebibytes_rate(bytes: u64, over: Duration) -> String {
-    per_second(bytes as f64 / f64::from(1 << 20), over)
-}
-
 /// A share from 0 to 1 as `41 %`. Only none at all is `0 %` and only all is `100 %`; between,
 /// `<1 %` and `>99 %`.
 #[must_use]
@@ -115,6 +113,17 @@ pub fn share_of(part: Duration, whole: Duration) -> String {
 #[must_use]
 pub fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", three_digits(bytes as f64 / f64::from(1 << 20)))
+}
+
+/// A size of one I/O: `512 B`, `4 KiB`, `1 MiB`; what is no whole number of a unit has the unit below.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0 => "0 B".to_owned(),
+        bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} B"),
+    }
 }
 
 /// The text in lines of at most so many cells, broken after a blank where there is one.
@@ -277,7 +286,6 @@ mod tests {
         assert_eq!(rate(1, Duration::from_secs(4_000)), "<0.01");
         assert_eq!(rate(24_690, Duration::from_secs(2)), "12345");
         assert_eq!(rate(1_254_000, Duration::from_secs(1)), "1.25M");
-        assert_eq!(mebibytes_rate(3 << 20, Duration::from_secs(2)), "1.50");
     }
 
     proptest! {

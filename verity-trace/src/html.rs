@@ -9,7 +9,6 @@ mod heat_map;
 mod machine;
 mod parts;
 mod scale;
-mod slowest;
 mod stages;
 mod style;
 mod summary;

@@ -11,6 +11,7 @@ mod reading;
 mod statistics;
 mod table;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,13 +32,14 @@ use verity_trace_ebpf::hash_cache::HashCacheCounters;
 use verity_trace_ebpf::in_flight::InFlight;
 use verity_trace_ebpf::loss::{DeviceLosses, Loss};
 use verity_trace_ebpf::queue_counters::QueueWait;
+use verity_trace_ebpf::sending::Sending;
 use verity_trace_ebpf::settings::{MAX_SHARDS, Settings};
 use verity_trace_ebpf::submitters::{self, Submitted, Submitter};
 
 use crate::aggregate::{DeviceReading, Reading};
 use crate::budget::Budget;
 use crate::cost::Calibration;
-use crate::decode;
+use crate::decode::{self, Unfinished};
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Symbols, Types};
@@ -69,18 +71,18 @@ type HashCacheWords = [u64; size_of::<HashCacheCounters>() / 8];
 type QueueWaitWords = [u64; size_of::<QueueWait>() / 8];
 type SubmitterWords = [u64; size_of::<Submitter>() / 8];
 type SubmittedWords = [u64; size_of::<Submitted>() / 8];
+type SendingWords = [u64; size_of::<Sending>() / 8];
 type FailureBytes = [u64; size_of::<FirstFailure>() / 8];
 
 /// What the user may choose.
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How many devices have counters of their own.
     pub max_devices: u32,
     /// The only rung to try.
     pub rung: Option<Rung>,
-    /// Whether every I/O's record is wanted.
-    pub records: bool,
+    /// Which records are wanted.
+    pub records: Wanted,
     /// What tracing may cost before fewer records are sent.
     pub budget: Option<Budget>,
     /// Whether the cache of hash blocks is watched.
@@ -89,6 +91,17 @@ pub struct Options {
     pub queues: bool,
     /// Whether I/Os are counted by who submitted them.
     pub submitters: bool,
+}
+
+/// Which records leave the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None.
+    Nothing,
+    /// Every I/O's; under a budget as many as it allows.
+    Everything,
+    /// Those that [`Session::send`] asks for; none until then.
+    Some,
 }
 
 impl Options {
@@ -142,6 +155,11 @@ pub struct Session {
     retiring: Vec<u32>,
     /// What is attached, and what is not.
     pub plan: Plan,
+}
+
+fn send(ebpf: &mut Ebpf, sending: Sending) -> anyhow::Result<()> {
+    let mut map: Array<_, SendingWords> = Array::try_from(map_mut(ebpf, "SENDING")?)?;
+    Ok(map.set(0, bytemuck::cast::<_, SendingWords>(sending), 0)?)
 }
 
 /// What is known of the running kernel.
@@ -266,12 +284,15 @@ impl Session {
         }
         let shards = cpus.next_power_of_two().min(MAX_SHARDS);
         let address = |name| kernel.symbols.address(name).unwrap_or(0);
+        let wants_records = options.records != Wanted::Nothing;
+        let has_quota = options.records == Wanted::Some;
         let reads_limits = plan::settings::reads_limits(kernel.facts);
         let settings = Settings {
             shards: u64::from(shards),
-            records: u64::from(options.records),
-            samples: u64::from(options.budget.is_some()),
-            keeps_submitters: u64::from(options.records || counts_submitters),
+            records: u64::from(wants_records),
+            samples: u64::from(options.budget.is_some() || has_quota),
+            has_quota: u64::from(has_quota),
+            keeps_submitters: u64::from(wants_records || counts_submitters),
             counts_submitters: u64::from(counts_submitters),
             sees_cache_misses: u64::from(views.contains(&View::HashCache)),
             sees_queues: u64::from(views.contains(&View::Queues)),
@@ -298,15 +319,17 @@ impl Session {
         for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
+        if options.records == Wanted::Some {
+            send(&mut ebpf, Sending::NOTHING)?;
+        }
         let needs = Needs {
             attempts: attempts(&plan, devices),
             nested_completions: completions_nest(devices),
-            guards: kernel.facts.can_be_preempted() && !kernel.facts.can_hold_preemption()
-                || kernel.facts.is_real_time(),
+            guards: kernel.facts.can_be_preempted(),
         };
         let programs = Programs::attach(&mut ebpf, &object, types, &plan, needs)?;
         let optional = Optional::attach(&mut ebpf, &object, types, &views)?;
-        let records = if options.records {
+        let records = if wants_records {
             let map = ebpf.take_map("RECORDS").context("map RECORDS")?;
             Some(RingBuf::try_from(map).context("open the map RECORDS")?)
         } else {
@@ -454,11 +477,35 @@ impl Session {
         if let (Some(share), Some(budget)) = (counted.and_then(|it| it.share()), self.budget) {
             let budget = budget.after(share);
             self.budget = Some(budget);
-            let mut sampling: Array<_, u64> =
-                Array::try_from(map_mut(&mut self.ebpf, "SAMPLING")?)?;
-            sampling.set(0, budget.one_in() - 1, 0)?;
+            self.send(Sending {
+                mask: budget.one_in() - 1,
+                ..Sending::default()
+            })?;
         }
         Ok(())
+    }
+
+    /// Says which records are to be sent from now on.
+    pub fn send(&mut self, sending: Sending) -> anyhow::Result<()> {
+        send(&mut self.ebpf, sending)
+    }
+
+    /// How many I/Os are in flight on devices that are wanted, and the oldest of them first, at most so many.
+    pub fn oldest(
+        &self,
+        most: usize,
+        is_wanted: impl Fn(DeviceNumber) -> bool,
+    ) -> anyhow::Result<(u64, Vec<Unfinished>)> {
+        let now = kernel::clock(ClockId::Monotonic)?;
+        let states = self.table.in_flight();
+        let mut ios: Vec<_> = states
+            .filter(|state| is_wanted(decode::device_number(state.device())))
+            .filter_map(|state| Unfinished::of(&state, now))
+            .collect();
+        let count = ios.len() as u64;
+        ios.sort_by_key(|io| (Reverse(io.age), io.seq));
+        ios.truncate(most);
+        Ok((count, ios))
     }
 
     /// Hands over the bytes of every record that is waiting.

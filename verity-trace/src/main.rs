@@ -1,5 +1,8 @@
 //! Parses the command line, runs the command, prints one line on failure.
 
+mod configured;
+mod exports;
+mod looks;
 mod record;
 mod watch;
 
@@ -15,6 +18,7 @@ use verity_trace::compare::{self, Comparison, Side};
 use verity_trace::error::Error;
 use verity_trace::html::{self, Gathered};
 use verity_trace::inventory::Inventory;
+use verity_trace::live::Wanted;
 use verity_trace::overview::{self, Overview};
 use verity_trace::selection::Selection;
 use verity_trace::table::{self, Stop};
@@ -196,7 +200,7 @@ fn doctor(it: cli::Doctor) -> Result<ExitCode, Error> {
         let facts = checkup::facts()?;
         return print(|out| export::facts(&facts, out));
     }
-    let checkup = Checkup::read(watch::options(it.source, false, None))?;
+    let checkup = Checkup::read(watch::options(it.source, Wanted::Nothing, None))?;
     if it.json {
         print(|out| export::doctor(&checkup, out))?;
     } else {

@@ -96,10 +96,17 @@ impl Overview {
         };
         let picture = last.ok_or_else(|| nothing("there is no snapshot before it".to_owned()))?;
         let snapshot = picture.document.snapshot();
+        let mut snapshot = snapshot.map_err(|error| nothing(error.to_string()))?;
+        if snapshot.use_bh_bytes.is_none() {
+            // Older recordings have them in no snapshot.
+            let until = |it: &&Parameters| it.monotonic_ns <= picture.monotonic_ns;
+            let limits = parameters.iter().rfind(until);
+            snapshot.use_bh_bytes = limits.and_then(|it| it.use_bh_bytes.clone());
+        }
         Ok(Self {
             header: reader.header(),
             machine,
-            snapshot: snapshot.map_err(|error| nothing(error.to_string()))?,
+            snapshot,
             pictures_ns: (first.unwrap_or(0), picture.monotonic_ns),
             devices,
             parameters,

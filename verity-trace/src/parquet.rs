@@ -16,7 +16,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
-use crate::decode::{self, Io};
+use crate::decode::Io;
 use crate::escape;
 use crate::overview::Overview;
 use crate::recording::{Block, Header, Machine, Reader};
@@ -68,7 +68,6 @@ pub fn write<R: Read + Seek>(
         .map_err(stop)?;
     let mut columns = Columns::new();
     let mut names = HashMap::new();
-    let mut records = Vec::new();
     let mut undecoded = 0;
     while let Some(block) = reader.next_block()? {
         let ios = match block {
@@ -82,27 +81,22 @@ pub fn write<R: Read + Seek>(
             }
             _ => continue,
         };
-        records.clear();
-        reader.records(&ios, &mut records)?;
-        for record in &records {
-            let Ok(io) = decode::io(record, ios.span.era.unwrap_or(Era::NoOption)) else {
-                undecoded += 1;
-                continue;
-            };
+        undecoded += reader.ios(&ios, |io| {
             if devices.is_some_and(|devices| !devices.contains(&io.device)) {
-                continue;
+                return Ok(());
             }
             let device = names.entry(io.device);
             columns.push(&Row {
                 origin: &origin,
                 device: device.or_insert_with(|| Device::new(io.device, None)),
                 era: ios.span.era,
-                io: &io,
+                io,
             });
             if columns.rows() == GROUP {
                 columns.write(&mut file).map_err(stop)?;
             }
-        }
+            Ok::<_, Stop>(())
+        })?;
     }
     if columns.rows() > 0 {
         columns.write(&mut file).map_err(stop)?;

@@ -24,11 +24,10 @@ use packets::Packets;
 use slices::Slices;
 use tracks::Tracks;
 
-use crate::decode;
 use crate::escape;
 use crate::overview::{self, Overview};
 use crate::recording::{Block, Reader};
-use crate::snapshot::{DeviceNumber, Era};
+use crate::snapshot::DeviceNumber;
 use crate::table::Stop;
 
 /// What is not in a trace.
@@ -54,7 +53,6 @@ pub fn trace<R: Read + Seek>(
     let mut counters = Counters::new(&mut packets, &tracks)?;
     let wanted = |device| devices.is_none_or(|devices| devices.contains(&device));
     let mut omitted = Omitted::default();
-    let mut records = Vec::new();
     let mut flows = 0;
     while let Some(block) = reader.next_block()? {
         match block {
@@ -67,21 +65,15 @@ pub fn trace<R: Read + Seek>(
                 }
             }
             Block::Ios(ios) => {
-                records.clear();
-                reader.records(&ios, &mut records)?;
-                let era = ios.span.era.unwrap_or(Era::NoOption);
-                for record in &records {
-                    let Ok(io) = decode::io(record, era) else {
-                        omitted.undecoded += 1;
-                        continue;
-                    };
+                omitted.undecoded += reader.ios(&ios, |io| {
                     if wanted(io.device) {
                         flows += 1;
-                        let slices = Slices::of(&io, flows);
+                        let slices = Slices::of(io, flows);
                         let snapshot = &overview.snapshot;
                         omitted.unplaced += slices.write(&mut packets, &mut tracks, snapshot)?;
                     }
-                }
+                    Ok::<_, Stop>(())
+                })?;
             }
             Block::Machine(_) | Block::Parameters(_) | Block::End(_) => {}
         }

@@ -33,6 +33,13 @@ impl Person {
         (uid != 0).then(|| Self::new(uid, gid, name, &file("/etc/passwd"), &file("/etc/group")))
     }
 
+    /// Root's home, as the system has it, whatever the environment says.
+    #[must_use]
+    pub fn home_of_root() -> Option<String> {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        Self::new(0, 0, "root".to_owned(), &passwd, "").home
+    }
+
     /// From the text of the files, so that no library has to be loaded as root: who is not in them has no
     /// other groups.
     fn new(uid: u32, gid: u32, name: String, passwd: &str, group: &str) -> Self {

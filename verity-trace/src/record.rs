@@ -2,12 +2,13 @@
 //! a command runs.
 
 mod command;
+mod ending;
+pub mod live;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,13 +20,15 @@ use signal_hook::iterator::Signals;
 use verity_trace::cli;
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::error::Result;
-use verity_trace::recorder::{Files, Recorder, Sink, Written};
+use verity_trace::live::Wanted;
+use verity_trace::recorder::{Files, Reach, Recorder, Sink, Written};
 use verity_trace::recording::{Ended, Filter, Header, Machine};
 use verity_trace::selection::Selection;
 use verity_trace::snapshot::{Loss, Snapshot};
 use verity_trace::{format, kernel, output};
 
 use command::{Event, OUR_FAILURE, Running};
+use ending::numbered;
 
 use crate::{say, watch};
 
@@ -65,29 +68,28 @@ fn run(arguments: &cli::Record, selection: Selection) -> Result<ExitCode> {
             let name = arguments.command[0].display();
             say(&format!("run {name}: {error}"));
             let code = command::cannot_run(&error);
-            recording.finish(Ok(Ended::Command(code.into())))?;
+            let ended = Ok(Ended::Command(code.into()));
+            recording.finish(ended, path, &events.1, None)?;
             return Ok(ExitCode::from(code));
         }
     };
     say(&announcement(arguments));
     let deadline = arguments.duration.map(|it| Instant::now() + it);
     let ended = recording.until_it_ends(&events.1, deadline, command.as_mut());
-    let finished = recording.finish(ended).map(|finished| {
-        say(&summary(path, &finished.written, &finished.snapshot));
-        finished.ended
-    });
+    let outcome = recording.finish(ended, path, &events.1, command.as_mut());
+    let outcome = outcome.and_then(|outcome| outcome.told(path));
     let Some(command) = command else {
-        return Ok(match finished? {
-            Ended::Signal(signal) => watch::exit_code(Some(signal)),
-            _ => ExitCode::SUCCESS,
-        });
+        return Ok(watch::exit_code(outcome?.signal()));
     };
-    if let Err(error) = &finished {
+    if let Err(error) = &outcome {
         say(&error.to_string());
     }
     // It goes on, whatever became of the recording.
     let code = command.exit_code(&events.1)?;
-    Ok(ExitCode::from(finished.map_or(OUR_FAILURE, |_| code)))
+    Ok(ExitCode::from(match outcome {
+        Ok(Outcome::Whole(_)) => code,
+        Ok(Outcome::GivenUp(_)) | Err(_) => OUR_FAILURE,
+    }))
 }
 
 fn sink(arguments: &cli::Record) -> Result<Sink> {
@@ -106,29 +108,19 @@ struct Numbered {
     replaces: bool,
 }
 
-impl Numbered {
-    fn name(&self, before: u32) -> PathBuf {
-        let mut name = self.path.as_os_str().to_owned();
-        if before > 0 {
-            name.push(format!(".{}", before + 1));
-        }
-        name.into()
-    }
-}
-
 impl Files for Numbered {
     fn create(&mut self, before: u32) -> io::Result<File> {
-        output::create(&self.name(before), self.replaces).map_err(io::Error::other)
+        let name = numbered(&self.path, before);
+        output::create(&name, self.replaces).map_err(io::Error::other)
     }
 
-    fn written(&mut self, before: u32, bytes: io::Result<u64>) {
-        match bytes {
-            Ok(bytes) => {
-                let size = format::mebibytes(bytes);
-                say(&format!("wrote {}, {size}", self.name(before).display()));
-            }
-            Err(error) => say(&format!("{error}; recording goes on")),
-        }
+    fn written(&mut self, before: u32, bytes: u64) {
+        let (name, size) = (numbered(&self.path, before), format::mebibytes(bytes));
+        say(&format!("wrote {}, {size}", name.display()));
+    }
+
+    fn failed(&mut self, before: u32, reach: Option<Reach>, error: &io::Error) {
+        say(&ending::ring_failed(&self.path, before, reach, error));
     }
 }
 
@@ -139,11 +131,13 @@ fn start(
     sink: Sink,
     events: Sender<Event>,
 ) -> Result<Recording> {
-    let options = watch::options(arguments.source, true, None);
+    let options = watch::options(arguments.source, Wanted::Everything, None);
     let collector = Collector::start(options, selection, false)?;
-    forward_signals(arguments.ring.is_some(), events)?;
+    let recorder = Recorder::start(sink, clocks()?, &machine(arguments));
     let recorder =
-        Recorder::start(sink, clocks()?, &machine(arguments)).context("begin to write")?;
+        recorder.map_err(|error| anyhow!(ending::not_begun(&arguments.output, &error)))?;
+    // Until here one ends the program at once, also while the file's disk is stuck.
+    forward_signals(arguments.ring.is_some(), events)?;
     let mut recording = Recording {
         collector,
         recorder,
@@ -167,11 +161,48 @@ fn forward_signals(has_ring: bool, events: Sender<Event>) -> Result<()> {
     Ok(())
 }
 
+/// What became of a recording.
+enum Outcome {
+    /// It is whole.
+    Whole(Box<Finished>),
+    /// This signal asked not to wait for the disk.
+    GivenUp(i32),
+}
+
 /// A recording that is whole.
 struct Finished {
     ended: Ended,
     written: Written,
-    snapshot: Arc<Snapshot>,
+    snapshot: Snapshot,
+}
+
+impl Outcome {
+    /// Says what there is now. A ring of which the last file could not be written is an error.
+    fn told(self, path: &Path) -> Result<Self> {
+        if let Self::Whole(finished) = &self {
+            let Finished {
+                written, snapshot, ..
+            } = &**finished;
+            if written.misses_last {
+                let files = format!("{} of {} files are whole", written.files, written.begun);
+                let error = anyhow!("what SIGUSR1 asked for last could not be written; {files}");
+                return Err(error.into());
+            }
+            say(&summary(path, written, snapshot));
+        }
+        Ok(self)
+    }
+
+    /// The signal that ended it.
+    fn signal(&self) -> Option<i32> {
+        match self {
+            Self::Whole(finished) => match finished.ended {
+                Ended::Signal(signal) => Some(signal),
+                _ => None,
+            },
+            Self::GivenUp(signal) => Some(*signal),
+        }
+    }
 }
 
 /// A recording that is being made.
@@ -232,35 +263,33 @@ impl Recording {
         Ok(Ended::Duration)
     }
 
-    /// Takes what the kernel has.
     fn drain(&mut self) {
-        let Self {
-            collector,
-            recorder,
-        } = self;
-        collector.drain(|record, _| Ok(*record), |record| recorder.record(record));
+        drain(&mut self.collector, &mut self.recorder);
     }
 
     fn note(&mut self) -> Result<()> {
-        let now = monotonic_ns()?;
-        self.recorder.devices(now, self.collector.devices());
-        self.recorder.limits(now, kernel::use_bh_bytes());
-        Ok(())
+        note(&self.collector, &mut self.recorder)
     }
 
-    fn picture(&mut self) -> Result<Arc<Snapshot>> {
+    fn picture(&mut self) -> Result<Snapshot> {
         let snapshot = self.collector.snapshot()?;
         let now = monotonic_ns()?;
         // So that whatever is counted has its record before it: at most one buffer of the kernel past what
         // may wait.
         self.drain();
-        self.recorder.picture(now, Snapshot::clone(&snapshot));
+        self.recorder.picture(now, snapshot.clone());
         Ok(snapshot)
     }
 
     /// Ends it, with all that has happened until now. Also where something failed, what was taken in gets
-    /// written.
-    fn finish(mut self, ended: Result<Ended>) -> Result<Finished> {
+    /// written, for as long as no signal comes meanwhile.
+    fn finish(
+        mut self,
+        ended: Result<Ended>,
+        path: &Path,
+        events: &Receiver<Event>,
+        mut command: Option<&mut Running>,
+    ) -> Result<Outcome> {
         let snapshot = self.picture();
         if snapshot.is_err() {
             self.drain();
@@ -269,43 +298,58 @@ impl Recording {
         // The disk may take long, and the probes hold dm_verity.
         drop(self.collector);
         let whole = ended.and_then(|ended| Ok((ended, snapshot?, monotonic_ns()?)));
-        let (ended, snapshot, now) = match whole {
-            Ok(whole) => whole,
-            Err(error) => {
-                if let Err(error) = self.recorder.break_off() {
-                    say(&format!("write the recording: {error}"));
-                }
-                return Err(error);
-            }
+        ending::settle(events, command.as_deref_mut());
+        let ending = match &whole {
+            Ok((ended, _, now)) => self.recorder.finish(*now, *ended),
+            Err(_) => self.recorder.break_off(),
         };
-        let written = self.recorder.finish(now, ended).context(
-            "write the recording; what was written until then can be read, if there is a file",
-        )?;
-        Ok(Finished {
-            ended,
-            written,
-            snapshot,
-        })
+        let is_slow = || say(&ending::slow(path, ending.reached()));
+        if let Some(signal) = ending::wait(&ending, events, command, is_slow) {
+            say(&ending::given_up(path, ending.reached()));
+            return whole.map(|_| Outcome::GivenUp(signal));
+        }
+        let reached = ending.reached();
+        let written = ending.wait();
+        let written = written.map_err(|error| ending::failed(path, reached, &error));
+        match (whole, written) {
+            (Ok((ended, snapshot, _)), Ok(written)) => Ok(Outcome::Whole(Box::new(Finished {
+                ended,
+                written,
+                snapshot,
+            }))),
+            (Ok(_), Err(failure)) => Err(anyhow!(failure).into()),
+            (Err(error), written) => {
+                if let Err(failure) = written {
+                    say(&failure);
+                }
+                Err(error)
+            }
+        }
     }
 }
 
+/// Takes what the kernel has.
+fn drain(collector: &mut Collector, recorder: &mut Recorder) {
+    collector.drain(|record, _| Ok(*record), |record| recorder.record(record));
+}
+
+/// Takes in the devices and limits that there are now.
+fn note(collector: &Collector, recorder: &mut Recorder) -> Result<()> {
+    let now = monotonic_ns()?;
+    recorder.devices(now, collector.devices());
+    recorder.limits(now, kernel::use_bh_bytes());
+    Ok(())
+}
+
 fn machine(arguments: &cli::Record) -> Machine {
-    let uname = rustix::system::uname();
-    let kernel = kernel::machine();
-    let memory = rustix::system::sysinfo();
+    let this = this_machine();
     let redacted = arguments.redact;
     let command = arguments.command.iter();
     let command: Vec<_> = command
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     Machine {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        release: kernel.release,
-        machine: uname.machine().to_string_lossy().into_owned(),
-        host: (!redacted).then_some(kernel.host),
-        cpus: kernel.cpus,
-        cpu_model: kernel::cpu_model(),
-        memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
+        host: this.host.filter(|_| !redacted),
         command: (!redacted && !command.is_empty()).then_some(command),
         redacted,
         filter: Filter {
@@ -313,6 +357,27 @@ fn machine(arguments: &cli::Record) -> Machine {
             one_in: arguments.sample,
         },
         ring_bytes: arguments.ring.map(|bytes| bytes as u64),
+        ..this
+    }
+}
+
+/// This machine, of which every I/O has a record.
+fn this_machine() -> Machine {
+    let uname = rustix::system::uname();
+    let kernel = kernel::machine();
+    let memory = rustix::system::sysinfo();
+    Machine {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        release: kernel.release,
+        machine: uname.machine().to_string_lossy().into_owned(),
+        host: Some(kernel.host),
+        cpus: kernel.cpus,
+        cpu_model: kernel::cpu_model(),
+        memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
+        command: None,
+        redacted: false,
+        filter: Filter::default(),
+        ring_bytes: None,
     }
 }
 
@@ -347,10 +412,12 @@ fn announcement(arguments: &cli::Record) -> String {
 
 fn summary(path: &Path, written: &Written, snapshot: &Snapshot) -> String {
     let kept = written.kept;
-    let files = match written.files {
-        0 => "nothing was written, since SIGUSR1 did not ask for it".to_owned(),
-        1 => format!("recorded in {}", path.display()),
-        files => format!("recorded in {} and {} more", path.display(), files - 1),
+    let path = path.display();
+    let files = match (written.files, written.begun) {
+        (0, _) => "nothing was written, since SIGUSR1 did not ask for it".to_owned(),
+        (1, 1) => format!("recorded in {path}"),
+        (files, begun) if files == begun => format!("recorded in {path} and {} more", files - 1),
+        (files, begun) => format!("recorded whole in {files} of {begun} files, the first {path}"),
     };
     let size = format::mebibytes(written.bytes);
     let (lost, ring_full) = (snapshot.lost(), snapshot.loss.get(&Loss::RingFull));

@@ -4,71 +4,35 @@
 //!
 //! Which I/Os get a record is decided here, in user space: the programs send every one.
 
-use std::collections::VecDeque;
-use std::fs::File;
+mod backlog;
+mod scribe;
+mod target;
+
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use verity_trace_ebpf::record::Record;
 
+pub use target::{Files, Reach, Sink, Written};
+
+use backlog::Backlog;
+use scribe::{Order, Scribe};
+use target::{Progress, Target};
+
 use crate::dm::VerityDevice;
-use crate::export::{Document, Entry};
-use crate::inventory;
-use crate::recording::{
-    Devices, Encoder, End, Ended, Filter, Frame, Header, Kept, Kind, MAX_RECORDS, Machine,
-    Parameters, Picture, Writer, redact,
-};
+use crate::recording::{End, Ended, Filter, Header, Kept, Machine, Parameters, redact};
 use crate::snapshot::{Era, Snapshot};
 
 /// Records that go to the thread at once.
 const BATCH: usize = 4_096;
-/// Records that wait for the thread before no more are taken: 32 MiB, and at most one kernel buffer
-/// of 4 MiB more.
-const MAX_WAITING: usize = 256 << 10;
-/// What was written is on the disk after so long.
-const SYNC: Duration = Duration::from_secs(5);
-
-/// Where a recording goes.
-pub enum Sink {
-    /// Into a file as it comes.
-    File(File),
-    /// Into memory, of which the last so many bytes are kept, and from there into a file whenever that is
-    /// asked for.
-    Ring {
-        /// Bytes that are kept.
-        bytes: usize,
-        /// Makes these files.
-        files: Box<dyn Files>,
-    },
-}
-
-/// Who makes the files of a ring.
-pub trait Files: Send {
-    /// Makes one; so many were made before.
-    fn create(&mut self, before: u32) -> io::Result<File>;
-
-    /// It was written with so many bytes, or could not be, and recording goes on.
-    fn written(&mut self, before: u32, bytes: io::Result<u64>);
-}
-
-/// What was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Files.
-    pub files: u32,
-    /// Their bytes.
-    pub bytes: u64,
-    /// What became of the records.
-    pub kept: Kept,
-}
 
 /// The side of whoever has something to record.
 pub struct Recorder {
     orders: Sender<Order>,
     backlog: Arc<Backlog>,
+    progress: Arc<Progress>,
     thread: JoinHandle<io::Result<Written>>,
     filter: Filter,
     redacts: bool,
@@ -79,43 +43,19 @@ pub struct Recorder {
     era: Option<Era>,
 }
 
-/// What waits for the thread.
-#[derive(Default)]
-struct Backlog(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    records: usize,
-    pictures: usize,
-}
-
-impl Backlog {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-enum Order {
-    Records(Vec<Record>, Option<Era>),
-    Devices(u64, Vec<VerityDevice>, Option<Era>),
-    Parameters(Parameters),
-    Picture(u64, Kept, Box<Snapshot>),
-    /// Write what the ring holds.
-    Dump(u64, Kept),
-    End(End),
-}
-
 impl Recorder {
     /// Begins a recording.
     pub fn start(sink: Sink, header: Header, machine: &Machine) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let backlog = Arc::new(Backlog::default());
+        let progress = Arc::new(Progress::default());
         let (filter, redacts) = (machine.filter, machine.redacted);
-        let target = Target::new(sink, header, machine)?;
+        let target = Target::new(sink, header, machine, Arc::clone(&progress))?;
         let scribe = Scribe::new(target, Arc::clone(&backlog))?;
         Ok(Self {
             orders,
             backlog,
+            progress,
             thread: thread::spawn(move || scribe.run(&received)),
             filter,
             redacts,
@@ -130,13 +70,19 @@ impl Recorder {
     /// Whether the thread keeps up, so that more may be taken from the kernel.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.backlog.waiting().records < MAX_WAITING
+        self.backlog.has_room()
     }
 
-    /// Whether a snapshot is welcome: the one before is written, and there is room for the records before it.
+    /// Whether a snapshot is welcome.
     #[must_use]
     pub fn has_room_for_picture(&self) -> bool {
-        self.has_room() && self.backlog.waiting().pictures == 0
+        self.backlog.has_room_for_picture()
+    }
+
+    /// What became of the records until now.
+    #[must_use]
+    pub const fn kept(&self) -> Kept {
+        self.kept
     }
 
     /// Whether it writes, and has not failed.
@@ -211,29 +157,32 @@ impl Recorder {
         self.order(Order::Dump(monotonic_ns, self.kept));
     }
 
-    /// Ends the recording, and waits until all of it is written.
-    pub fn finish(mut self, monotonic_ns: u64, ended: Ended) -> io::Result<Written> {
+    /// Ends the recording.
+    #[must_use]
+    pub fn finish(mut self, monotonic_ns: u64, ended: Ended) -> Ending {
         self.pass_on();
-        let kept = self.kept;
         self.order(Order::End(End {
             monotonic_ns,
-            kept,
+            kept: self.kept,
             ended,
         }));
-        self.wait()
+        self.ending()
     }
 
-    /// Waits until all that was taken in is written, of a recording that failed and has no end.
-    pub fn break_off(mut self) -> io::Result<()> {
+    /// Ends one that failed, with all that was taken in and without an end.
+    #[must_use]
+    pub fn break_off(mut self) -> Ending {
         self.pass_on();
-        self.wait().map(drop)
+        self.ending()
     }
 
-    fn wait(self) -> io::Result<Written> {
-        // No more orders come.
-        drop(self.orders);
-        let failed = || io::Error::other("the thread that writes panicked");
-        self.thread.join().map_err(|_| failed())?
+    /// No more orders come.
+    fn ending(self) -> Ending {
+        Ending {
+            thread: self.thread,
+            progress: self.progress,
+            records: self.kept.records,
+        }
     }
 
     fn pass_on(&mut self) {
@@ -250,253 +199,58 @@ impl Recorder {
     }
 }
 
-/// The thread that writes.
-struct Scribe {
-    encoder: Encoder,
-    target: Target,
-    records: Vec<Record>,
-    era: Option<Era>,
-    backlog: Arc<Backlog>,
+/// A recording of which the last is being written.
+pub struct Ending {
+    thread: JoinHandle<io::Result<Written>>,
+    progress: Arc<Progress>,
+    records: u64,
 }
 
-impl Scribe {
-    fn new(target: Target, backlog: Arc<Backlog>) -> io::Result<Self> {
-        Ok(Self {
-            encoder: Encoder::new(matches!(target, Target::Ring(_)))?,
-            target,
-            records: Vec::with_capacity(MAX_RECORDS),
-            era: None,
-            backlog,
-        })
+impl Ending {
+    /// Whether it is written, or has failed: waiting takes no time.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
     }
 
-    fn run(mut self, orders: &Receiver<Order>) -> io::Result<Written> {
-        for order in orders {
-            if let Order::End(end) = order {
-                self.flush()?;
-                let kept = end.kept;
-                let frame = self.encoder.end(&end)?;
-                return self.target.end(&frame, kept);
-            }
-            self.carry_out(order)?;
-        }
-        // Whoever records has failed: without an end it looks like a recording that was cut.
-        self.flush()?;
-        self.target.sync()?;
-        Ok(Written::default())
+    /// Waits until everything is written.
+    pub fn wait(self) -> io::Result<Written> {
+        let failed = || io::Error::other("the thread that writes panicked");
+        self.thread.join().map_err(|_| failed())?
     }
 
-    fn carry_out(&mut self, order: Order) -> io::Result<()> {
-        match order {
-            Order::Records(batch, era) => {
-                self.era = era;
-                self.backlog.waiting().records -= batch.len();
-                let mut rest = &batch[..];
-                while !rest.is_empty() {
-                    let room = MAX_RECORDS - self.records.len();
-                    let (taken, left) = rest.split_at(room.min(rest.len()));
-                    self.records.extend(taken);
-                    rest = left;
-                    if self.records.len() == MAX_RECORDS {
-                        self.flush()?;
-                    }
-                }
-                Ok(())
-            }
-            Order::Devices(monotonic_ns, devices, era) => {
-                self.flush()?;
-                let kernel_names = inventory::kernel_names(&devices);
-                let devices = devices.iter();
-                let frame = self.encoder.devices(&Devices {
-                    monotonic_ns,
-                    devices: devices
-                        .map(|it| Entry::new(it, &kernel_names, era))
-                        .collect(),
-                })?;
-                self.target.add(frame)
-            }
-            Order::Parameters(parameters) => {
-                self.flush()?;
-                let frame = self.encoder.parameters(&parameters)?;
-                self.target.add(frame)
-            }
-            Order::Picture(monotonic_ns, kept, snapshot) => {
-                self.flush()?;
-                let frame = self.encoder.picture(&Picture {
-                    monotonic_ns,
-                    kept,
-                    document: Document::new(&snapshot, None),
-                })?;
-                self.target.add(frame)?;
-                self.backlog.waiting().pictures -= 1;
-                Ok(())
-            }
-            Order::Dump(monotonic_ns, kept) => {
-                self.flush()?;
-                let end = End {
-                    monotonic_ns,
-                    kept,
-                    ended: Ended::Ring,
-                };
-                let frame = self.encoder.end(&end)?;
-                self.target.dump(&frame);
-                Ok(())
-            }
-            Order::End(_) => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.records.is_empty() {
-            return Ok(());
-        }
-        let frame = self.encoder.ios(&self.records, self.era)?;
-        self.records.clear();
-        self.target.add(frame)
-    }
-}
-
-/// What a sink has become.
-enum Target {
-    File(Synced),
-    Ring(Ring),
-}
-
-/// A file that reaches the disk every now and then.
-struct Synced {
-    writer: Writer<File>,
-    synced: Instant,
-}
-
-/// The last blocks.
-struct Ring {
-    header: Header,
-    first: Frame,
-    /// What is in no block of the ring any more and yet holds at its start.
-    devices: Option<Frame>,
-    parameters: Option<Frame>,
-    frames: VecDeque<Frame>,
-    bytes: usize,
-    limit: usize,
-    files: Box<dyn Files>,
-    written: Written,
-}
-
-impl Target {
-    fn new(sink: Sink, header: Header, machine: &Machine) -> io::Result<Self> {
-        let first = Encoder::new(true)?.machine(machine)?;
-        Ok(match sink {
-            Sink::File(file) => {
-                let mut writer = Writer::new(file, &header)?;
-                writer.write(&first)?;
-                Self::File(Synced {
-                    writer,
-                    synced: Instant::now(),
-                })
-            }
-            Sink::Ring { bytes, files } => Self::Ring(Ring {
-                header,
-                first,
-                devices: None,
-                parameters: None,
-                frames: VecDeque::new(),
-                bytes: 0,
-                limit: bytes,
-                files,
-                written: Written::default(),
-            }),
-        })
-    }
-
-    fn add(&mut self, frame: Frame) -> io::Result<()> {
-        match self {
-            Self::File(it) => {
-                it.writer.write(&frame)?;
-                if it.synced.elapsed() >= SYNC {
-                    it.writer.get_ref().sync_data()?;
-                    it.synced = Instant::now();
-                }
-            }
-            Self::Ring(ring) => ring.add(frame),
-        }
-        Ok(())
-    }
-
-    /// What was written is on the disk then; what a ring holds goes nowhere unasked.
-    fn sync(&self) -> io::Result<()> {
-        match self {
-            Self::File(it) => it.writer.get_ref().sync_all(),
-            Self::Ring(_) => Ok(()),
-        }
-    }
-
-    /// What goes into a file is there already.
-    fn dump(&mut self, end: &Frame) {
-        if let Self::Ring(ring) = self {
-            let before = ring.written.files;
-            let bytes = ring.dump(end);
-            if let Ok(bytes) = bytes {
-                ring.written.files += 1;
-                ring.written.bytes += bytes;
-            }
-            ring.files.written(before, bytes);
-        }
-    }
-
-    fn end(&mut self, end: &Frame, kept: Kept) -> io::Result<Written> {
-        match self {
-            Self::File(it) => {
-                it.writer.write(end)?;
-                it.writer.get_ref().sync_all()?;
-                Ok(Written {
-                    files: 1,
-                    bytes: it.writer.bytes(),
-                    kept,
-                })
-            }
-            Self::Ring(ring) => Ok(Written {
-                kept,
-                ..ring.written
-            }),
+    /// How far the file is on its disk for certain; of a ring, the last one that was begun.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        let (before, reach) = self.progress.get();
+        Reached {
+            before,
+            reach,
+            lost: self.records.saturating_sub(reach.records),
         }
     }
 }
 
-impl Ring {
-    fn add(&mut self, frame: Frame) {
-        self.bytes += frame.bytes();
-        self.frames.push_back(frame);
-        while self.bytes > self.limit
-            && let Some(frame) = self.frames.pop_front()
-        {
-            self.bytes -= frame.bytes();
-            match frame.kind() {
-                Kind::Devices => self.devices = Some(frame),
-                Kind::Parameters => self.parameters = Some(frame),
-                _ => {}
-            }
-        }
-    }
-
-    fn dump(&mut self, end: &Frame) -> io::Result<u64> {
-        let file = self.files.create(self.written.files)?;
-        let mut writer = Writer::new(file, &self.header)?;
-        let held = [&self.devices, &self.parameters].into_iter().flatten();
-        let frames = [&self.first].into_iter().chain(held);
-        for frame in frames.chain(&self.frames).chain([end]) {
-            writer.write(frame)?;
-        }
-        writer.get_ref().sync_all()?;
-        Ok(writer.bytes())
-    }
+/// What is certain of a file that is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Files that were begun before it.
+    pub before: u32,
+    /// How far it goes.
+    pub reach: Reach,
+    /// Records that were taken in and are not in it.
+    pub lost: u64,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::{Cursor, Read as _, Seek as _};
+    use std::sync::mpsc::Receiver;
 
     use bytemuck::Zeroable as _;
 
+    use super::backlog::MAX_WAITING;
     use super::*;
     use crate::archive::Given;
     use crate::demo;
@@ -560,7 +314,7 @@ mod tests {
         recorder.record(Record::zeroed());
         recorder.limits(3, Some(vec![8_192; 4]));
         recorder.record(Record::zeroed());
-        recorder.finish(4, Ended::Duration).expect("written");
+        recorder.finish(4, Ended::Duration).wait().expect("written");
         let expected = [
             "machine",
             "devices",
@@ -578,7 +332,7 @@ mod tests {
     fn what_was_taken_in_is_written_also_without_an_end() {
         let (mut recorder, file) = recorder();
         recorder.record(Record::zeroed());
-        recorder.break_off().expect("written");
+        recorder.break_off().wait().expect("written");
         assert_eq!(blocks(file), ["machine", "I/Os"]);
     }
 
@@ -591,7 +345,9 @@ mod tests {
             Err(io::ErrorKind::StorageFull.into())
         }
 
-        fn written(&mut self, _: u32, _: io::Result<u64>) {}
+        fn written(&mut self, _: u32, _: u64) {}
+
+        fn failed(&mut self, _: u32, _: Option<Reach>, _: &io::Error) {}
     }
 
     #[test]
@@ -616,6 +372,8 @@ mod tests {
         }
         recorder.backlog.waiting().records += MAX_WAITING;
         assert!(!recorder.has_room_for_picture());
-        recorder.finish(3, Ended::Ring).expect("nothing to write");
+        let ending = recorder.finish(3, Ended::Ring);
+        let written = ending.wait().expect("the ring itself cannot fail");
+        assert!(written.misses_last);
     }
 }

@@ -19,7 +19,7 @@ pub use frame::{Frame, Kind};
 pub use header::{Header, MAGIC};
 pub use ios::{MAX_RECORDS, Span};
 pub use notes::{Devices, End, Ended, Filter, Kept, Machine, Parameters, Picture};
-pub use reader::{Block, Bookmark, Condition, Moment, Place, Reader};
+pub use reader::{Block, Bookmark, Condition, Landmark, Moment, Place, Reader};
 pub use writer::{Encoder, Writer};
 
 /// Raised when a program that reads the version before could not make sense of a recording.

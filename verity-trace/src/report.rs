@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cost::{Cost, Occasion};
 use crate::escape;
 use crate::facts::{self, OptionEffect};
-use crate::format;
+use crate::format::{self, Bytes};
 use crate::histogram::Nanos;
 use crate::snapshot::{
     Cpu, Device, Era, Failure, HashCache, InFlight, Placement, PlacementTotals, QueueWait,
@@ -167,7 +167,7 @@ pub fn recounted(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> 
 
 /// Writes what records alone tell.
 pub fn counted(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
-    throughput(totals, snapshot, out)?;
+    throughput(totals, snapshot.watched, Bytes::default(), out)?;
     writeln!(
         out,
         "  failed {}   incomplete {}   rechecked {}   FEC {}",
@@ -182,13 +182,19 @@ pub fn counted(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io
     placements_section(totals, snapshot, out)
 }
 
-fn throughput(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+fn throughput(
+    totals: &Totals,
+    over: Duration,
+    unit: Bytes,
+    out: &mut impl Write,
+) -> io::Result<()> {
     writeln!(
         out,
-        "  I/Os {}   I/O/s {}   MiB/s {}",
+        "  I/Os {}   I/O/s {}   {}/s {}",
         totals.ios(),
-        format::rate(totals.ios(), snapshot.watched),
-        format::mebibytes_rate(totals.bytes(), snapshot.watched),
+        format::rate(totals.ios(), over),
+        unit.name(),
+        unit.rate(totals.bytes(), over),
     )
 }
 
@@ -241,16 +247,20 @@ fn in_flight(in_flight: &InFlight, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn totals_section(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
-    sums(totals, snapshot, out)?;
+    sums(totals, snapshot.watched, Bytes::default(), out)?;
+    match &totals.submitters {
+        Some(these) if totals.ios() > 0 => submitters(these, out)?,
+        _ => {}
+    }
     if totals.ios() == 0 {
         return Ok(());
     }
     placements_section(totals, snapshot, out)
 }
 
-/// Writes what is counted over all placements.
-pub fn sums(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
-    throughput(totals, snapshot, out)?;
+/// Writes what is counted over all placements, during some time.
+pub fn sums(totals: &Totals, over: Duration, unit: Bytes, out: &mut impl Write) -> io::Result<()> {
+    throughput(totals, over, unit, out)?;
     writeln!(
         out,
         "  failed {}   rejected {}   incomplete {}   rechecked {}   FEC {}",
@@ -270,12 +280,9 @@ pub fn sums(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::R
     if let Some(cache) = &totals.hash_cache {
         hash_cache(cache, out)?;
     }
-    if let Some(wait) = &totals.queue_wait {
-        queue_wait(wait, out)?;
-    }
-    match &totals.submitters {
-        Some(these) if totals.ios() > 0 => submitters(these, out),
-        _ => Ok(()),
+    match &totals.queue_wait {
+        Some(wait) => queue_wait(wait, out),
+        None => Ok(()),
     }
 }
 
@@ -361,7 +368,8 @@ fn hash_cache(cache: &HashCache, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\n  waited for hash blocks {wait} in all")
 }
 
-fn submitters(submitters: &Submitters, out: &mut impl Write) -> io::Result<()> {
+/// Writes who submitted most.
+pub fn submitters(submitters: &Submitters, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "  {:<9} {:>12} {:>10} {:>10}   command",

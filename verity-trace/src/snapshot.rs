@@ -492,7 +492,7 @@ pub struct Device {
     pub counted_in_other: bool,
     /// Since tracing began, or since it was given a slot; absent where its I/Os are not seen one by one.
     pub totals: Option<Totals>,
-    /// During the last interval; absent in the first snapshot too.
+    /// During [`Snapshot::interval`]; absent where that is.
     pub recent: Option<Totals>,
     /// I/Os between `verity_map` and `verity_finish_io` now; absent as `totals` are.
     pub in_flight: Option<InFlight>,
@@ -582,11 +582,12 @@ pub struct CpuQueues {
     pub bh_works: u64,
     /// How often it reached its limit of works or time, inferred from both.
     pub bh_limits: u64,
-    /// The longest verification in softirq, attempts that gave up included; absent when there was none.
+    /// The longest verification in softirq, attempts that gave up included; absent when there was none, and
+    /// during a shorter time than all when it was none of these.
     pub longest_verify: Option<Duration>,
 }
 
-/// What one CPU did since tracing began.
+/// What one CPU did, since tracing began or during a shorter time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
     /// Its number.
@@ -645,7 +646,7 @@ pub struct Snapshot {
     pub taken_at: Duration,
     /// How long the probes have been attached.
     pub watched: Duration,
-    /// The time that `recent` totals cover; absent in the first snapshot.
+    /// The time that what is called recent covers; absent until an earlier snapshot is set against this one.
     pub interval: Option<Duration>,
     /// The machine.
     pub kernel: Kernel,
@@ -667,6 +668,11 @@ pub struct Snapshot {
     pub other: Option<Other>,
     /// The CPUs.
     pub cpus: Vec<Cpu>,
+    /// What each of them did during [`Snapshot::interval`]; none where that is absent.
+    pub recent_cpus: Vec<Cpu>,
+    /// The module's `use_bh_bytes`: bytes up to which an I/O of each ioprio class is verified in BH or inline;
+    /// absent where the kernel has no such parameter, and where a recording does not say.
+    pub use_bh_bytes: Option<Vec<u64>>,
     /// What became of what was mapped; absent while nothing was ever watched.
     pub account: Option<Account>,
     /// What was not seen, kinds that did not happen left out.

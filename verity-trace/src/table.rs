@@ -4,11 +4,11 @@
 
 use std::io::{self, Read, Seek, Write};
 
-use crate::decode::{self, Io};
+use crate::decode::Io;
 use crate::escape;
 use crate::histogram::Nanos;
 use crate::recording::{Block, Fault, Reader};
-use crate::snapshot::{Context, DeviceNumber, Era, Placement, Reason, Stage};
+use crate::snapshot::{Context, DeviceNumber, Placement, Reason, Stage};
 
 /// The columns, by the names that JSON documents have for them.
 pub const COLUMNS: [&str; 30] = [
@@ -70,18 +70,10 @@ pub fn each<R: Read + Seek>(
     reader: &mut Reader<R>,
     mut take: impl FnMut(&Io) -> io::Result<()>,
 ) -> Result<u64, Stop> {
-    let mut records = Vec::new();
     let mut undecoded = 0;
     while let Some(block) = reader.next_block()? {
-        let Block::Ios(ios) = block else { continue };
-        records.clear();
-        reader.records(&ios, &mut records)?;
-        let era = ios.span.era.unwrap_or(Era::NoOption);
-        for record in &records {
-            match decode::io(record, era) {
-                Ok(io) => take(&io)?,
-                Err(_) => undecoded += 1,
-            }
+        if let Block::Ios(ios) = block {
+            undecoded += reader.ios(&ios, |io| take(io).map_err(Stop::from))?;
         }
     }
     Ok(undecoded)

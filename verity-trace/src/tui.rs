@@ -4,6 +4,8 @@
 //! Everything that happens is a [`Message`]: a snapshot, a key, a new size, a request to stop.
 
 mod app;
+mod columns;
+mod copy;
 mod cpus;
 mod device;
 mod draw;
@@ -12,18 +14,26 @@ mod filter;
 mod glyphs;
 mod header;
 mod history;
+mod ios;
 mod keys;
+mod mouse;
 mod rows;
 mod run;
+mod settings;
 mod sort;
+mod status;
 mod style;
 mod summary;
 mod table;
 mod view;
 
-pub use app::{App, Effect, Message};
+pub use app::{App, Effect, Message, Recording};
+pub use columns::{Column, Columns};
+pub use copy::Copied;
 pub use draw::draw;
 pub use glyphs::Glyphs;
-pub use keys::{Action, BINDINGS, Binding, Key, LIVE, REPLAY, action};
-pub use run::{forward_input, require_terminal, run};
+pub use keys::{Action, BINDINGS, Binding, Key, Keys, LIVE, REPLAY};
+pub use mouse::Mouse;
+pub use run::{Request, forward_input, require_terminal, run};
+pub use settings::{INTERVALS, Misconfigured, Settings};
 pub use style::{Styles, Theme};

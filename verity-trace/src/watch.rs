@@ -1,5 +1,6 @@
 //! The commands that watch: live in the terminal, or for a while with one result at the end.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -17,15 +18,18 @@ use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
 use verity_trace::html;
-use verity_trace::live::Options;
+use verity_trace::live::{Options, Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
 use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
-use verity_trace::tui::{self, Glyphs, Message, Styles, Theme};
+use verity_trace::tui::{self, Message, Request};
 
-use crate::{deliver, print, say};
+use crate::exports::Exports;
+use crate::looks::Looks;
+use crate::record::live::LiveRecording;
+use crate::{configured, deliver, print, say};
 
 /// Time between two pictures of a replay.
 const FRAME: Duration = Duration::from_millis(100);
@@ -36,27 +40,50 @@ const LONGEST_FRAME: Duration = Duration::from_millis(500);
 
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
+    let settings = configured::settings(&arguments.look, arguments.interval)?;
+    if arguments.look.print_config {
+        return print(|out| out.write_all(settings.to_toml().as_bytes()));
+    }
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
-    let mut collector = Collector::start(options(arguments.source, false, None), selection, true)?;
+    let mut collector = Collector::start(
+        options(arguments.source, Wanted::Some, None),
+        selection,
+        true,
+    )?;
     let (messages, received) = mpsc::channel();
-    let (stop, stopped) = mpsc::channel();
+    let (requests, asked) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
     tui::forward_input(messages.clone());
-    let interval = arguments.interval;
+    let mut exports = Exports::new(messages.clone());
+    let interval = settings.interval;
     let collecting = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
-        let published = publish(&mut collector, interval, &messages, &stopped);
-        (published, collector.faults())
+        let mut recording = LiveRecording::new(messages.clone());
+        let wishes = Wishes { interval, asked };
+        let published = publish(&mut collector, &mut recording, wishes, &messages);
+        let unwritten = recording.finish(&mut collector);
+        (published, collector.faults(), unwritten)
     });
-    let shown = tui::run(&received, styles(), None);
-    drop(stop);
-    let (published, faults) = collecting
+    let shown = tui::run(&received, &settings, |request| match request {
+        Request::Export(snapshot) => exports.write(snapshot),
+        request => {
+            // One that is gone has sent its last word already.
+            let _ = requests.send(request);
+        }
+    });
+    drop(requests);
+    exports.finish();
+    let (published, faults, unwritten) = collecting
         .join()
         .map_err(|_| anyhow!("the collector panicked"))?;
+    let signal = signalled.try_recv();
     // Now that the terminal is the shell's again.
     say_faults(&faults);
+    for recording in unwritten {
+        recording.wait(&signalled);
+    }
     published?;
-    if let Ok(signal) = signalled.try_recv() {
+    if let Ok(signal) = signal {
         return Ok(exit_code(Some(signal)));
     }
     shown.context("draw on the terminal")?;
@@ -65,6 +92,10 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
 
 /// The live view over a recording.
 pub fn replay(arguments: &Replay) -> Result<ExitCode> {
+    let settings = configured::settings(&arguments.look, None)?;
+    if arguments.look.print_config {
+        return print(|out| out.write_all(settings.to_toml().as_bytes()));
+    }
     let (given, selection) = arguments.of.recording()?;
     if selection.has_mount_point() {
         return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
@@ -75,17 +106,27 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
     let mut film = Film::new(archive, selection).map_err(wrong)?;
     // What is wrong with a short one is said before anything is shown.
     look(&mut film, LOOK).map_err(wrong)?;
-    let player = Player::new(film.times(), film.began());
+    let player = Player::new(film.times(), film.began(), settings.window);
     let (messages, received) = mpsc::channel();
     let (controls, asked) = mpsc::channel();
     let signalled = forward_signals(messages.clone())?;
     tui::forward_input(messages.clone());
+    let mut exports = Exports::new(messages.clone());
     let playing = thread::spawn(move || {
         let _end = StopWhenDropped(messages.clone());
         play(&mut film, player, &messages, &asked)
     });
-    let shown = tui::run(&received, styles(), Some(&controls));
+    let shown = tui::run(&received, &settings, |request| match request {
+        Request::Export(snapshot) => exports.write(snapshot),
+        Request::Control(control) => {
+            // One that is gone has sent its last word already.
+            let _ = controls.send(control);
+        }
+        // A recording goes on as it was made.
+        Request::Interval(_) | Request::Record => {}
+    });
     drop(controls);
+    exports.finish();
     playing
         .join()
         .map_err(|_| anyhow!("the player panicked"))?
@@ -125,7 +166,11 @@ fn play(
         if shown != Some(playback) {
             let (frame, earlier) = player.frames();
             let snapshot = Arc::new(film.snapshot(frame, earlier)?);
-            if messages.send(Message::Frame(snapshot, playback)).is_err() {
+            let both = [
+                Message::Picked(film.picked(frame)?),
+                Message::Frame(snapshot, playback),
+            ];
+            if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
             shown = Some(playback);
@@ -157,29 +202,6 @@ fn play(
     }
 }
 
-fn styles() -> Styles {
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .into_iter()
-        .map(variable)
-        .find(|value| !value.is_empty())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    // The kernel's console has one font of 256 characters, and a serial one may have less.
-    let has_blocks = variable("TERM") != "linux" && locale.replace('-', "").contains("utf8");
-    let glyphs = if has_blocks {
-        Glyphs::BLOCKS
-    } else {
-        Glyphs::ASCII
-    };
-    let theme = if variable("NO_COLOR").is_empty() {
-        Theme::Dark
-    } else {
-        Theme::Plain
-    };
-    Styles::new(theme, glyphs)
-}
-
 /// Ends the live view with the collector, also when that panics: a failure is not to be hidden
 /// behind a picture that stands still.
 struct StopWhenDropped(Sender<Message>);
@@ -193,7 +215,11 @@ impl Drop for StopWhenDropped {
 
 /// One screen of text after a while.
 pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
-    let mut collector = Collector::start(options(arguments.source, false, None), selection, false)?;
+    let mut collector = Collector::start(
+        options(arguments.source, Wanted::Nothing, None),
+        selection,
+        false,
+    )?;
     let signal = watch(&mut collector, arguments.watches(), |_| {})?;
     let snapshot = collector.snapshot()?;
     // Whoever reads the text may take long, and the probes hold dm_verity.
@@ -217,7 +243,12 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
 /// One JSON document after a while.
 pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
     let keep = arguments.records.map(|count| count as usize);
-    let options = options(arguments.source, keep.is_some(), arguments.max_overhead);
+    let wanted = if keep.is_some() {
+        Wanted::Everything
+    } else {
+        Wanted::Nothing
+    };
+    let options = options(arguments.source, wanted, arguments.max_overhead);
     let mut collector = Collector::start(options, selection, false)?;
     let mut records: Vec<Io> = Vec::new();
     let mut omitted = 0;
@@ -281,28 +312,59 @@ pub fn say_faults(faults: &[String]) {
     }
 }
 
-/// Publishes a snapshot every interval until nobody listens or the other end of `stopped` is gone.
+/// What the view asks of the collecting.
+struct Wishes {
+    /// Time between two snapshots.
+    interval: Duration,
+    asked: Receiver<Request>,
+}
+
+/// Publishes a snapshot every interval until nobody listens or asks for anything any more.
 fn publish(
     collector: &mut Collector,
-    interval: Duration,
+    recording: &mut LiveRecording,
+    mut wishes: Wishes,
     messages: &Sender<Message>,
-    stopped: &Receiver<()>,
 ) -> Result<()> {
+    let mut ticked = Instant::now();
     let mut due = Instant::now();
+    let mut selected = None;
+    let mut looks = Looks::new(due);
     loop {
         let now = Instant::now();
         if now >= due {
-            let snapshot = collector.snapshot()?;
-            if messages.send(Message::Snapshot(snapshot)).is_err() {
+            let snapshot = Arc::new(collector.whole_snapshot()?);
+            let wanted = collector.selected()?;
+            if wanted != selected {
+                selected.clone_from(&wanted);
+                // As below.
+                let _ = messages.send(Message::Selected(wanted));
+            }
+            let ios = looks.pick(collector, &snapshot)?;
+            let both = [Message::Picked(Arc::new(ios)), Message::Snapshot(snapshot)];
+            if both.into_iter().any(|it| messages.send(it).is_err()) {
                 return Ok(());
             }
-            due = now + interval;
+            // As above.
+            let _ = messages.send(Message::Recording(recording.state()));
+            due = now + wishes.interval;
         }
         let left = due.saturating_duration_since(Instant::now());
-        if let Err(RecvTimeoutError::Disconnected) = stopped.recv_timeout(left.min(TICK)) {
-            return Ok(());
+        match wishes.asked.recv_timeout(left.min(recording.patience())) {
+            Ok(Request::Interval(interval)) => {
+                wishes.interval = interval;
+                due = due.min(Instant::now() + interval);
+            }
+            Ok(Request::Record) => recording.toggle(collector),
+            Ok(Request::Control(_) | Request::Export(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        collector.tick()?;
+        recording.keep_up(collector, |record| looks.see(record))?;
+        if ticked.elapsed() >= TICK {
+            collector.tick()?;
+            ticked = Instant::now();
+            looks.ask(collector, recording.is_on())?;
+        }
     }
 }
 
@@ -327,7 +389,7 @@ pub fn exit_code(signal: Option<i32>) -> ExitCode {
 }
 
 /// What is traced, and how.
-pub fn options(source: Source, records: bool, max_overhead: Option<f64>) -> Options {
+pub fn options(source: Source, records: Wanted, max_overhead: Option<f64>) -> Options {
     Options {
         max_devices: source.max_devices,
         rung: source.attach.map(Attach::rung),

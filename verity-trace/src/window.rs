@@ -146,6 +146,7 @@ fn with(all: &Snapshot, mut tallies: Tallies, era: Option<Era>, watched: Duratio
             ..Other::default()
         }),
         cpus: Vec::new(),
+        recent_cpus: Vec::new(),
         account: None,
         loss: BTreeMap::new(),
         before_attach: 0,

@@ -14,7 +14,7 @@ use crate::setup::{self, Kernel};
 use crate::{command, fuzz, lint, python};
 
 /// How long the kernel suite may take on one kernel, sampled and in full.
-const SAMPLED: Duration = Duration::from_mins(20);
+const SAMPLED: Duration = Duration::from_mins(30);
 const FULL: Duration = Duration::from_mins(90);
 
 /// What holds where everything can be preempted, also the programs: some events go unseen there, which is

@@ -83,6 +83,8 @@ impl Made {
             queued: BTreeMap::new(),
             other: None,
             cpus: cpus.collect(),
+            recent_cpus: Vec::new(),
+            use_bh_bytes: Some(vec![8_192; 4]),
             account: Some(Account::default()),
             loss: BTreeMap::new(),
             hides_misses: false,

@@ -4,6 +4,9 @@
 //! independent, they would claim far more than they know. So whole intervals of time are resampled, and
 //! with intervals of several lengths, of which the one with the widest outcome counts: where a moment
 //! lasts longer than the short ones, the long ones show it.
+//!
+//! Where slow moments last so long that there are few of them, or where a few make up most of a statistic,
+//! no resampling tells how much it varies: what they are worth is counted, as [`Estimate::independent`].
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
@@ -16,6 +19,9 @@ use crate::histogram::Histogram;
 pub const LEAST_INTERVALS: usize = 20;
 /// Longer intervals are tried while so many of them have I/Os.
 const LEAST_LONG_INTERVALS: usize = 8;
+/// A statistic that is worth fewer independent intervals has no verdict: with this, two runs of the same are
+/// called different in about 5 % of cases however long slow moments last.
+pub const LEAST_INDEPENDENT: f64 = 10.0;
 /// How often intervals are drawn for each length: the spread is then known to a few percent.
 pub const DRAWS: usize = 500;
 
@@ -72,6 +78,8 @@ pub struct Estimate {
     pub ns: f64,
     /// How far it is off; absent with too few intervals or I/Os.
     pub spread: Option<Spread>,
+    /// As many independent intervals would tell as much.
+    pub independent: f64,
 }
 
 /// The estimates of a series of intervals, in the order of [`Statistic::ALL`]; absent when it has no I/O.
@@ -79,6 +87,7 @@ pub struct Estimate {
 pub fn estimates(intervals: &[Histogram], seed: u64, draws: usize) -> Option<[Estimate; 3]> {
     let mut level = Level::new(intervals);
     let values = level.whole()?;
+    let independent = level.independent();
     let mut spreads = [None; 3];
     let mut intervals = level.busy();
     let is_enough = intervals >= LEAST_INTERVALS;
@@ -93,18 +102,14 @@ pub fn estimates(intervals: &[Histogram], seed: u64, draws: usize) -> Option<[Es
         intervals = level.busy();
     }
     let ios = level.ios();
-    let mut estimates = [Estimate {
-        ns: 0.0,
-        spread: None,
-    }; 3];
-    for (at, statistic) in Statistic::ALL.into_iter().enumerate() {
-        let known = ios >= statistic.least_ios();
-        estimates[at] = Estimate {
+    Some([0, 1, 2].map(|at| {
+        let known = ios >= Statistic::ALL[at].least_ios();
+        Estimate {
             ns: values[at],
             spread: spreads[at].filter(|_| known),
-        };
-    }
-    Some(estimates)
+            independent: independent[at],
+        }
+    }))
 }
 
 /// Half of the interval that holds the logarithm in 95 of 100 cases.
@@ -188,12 +193,54 @@ impl Level {
         self.rows.iter().map(Row::ios).sum()
     }
 
-    fn whole(&self) -> Option<[f64; 3]> {
+    fn together(&self) -> Row {
         let mut all = Row::none(self.slots.len());
         for row in &self.rows {
             all.add(row);
         }
-        all.values(&self.slots)
+        all
+    }
+
+    fn whole(&self) -> Option<[f64; 3]> {
+        self.together().values(&self.slots)
+    }
+
+    /// What the intervals are worth for each statistic, by what makes it: the slower half of the I/Os, all
+    /// their time, the slowest hundredth.
+    fn independent(&self) -> [f64; 3] {
+        let all = self.together();
+        let [median, p99] = [0.5, 0.99].map(|share| {
+            let place = all.place(share * all.ios() as f64);
+            place.map_or(0, |(at, _)| at)
+        });
+        let slower = |row: &Row, from: usize| row.counts[from..].iter().sum::<u64>() as f64;
+        [
+            self.worth(|row| slower(row, median)),
+            self.worth(|row| row.sum_ns as f64),
+            self.worth(|row| slower(row, p99)),
+        ]
+    }
+
+    /// The number of intervals that have equal parts of it (Kish), less what neighbours have in common.
+    fn worth(&self, part: impl Fn(&Row) -> f64) -> f64 {
+        let parts: Vec<_> = self.rows.iter().map(part).collect();
+        let whole: f64 = parts.iter().sum();
+        let squares: f64 = parts.iter().map(|part| part * part).sum();
+        if squares == 0.0 {
+            return self.busy() as f64;
+        }
+        let share = whole / self.ios() as f64;
+        let off = self.rows.iter().zip(&parts).map(|(row, part)| {
+            let expected = share * row.ios() as f64;
+            let off = part - expected;
+            // What rounding makes is alike everywhere.
+            if off.abs() > 1e-9 * expected {
+                off
+            } else {
+                0.0
+            }
+        });
+        whole * whole / squares / (1.0 + 2.0 * correlation(&off.collect::<Vec<_>>()))
     }
 
     fn spreads(&self, seed: u64, draws: usize) -> [Spread; 3] {
@@ -263,16 +310,38 @@ impl Row {
 
     /// The value at a rank, as if a slot's were spread evenly over it.
     fn percentile(&self, slots: &[usize], rank: f64) -> f64 {
+        match self.place(rank) {
+            Some((at, share)) => within(slots[at], share),
+            None => slots.last().map_or(0.0, |&slot| within(slot, 1.0)),
+        }
+    }
+
+    /// In which slot a rank is, and how far within.
+    fn place(&self, rank: f64) -> Option<(usize, f64)> {
         let mut before = 0.0;
-        for (&slot, &count) in slots.iter().zip(&self.counts) {
+        for (at, &count) in self.counts.iter().enumerate() {
             let count = count as f64;
             if count > 0.0 && before + count >= rank {
-                return within(slot, (rank - before) / count);
+                return Some((at, (rank - before) / count));
             }
             before += count;
         }
-        slots.last().map_or(0.0, |&slot| within(slot, 1.0))
+        None
     }
+}
+
+/// How much values have in common with later ones: the correlations with those one behind, two behind and so on,
+/// up to the first that is none, together.
+fn correlation(values: &[f64]) -> f64 {
+    let product = |lag: usize| -> f64 {
+        let pairs = values.iter().zip(&values[lag..]);
+        pairs.map(|(one, other)| one * other).sum()
+    };
+    let squares = product(0);
+    let lags = 1..values.len();
+    let products = lags.map(product).take_while(|&it| it > 0.0);
+    // Without any there is no lag that has something in common.
+    products.map(|it| it / squares).sum()
 }
 
 fn within(slot: usize, share: f64) -> f64 {

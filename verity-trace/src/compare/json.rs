@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Comparison, DRAWS, LEAST_INTERVALS, Row, Shift, Side, Statistic, Verdict, WRONG};
+use super::{
+    Comparison, DRAWS, LEAST_INDEPENDENT, LEAST_INTERVALS, Row, Shift, Side, Statistic, Verdict,
+    WRONG,
+};
 use crate::export;
 use crate::histogram::Histogram;
 use crate::recording::Machine;
@@ -108,6 +111,8 @@ struct One {
     ns: f64,
     relative: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    independent_intervals: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ns_95: Option<[f64; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     relative_95: Option<[f64; 2]>,
@@ -121,6 +126,7 @@ struct Method {
     seed: u64,
     draws: usize,
     least_intervals: usize,
+    least_independent_intervals: f64,
     wrong_comparisons: f64,
     judged_of_devices: usize,
     judged_of_the_rest: usize,
@@ -143,6 +149,7 @@ pub fn json(comparison: &Comparison, out: &mut impl Write) -> io::Result<()> {
             seed: comparison.seed,
             draws: DRAWS,
             least_intervals: LEAST_INTERVALS,
+            least_independent_intervals: LEAST_INDEPENDENT,
             wrong_comparisons: WRONG,
             judged_of_devices,
             judged_of_the_rest,
@@ -229,6 +236,7 @@ fn one(shift: &Shift) -> One {
     One {
         ns: shift.ns,
         relative: shift.logarithm.exp_m1(),
+        independent_intervals: shift.independent,
         ns_95: shift.range.map(|range| range.ns),
         relative_95: shift.range.map(|range| range.logarithm.map(f64::exp_m1)),
         chance: shift.range.map(|range| range.chance),

@@ -2,14 +2,12 @@
 //!
 //! Many series are compared, and by chance alone some would differ. The probability that any verdict of
 //! a comparison of two runs of the same is wrong is kept at about 5 %: half of it for the totals of
-//! devices, half for everything else, each by the method of Holm. That holds while slow moments are short
-//! against the recording: those that last longer than a fortieth of it are too few to tell how much they
-//! vary, and wrong verdicts become more.
+//! devices, half for everything else, each by the method of Holm. Of slow moments that are few, or long against
+//! the recording, it is not known how much they vary: what rests on them gets no verdict.
 
-use super::bootstrap::{Estimate, Statistic, by_chance, students};
+use super::bootstrap::{Estimate, LEAST_INDEPENDENT, Statistic, by_chance, students};
 
-/// The probability that a comparison of two runs of the same names a difference, while slow moments are
-/// short.
+/// The probability that a comparison of two runs of the same names a difference.
 pub const WRONG: f64 = 0.05;
 
 /// What is said of B, set against A.
@@ -52,7 +50,10 @@ pub struct Shift {
     pub ns: f64,
     /// The logarithm of B / A.
     pub logarithm: f64,
-    /// Where both are in 95 of 100 cases; absent with too few intervals or I/Os.
+    /// As many independent intervals would tell as much, in the recording where they are fewer; absent with too few
+    /// intervals or I/Os.
+    pub independent: Option<f64>,
+    /// Where both are in 95 of 100 cases; absent with too few intervals, independent ones included, or I/Os.
     pub range: Option<Range>,
     /// Whether it is more than the resolution of histograms.
     pub is_resolved: bool,
@@ -78,7 +79,10 @@ impl Shift {
     #[must_use]
     pub fn new(statistic: Statistic, [a, b]: [Estimate; 2], shown: [f64; 2]) -> Self {
         let logarithm = (b.ns / a.ns).ln();
-        let range = a.spread.zip(b.spread).map(|(left, right)| {
+        let spreads = a.spread.zip(b.spread);
+        let independent = spreads.map(|_| a.independent.min(b.independent));
+        let is_known = independent.is_some_and(|it| it >= LEAST_INDEPENDENT);
+        let range = spreads.filter(|_| is_known).map(|(left, right)| {
             let spread = left.of_logarithm.hypot(right.of_logarithm);
             // Welch and Satterthwaite.
             let freedom = if spread > 0.0 {
@@ -106,11 +110,18 @@ impl Shift {
         Self {
             ns: b.ns - a.ns,
             logarithm,
+            independent,
             range,
             is_resolved: is_resolved(statistic, shown),
             is_sure: false,
             verdict: Verdict::NoDifference,
         }
+    }
+
+    /// Whether it has no verdict since it rests on too few independent intervals.
+    #[must_use]
+    pub const fn is_dependent(&self) -> bool {
+        self.independent.is_some() && self.range.is_none()
     }
 }
 

@@ -6,11 +6,10 @@ use std::io::{Read, Seek};
 use verity_trace_ebpf::placement::Stage;
 
 use super::timeline::{Load, Observed, Series, Timeline, together};
-use crate::decode;
 use crate::histogram::{Histogram, Nanos};
 use crate::overview::Overview;
 use crate::recording::{Block, Fault, Reader};
-use crate::snapshot::{Device, DeviceNumber, Era, Placement};
+use crate::snapshot::{Device, DeviceNumber, Placement};
 use crate::target::Table;
 
 /// Devices that are kept apart, as when a part of a recording is counted anew. No machine has more of them.
@@ -41,7 +40,6 @@ impl Side {
         let mut names: BTreeMap<DeviceNumber, String> = BTreeMap::new();
         let mut tables = BTreeMap::new();
         let (mut undecoded, mut uncompared) = (0, 0);
-        let mut records = Vec::new();
         let overview = Overview::read_with(reader, |reader, block| {
             match block {
                 Block::Devices(it) => {
@@ -59,14 +57,7 @@ impl Side {
                     }
                 }
                 Block::Ios(ios) => {
-                    records.clear();
-                    reader.records(ios, &mut records)?;
-                    let era = ios.span.era.unwrap_or(Era::NoOption);
-                    for record in &records {
-                        let Ok(io) = decode::io(record, era) else {
-                            undecoded += 1;
-                            continue;
-                        };
+                    undecoded += reader.ios(ios, |io| {
                         let finished = io.mapped_at.0.saturating_add(io.total.0);
                         let (interval, merged) = timeline.interval(finished);
                         for _ in 0..merged {
@@ -76,10 +67,11 @@ impl Side {
                         let name = known.unwrap_or_else(|| io.device.to_string());
                         if is_full(&observed, &name) {
                             uncompared += 1;
-                            continue;
+                        } else {
+                            observed.entry(name).or_default().add(io, interval);
                         }
-                        observed.entry(name).or_default().add(&io, interval);
-                    }
+                        Ok::<_, Fault>(())
+                    })?;
                 }
                 _ => {}
             }

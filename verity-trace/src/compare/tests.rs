@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rand::SeedableRng as _;
 use rand_pcg::Pcg64Mcg;
 
-use super::bootstrap::estimates;
+use super::bootstrap::{Estimate, estimates};
 use super::shift::judge;
 use super::timeline::{Series, together};
 use super::*;
@@ -18,7 +18,12 @@ const FEW: usize = 60;
 /// The I/Os of a machine that has slow moments: the logarithm of their latency is a process of which each
 /// value hangs on the one before, and noise.
 fn made_up(random: &mut Pcg64Mcg, scale: f64) -> Series {
-    let (seconds, rate, moment) = PROCESS;
+    made_up_of(random, scale, PROCESS.2)
+}
+
+/// The same with slow moments of another length.
+fn made_up_of(random: &mut Pcg64Mcg, scale: f64, moment: f64) -> Series {
+    let (seconds, rate, _) = PROCESS;
     let keeps = (-1.0 / (rate * moment)).exp();
     let mut level = normal(random);
     let mut at = 0.0;
@@ -49,7 +54,25 @@ fn normal(random: &mut Pcg64Mcg) -> f64 {
 }
 
 fn compared(a: &Series, b: &Series, draws: usize) -> Row {
-    let [left, right] = [a, b].map(|it| estimates(it, 1, draws).expect("I/Os"));
+    judged(
+        [a, b].map(|it| estimates(it, 1, draws).expect("I/Os")),
+        [a, b],
+    )
+}
+
+/// The same as if every interval were independent.
+fn trusting(a: &Series, b: &Series, draws: usize) -> Row {
+    let estimates = [a, b].map(|it| {
+        let estimates = estimates(it, 1, draws).expect("I/Os");
+        estimates.map(|estimate| Estimate {
+            independent: f64::INFINITY,
+            ..estimate
+        })
+    });
+    judged(estimates, [a, b])
+}
+
+fn judged([left, right]: [[Estimate; 3]; 2], [a, b]: [&Series; 2]) -> Row {
     let histograms = [a, b].map(|it| together(it));
     let shown = histograms.each_ref().map(shown);
     let mut shifts = [0, 1, 2].map(|at| {
@@ -95,6 +118,69 @@ fn two_runs_of_the_same_are_rarely_called_different() {
         naive * 100 > runs * 30,
         "{naive} of {runs}: the process is no challenge"
     );
+}
+
+/// Of slow moments that last a tenth and a fifth of the recording there are too few to tell how much they vary.
+#[test]
+fn long_moments_are_named_and_make_no_difference() {
+    let runs = 40;
+    for moment in [8.0, 16.0] {
+        let (mut wrong, mut trusted) = (0, 0);
+        for seed in 0..runs {
+            let mut random = Pcg64Mcg::seed_from_u64(3_000 + seed);
+            let [a, b] = [1.0, 1.0].map(|scale| made_up_of(&mut random, scale, moment));
+            let is_wrong = |row: &Row| u64::from(row.verdict() != Verdict::NoDifference);
+            trusted += is_wrong(&trusting(&a, &b, FEW));
+            let row = compared(&a, &b, FEW);
+            wrong += is_wrong(&row);
+            if row.shifts.iter().flatten().any(Shift::is_dependent) {
+                assert!(row.reason().contains("too few independent intervals"));
+            }
+        }
+        assert!(trusted * 100 > runs * 12, "{moment}: {trusted} of {runs}");
+        assert!(wrong * 100 <= runs * 8, "{moment}: {wrong} of {runs}");
+    }
+}
+
+/// Three pauses in one recording and none in the other may be chance, however long they are.
+#[test]
+fn a_few_pauses_prove_nothing_of_the_mean() {
+    let mut random = Pcg64Mcg::seed_from_u64(4_000);
+    let a = made_up(&mut random, 1.0);
+    let mut b = a.clone();
+    for at in [17, 40, 83] {
+        for _ in 0..30 {
+            b[at].add(Nanos(2_000_000_000));
+        }
+    }
+    assert_eq!(trusting(&a, &b, FEW).verdict(), Verdict::Slower);
+    let row = compared(&a, &b, FEW);
+    assert_eq!(verdicts(&row), [Verdict::NoDifference; 3]);
+    let reason = row.reason();
+    let expected = "too few independent intervals of time (mean 3, p99 3; it takes 10)";
+    assert!(reason.contains(expected), "{reason}");
+}
+
+/// Nearly all I/Os are in two moments, and however the machine was just then, all of the recording is.
+#[test]
+fn two_bursts_in_a_long_calm_are_two_intervals() {
+    let bursts = |ns: u64| {
+        let few = [950_000, 1_000_000, 1_050_000].map(Nanos);
+        let mut series = vec![Histogram::from_values(few); INTERVALS];
+        for at in [10, 70] {
+            for number in 0..5_000 {
+                series[at].add(Nanos(ns + 10 * number));
+            }
+        }
+        series
+    };
+    let (a, b) = (bursts(780_000), bursts(1_200_000));
+    assert_eq!(trusting(&a, &b, FEW).verdict(), Verdict::Slower);
+    let row = compared(&a, &b, FEW);
+    assert_eq!(row.verdict(), Verdict::NoDifference);
+    let reason = row.reason();
+    let expected = "too few independent intervals of time (p50 2, mean 2, p99 2; it takes 10)";
+    assert!(reason.starts_with(expected), "{reason}");
 }
 
 #[test]
@@ -174,6 +260,14 @@ fn a_small_shift_that_is_sure_is_not_said_to_come_by_chance() {
         shift.is_sure = false;
     }
     assert_eq!(row.reason(), "such shifts also come by chance");
+    row.shifts.as_mut().expect("shifts")[1].range = None;
+    let reason = row.reason();
+    assert!(
+        reason.starts_with(
+            "such shifts also come by chance; too few independent intervals of time (mean 40;"
+        ),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::side::DEVICES;
 use super::{Comparison, Device, Row, Shift, Side, Statistic, Verdict, WRONG};
-use super::{DRAWS, LEAST_INTERVALS, Unknown, alike};
+use super::{DRAWS, LEAST_INDEPENDENT, LEAST_INTERVALS, Unknown, alike};
 use crate::format::{self, ABSENT};
 use crate::histogram::{Histogram, Nanos};
 use crate::snapshot::{Era, Placement, stage_name};
@@ -274,10 +274,9 @@ fn notes(comparison: &Comparison, out: &mut impl Write) -> io::Result<()> {
     let text = format!(
         "95 % intervals are of each shift alone, by resampling intervals of time of {} (A), {} (B) and \
          longer, {DRAWS} draws each, seed {}. At least {LEAST_INTERVALS} of them need I/Os; p50 and mean \
-         need {} I/Os, p99 {}. Verdicts account for all {} shifts that were judged ({overall} of them of \
-         devices in all): when nothing differs, about {:.0} % of comparisons name any difference, if slow \
-         moments are short against a recording, less than a fortieth of it; if they are longer, more do. What \
-         differs from one run to the next is in neither recording: repeat both. p50, p90, p99 and max are at \
+         need {} I/Os, p99 {}, and what makes each has to be worth {LEAST_INDEPENDENT} independent intervals. \
+         Verdicts account for all {} shifts that were judged ({overall} of them of devices in all): when \
+         nothing differs, about {:.0} % of comparisons name any difference. What differs from one run to the next is in neither recording: repeat both. p50, p90, p99 and max are at \
          most 1/32 off.",
         lengths[0],
         lengths[1],

@@ -43,6 +43,8 @@ pub struct Document<'a> {
     loss_is_lower_bound: bool,
     loss: Named<u64>,
     before_attach: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    use_bh_bytes: Option<Vec<u64>>,
     inferred_reasons: Vec<Word>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hash_cache_unseen: Option<u64>,
@@ -399,6 +401,7 @@ impl<'a> Document<'a> {
             loss_is_lower_bound: snapshot.hides_misses,
             loss: named(&snapshot.loss, Loss::name),
             before_attach: snapshot.before_attach,
+            use_bh_bytes: snapshot.use_bh_bytes.clone(),
             // Where I/Os are not seen, there is no reason of any.
             inferred_reasons: snapshot
                 .account

@@ -117,7 +117,7 @@ fn list(facts: &[(&'static str, String)], totals: &Totals, snapshot: &Snapshot) 
         ("I/O/s", format::rate(totals.ios(), snapshot.watched)),
         (
             "MiB/s",
-            format::mebibytes_rate(totals.bytes(), snapshot.watched),
+            format::Bytes::default().rate(totals.bytes(), snapshot.watched),
         ),
         ("failed", totals.failed().to_string()),
         ("rejected", totals.rejected.to_string()),

@@ -5,13 +5,16 @@ use std::io::{Read, Seek};
 
 use super::bins::Bins;
 use super::scale::Time;
-use super::slowest::Slowest;
-use crate::decode;
+use crate::decode::Io;
 use crate::export::Entry;
 use crate::format;
 use crate::overview::Overview;
 use crate::recording::{Block, Devices, Fault, Parameters, Reader};
-use crate::snapshot::{DeviceNumber, Era};
+use crate::slowest::Slowest;
+use crate::snapshot::DeviceNumber;
+
+/// How many of the slowest are kept.
+const SLOWEST: usize = 20;
 
 /// So many changes are told one by one.
 pub const MARKS: usize = 40;
@@ -22,7 +25,7 @@ pub struct Gathered {
     /// How many took how long when.
     pub bins: Bins,
     /// The slowest.
-    pub slowest: Slowest,
+    pub slowest: Slowest<Io>,
     /// Records that make no I/O.
     pub undecoded: u64,
     /// What changed meanwhile, the first first, at most [`MARKS`].
@@ -49,31 +52,24 @@ impl Gathered {
     ) -> Result<Self, Fault> {
         let mut gathered = Self {
             bins: Bins::new(time(overview)),
-            slowest: Slowest::default(),
+            slowest: Slowest::of(SLOWEST),
             undecoded: 0,
             marks: Vec::new(),
             unmarked: 0,
         };
         let mut known = None;
         let mut limits = None;
-        let mut records = Vec::new();
         while let Some(block) = reader.next_block()? {
             match block {
                 Block::Ios(ios) => {
-                    records.clear();
-                    reader.records(&ios, &mut records)?;
-                    let era = ios.span.era.unwrap_or(Era::NoOption);
-                    for record in &records {
-                        let Ok(io) = decode::io(record, era) else {
-                            gathered.undecoded += 1;
-                            continue;
-                        };
+                    gathered.undecoded += reader.ios(&ios, |io| {
                         if devices.is_none_or(|devices| devices.contains(&io.device)) {
                             let finished = io.mapped_at.0.saturating_add(io.total.0);
                             gathered.bins.add(finished, io.total);
-                            gathered.slowest.add(&io);
+                            gathered.slowest.add(io.total, || io.clone());
                         }
-                    }
+                        Ok::<_, Fault>(())
+                    })?;
                 }
                 Block::Devices(it) => gathered.devices(&it, &mut known),
                 Block::Parameters(it) => gathered.parameters(it, &mut limits),

@@ -202,7 +202,7 @@ fn changes(gathered: &Gathered, start: u64) -> Markup {
 /// What who does not see the map should know of it.
 fn alternative(gathered: &Gathered) -> String {
     let all = gathered.slowest.seen();
-    let slowest = gathered.slowest.ios().next();
+    let slowest = gathered.slowest.items().next();
     let slowest = slowest.map_or_else(String::new, |io| {
         format!("; the slowest took {}", format::duration(io.total))
     });

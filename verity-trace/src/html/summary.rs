@@ -55,7 +55,7 @@ fn sentences(snapshot: &Snapshot, recording: Option<(&Overview, &Gathered)>) -> 
     let stages: Vec<_> = stages.collect();
     let devices = by_device(snapshot);
     let of_all = |it: &Parts| it.verification() as f64 / parts.verification().max(1) as f64;
-    let slowest = recording.and_then(|(_, gathered)| gathered.slowest.ios().next());
+    let slowest = recording.and_then(|(_, gathered)| gathered.slowest.items().next());
     html! {
         p.lead {
             "Verification and the wait for it took " b { (format::share(Some(share))) } " of the time of "
@@ -241,7 +241,7 @@ fn cells(totals: Option<&Totals>, snapshot: &Snapshot) -> Markup {
         td.number data-label="I/Os" { (known(|it, _| it.ios().to_string())) }
         td.number data-label="I/O/s" { (known(|it, all| format::rate(it.ios(), all.watched))) }
         td.number data-label="MiB/s" {
-            (known(|it, all| format::mebibytes_rate(it.bytes(), all.watched)))
+            (known(|it, all| format::Bytes::default().rate(it.bytes(), all.watched)))
         }
         @for (permille, name) in [(500, "p50"), (990, "p99"), (1_000, "max")] {
             td.number data-label=(name) { (format::percentile(total.percentile(permille))) }

@@ -19,7 +19,7 @@ pub fn section(gathered: &Gathered, snapshot: &Snapshot, start: u64) -> Markup {
         .iter()
         .map(|it| (it.number, &it.name[..]))
         .collect();
-    let ios: Vec<_> = gathered.slowest.ios().collect();
+    let ios: Vec<_> = gathered.slowest.items().collect();
     let Some(slowest) = ios.first() else {
         return html! {};
     };

@@ -264,13 +264,14 @@ fn attach(object: &Object, types: &Types, view: View, hook: &Hook) -> Result<Att
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::Wanted;
 
     #[test]
     fn a_view_that_is_asked_for_is_watched_or_said_to_be_missing() {
         let mut options = Options {
             max_devices: 64,
             rung: None,
-            records: false,
+            records: Wanted::Nothing,
             budget: None,
             hash_cache: false,
             queues: false,

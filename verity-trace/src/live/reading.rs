@@ -245,11 +245,16 @@ impl Session {
         let Some(budget) = self.budget else {
             return Ok(None);
         };
-        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("SAMPLED_OUT")?)?;
         Ok(Some(Sampling {
             one_in: budget.one_in(),
-            sampled_out: counts.get(&0, 0)?.iter().sum(),
+            sampled_out: self.unsent()?,
         }))
+    }
+
+    /// Records that were not sent although there was room for them.
+    pub fn unsent(&self) -> anyhow::Result<u64> {
+        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("UNSENT")?)?;
+        Ok(counts.get(&0, 0)?.iter().sum())
     }
 
     /// How long verifications were queued, on kverityd and on the BH workqueue.

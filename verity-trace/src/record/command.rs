@@ -53,6 +53,10 @@ pub struct Running {
 impl Running {
     /// Passes a signal on. What a key sends reaches the command by itself.
     pub fn pass_on(&self, signal: i32) {
+        if self.code.is_some() {
+            // By now its number may be that of another process.
+            return;
+        }
         let signal = match signal {
             SIGTERM => Signal::TERM,
             SIGHUP => Signal::HUP,
@@ -62,6 +66,11 @@ impl Running {
             // One that has just ended needs none.
             let _ = rustix::process::kill_process(pid, signal);
         }
+    }
+
+    /// Takes note of how it ended.
+    pub fn note(&mut self, status: io::Result<ExitStatus>) {
+        self.code = Some(status.map_or(OUR_FAILURE, code));
     }
 
     /// Waits for it.

@@ -55,6 +55,12 @@ impl Kind {
         at.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(0)
     }
 
+    /// Whether it is a snapshot, however written.
+    #[must_use]
+    pub const fn is_picture(self) -> bool {
+        matches!(self, Self::Snapshot | Self::SnapshotChange)
+    }
+
     /// Absent when this version does not know it.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
@@ -69,16 +75,18 @@ pub struct Frame {
     flags: u16,
     /// Bytes that the payload has once it is read.
     length: u32,
+    records: usize,
     payload: Vec<u8>,
 }
 
 impl Frame {
-    /// A payload that is stored as it is.
-    pub fn plain(kind: Kind, payload: Vec<u8>) -> io::Result<Self> {
+    /// So many records, whose payload is stored as it is.
+    pub fn ios(records: usize, payload: Vec<u8>) -> io::Result<Self> {
         Ok(Self {
-            kind,
+            kind: Kind::Ios,
             flags: 0,
             length: length(payload.len())?,
+            records,
             payload,
         })
     }
@@ -93,6 +101,7 @@ impl Frame {
             kind,
             flags: ZSTD,
             length: length(payload.len())?,
+            records: 0,
             payload: stored,
         })
     }
@@ -101,6 +110,12 @@ impl Frame {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Records in it.
+    #[must_use]
+    pub const fn records(&self) -> usize {
+        self.records
     }
 
     /// Bytes that it takes in a file.

@@ -10,6 +10,8 @@ use super::frame::{HEAD_BYTES, Head, Kind, MARK};
 use super::header::Header;
 use super::ios::{self, Span};
 use super::notes::{self, Devices, End, Machine, Parameters, Picture};
+use crate::decode::{self, Io};
+use crate::snapshot::Era;
 
 /// How much is looked through at once for the next block.
 const WINDOW: u64 = 64 << 10;
@@ -45,6 +47,16 @@ pub struct Ios {
     offset: u64,
 }
 
+impl Ios {
+    fn decode(&self, decoder: &mut ios::Decoder, records: &mut Vec<Record>) -> Result<(), Fault> {
+        let span = decoder.decode(&self.payload, records);
+        span.map(|_| ()).map_err(|malformed| Fault {
+            offset: self.offset,
+            what: malformed.into(),
+        })
+    }
+}
+
 /// Where a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -63,6 +75,17 @@ pub struct Moment {
     pub is_whole: bool,
     /// When it was made, by `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
+}
+
+/// What one who looks through a recording has to know; snapshots and I/Os are passed.
+#[derive(Debug)]
+pub enum Landmark {
+    /// Where and how the recording was made.
+    Machine(Machine),
+    /// Parameters of the module.
+    Parameters(Parameters),
+    /// A snapshot.
+    Moment(Moment),
 }
 
 /// Where reading was left, so that it can go on there although something else was read meanwhile.
@@ -99,7 +122,9 @@ pub struct Reader<R> {
     picture: Option<Vec<u8>>,
     salvages: bool,
     condition: Condition,
-    ios: ios::Decoder,
+    decoder: ios::Decoder,
+    /// Those of the block whose I/Os are handed over.
+    records: Vec<Record>,
 }
 
 impl<R: Read + Seek> Reader<R> {
@@ -119,7 +144,8 @@ impl<R: Read + Seek> Reader<R> {
             picture: None,
             salvages,
             condition: Condition::default(),
-            ios: ios::Decoder::new().map_err(|error| fault(What::Io(error)))?,
+            decoder: ios::Decoder::new().map_err(|error| fault(What::Io(error)))?,
+            records: Vec::new(),
         })
     }
 
@@ -173,8 +199,8 @@ impl<R: Read + Seek> Reader<R> {
         self.next(Self::open)
     }
 
-    /// Goes past the next snapshot; absent when there is none.
-    pub fn next_moment(&mut self) -> Result<Option<Moment>, Fault> {
+    /// Goes on to the next landmark, and past it; absent when there is none.
+    pub fn next_landmark(&mut self) -> Result<Option<Landmark>, Fault> {
         self.next(Self::pass)
     }
 
@@ -217,11 +243,26 @@ impl<R: Read + Seek> Reader<R> {
 
     /// Adds the records of a block to `records`.
     pub fn records(&mut self, ios: &Ios, records: &mut Vec<Record>) -> Result<(), Fault> {
-        let decoded = self.ios.decode(&ios.payload, records);
-        decoded.map(|_| ()).map_err(|malformed| Fault {
-            offset: ios.offset,
-            what: malformed.into(),
-        })
+        ios.decode(&mut self.decoder, records)
+    }
+
+    /// Hands over each I/O of a block, and returns how many of its records make none.
+    pub fn ios<E: From<Fault>>(
+        &mut self,
+        ios: &Ios,
+        mut take: impl FnMut(&Io) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.records.clear();
+        ios.decode(&mut self.decoder, &mut self.records)?;
+        let era = ios.span.era.unwrap_or(Era::NoOption);
+        let mut undecoded = 0;
+        for record in &self.records {
+            match decode::io(record, era) {
+                Ok(io) => take(&io)?,
+                Err(_) => undecoded += 1,
+            }
+        }
+        Ok(undecoded)
     }
 
     /// Reads what is where the next block should be; absent when there is nothing to show of it.
@@ -317,19 +358,22 @@ impl<R: Read + Seek> Reader<R> {
         }))
     }
 
-    /// Of a snapshot when it was made, and of anything else nothing.
-    fn pass(&mut self, kind: Kind, payload: Vec<u8>) -> Result<Option<Moment>, What> {
+    /// Of a snapshot when it was made.
+    fn pass(&mut self, kind: Kind, payload: Vec<u8>) -> Result<Option<Landmark>, What> {
         self.condition.ended = kind == Kind::End;
-        if !matches!(kind, Kind::Snapshot | Kind::SnapshotChange) {
-            return Ok(None);
+        match kind {
+            Kind::Machine => return Ok(Some(Landmark::Machine(notes::read(&payload)?))),
+            Kind::Parameters => return Ok(Some(Landmark::Parameters(notes::read(&payload)?))),
+            Kind::Snapshot | Kind::SnapshotChange => {}
+            Kind::Ios | Kind::Devices | Kind::End => return Ok(None),
         }
         let monotonic_ns = notes::monotonic_ns(&payload)?;
         self.picture = Some(payload);
-        Ok(Some(Moment {
+        Ok(Some(Landmark::Moment(Moment {
             place: self.place(),
             is_whole: kind == Kind::Snapshot,
             monotonic_ns,
-        }))
+        })))
     }
 
     /// So many bytes; absent when the file ends before.

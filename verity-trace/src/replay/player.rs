@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::lookback::Window;
+
 /// What somebody may ask of a player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -27,21 +29,16 @@ pub enum Control {
     Start,
     /// To the last.
     End,
-    /// Show what happened in a longer time before each moment; after the longest, the shortest again.
-    Window,
+    /// Show what happened in a shorter time before each moment.
+    ShorterWindow,
+    /// Show what happened in a longer time.
+    LongerWindow,
 }
 
 /// How far a jump goes.
 const JUMP: Duration = Duration::from_secs(10);
 /// The slowest and the fastest speed, as powers of two.
 const SPEEDS: std::ops::RangeInclusive<i32> = -3..=8;
-/// The windows that there are, and then all of it.
-const WINDOWS: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(10),
-    Duration::from_mins(1),
-    Duration::from_mins(10),
-];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -56,8 +53,7 @@ pub struct Player {
     plays: bool,
     /// As a power of two.
     speed: i32,
-    /// The number among the windows; the one past them is all.
-    window: usize,
+    window: Window,
 }
 
 /// How a player stands, for showing.
@@ -75,8 +71,8 @@ pub struct Playback {
     pub plays: bool,
     /// How fast, as a power of two.
     pub speed: i32,
-    /// How much before each moment is shown; absent when all is.
-    pub window: Option<Duration>,
+    /// How much before each moment is shown.
+    pub window: Window,
 }
 
 impl Control {
@@ -93,7 +89,7 @@ impl Control {
 impl Player {
     /// A player that plays from the start of a recording that has snapshots at these times.
     #[must_use]
-    pub fn new(times: Vec<Duration>, began: Duration) -> Self {
+    pub fn new(times: Vec<Duration>, began: Duration, window: Window) -> Self {
         Self {
             times,
             is_whole: true,
@@ -101,7 +97,7 @@ impl Player {
             now: Duration::ZERO,
             plays: true,
             speed: 0,
-            window: 0,
+            window,
         }
     }
 
@@ -132,7 +128,8 @@ impl Player {
             Control::FarBack => self.now = self.now.saturating_sub(self.length() / 10),
             Control::Start => self.now = Duration::ZERO,
             Control::End => self.now = self.length(),
-            Control::Window => self.window = (self.window + 1) % (WINDOWS.len() + 1),
+            Control::ShorterWindow => self.window = self.window.shorter(),
+            Control::LongerWindow => self.window = self.window.longer(),
         }
     }
 
@@ -145,12 +142,13 @@ impl Player {
         }
     }
 
-    /// The number of the snapshot to show, and of the one that the window begins with.
+    /// The number of the snapshot to show, and of the one that the window begins with; absent when it is of
+    /// all.
     #[must_use]
-    pub fn frames(&self) -> (usize, usize) {
+    pub fn frames(&self) -> (usize, Option<usize>) {
         let frame = self.frame();
-        let Some(window) = self.window() else {
-            return (frame, 0);
+        let Some(window) = self.window.length() else {
+            return (frame, None);
         };
         // The nearest, since snapshots are not made to the millisecond.
         let start = self.times[frame].saturating_sub(window);
@@ -162,7 +160,7 @@ impl Player {
         } else {
             after
         };
-        (frame, first.min(frame.saturating_sub(1)))
+        (frame, Some(first.min(frame.saturating_sub(1))))
     }
 
     /// How it stands.
@@ -175,7 +173,7 @@ impl Player {
             at: self.began + self.now,
             plays: self.plays,
             speed: self.speed,
-            window: self.window(),
+            window: self.window,
         }
     }
 
@@ -190,10 +188,6 @@ impl Player {
         self.now = self.times.get(frame).copied().unwrap_or(self.now);
     }
 
-    fn window(&self) -> Option<Duration> {
-        WINDOWS.get(self.window).copied()
-    }
-
     fn length(&self) -> Duration {
         self.times.last().copied().unwrap_or_default()
     }
@@ -206,7 +200,8 @@ mod tests {
     /// One snapshot a second, each some milliseconds late.
     fn player(seconds: u64) -> Player {
         let times = (0..=seconds).map(|second| Duration::from_millis(second * 1_003));
-        Player::new(times.collect(), Duration::from_secs(1_795_000_000))
+        let began = Duration::from_secs(1_795_000_000);
+        Player::new(times.collect(), began, Window::default())
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -216,18 +211,18 @@ mod tests {
     #[test]
     fn it_plays_to_the_end_and_begins_anew() {
         let mut player = player(30);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         player.pass(seconds(5));
-        assert_eq!(player.frames(), (4, 3));
+        assert_eq!(player.frames(), (4, Some(3)));
         player.control(Control::PlayOrPause);
         player.pass(seconds(5));
-        assert_eq!(player.frames(), (4, 3));
+        assert_eq!(player.frames(), (4, Some(3)));
         player.control(Control::PlayOrPause);
         player.pass(seconds(100));
-        assert_eq!(player.frames(), (30, 29));
+        assert_eq!(player.frames(), (30, Some(29)));
         assert!(!player.playback().plays);
         player.control(Control::PlayOrPause);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         assert!(player.playback().plays);
     }
 
@@ -237,11 +232,11 @@ mod tests {
         let times = player.times.clone();
         player.know(times[..2].to_vec(), false);
         player.pass(seconds(2));
-        assert_eq!(player.frames(), (1, 0));
+        assert_eq!(player.frames(), (1, Some(0)));
         assert!(player.playback().plays && !player.playback().is_whole);
         player.know(times, true);
         player.pass(Duration::from_millis(1_003));
-        assert_eq!(player.frames(), (2, 1));
+        assert_eq!(player.frames(), (2, Some(1)));
         player.pass(seconds(9));
         assert!(!player.playback().plays);
     }
@@ -269,39 +264,43 @@ mod tests {
         for _ in 0..5 {
             player.control(Control::FarForward);
         }
-        assert_eq!(player.frames(), (50, 49));
+        assert_eq!(player.frames(), (50, Some(49)));
         player.control(Control::Forward);
-        assert_eq!(player.frames(), (59, 58));
+        assert_eq!(player.frames(), (59, Some(58)));
         player.control(Control::Back);
         player.control(Control::Back);
-        assert_eq!(player.frames(), (40, 39));
+        assert_eq!(player.frames(), (40, Some(39)));
         assert!(player.playback().plays);
         player.control(Control::StepBack);
-        assert_eq!(player.frames(), (39, 38));
+        assert_eq!(player.frames(), (39, Some(38)));
         assert!(!player.playback().plays);
         player.control(Control::StepForward);
-        assert_eq!(player.frames(), (40, 39));
+        assert_eq!(player.frames(), (40, Some(39)));
         player.control(Control::FarBack);
-        assert_eq!(player.frames(), (30, 29));
+        assert_eq!(player.frames(), (30, Some(29)));
         player.control(Control::Start);
         player.control(Control::Back);
         player.control(Control::StepBack);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         player.control(Control::End);
         player.control(Control::StepForward);
-        assert_eq!(player.frames(), (100, 99));
+        assert_eq!(player.frames(), (100, Some(99)));
     }
 
     #[test]
     fn windows_begin_with_the_snapshot_that_is_as_old() {
         let mut player = player(700);
         player.control(Control::End);
-        let mut windows = Vec::new();
-        for _ in 0..6 {
-            windows.push(player.frames().1);
-            player.control(Control::Window);
-        }
-        assert_eq!(windows, [699, 690, 640, 102, 0, 699]);
+        let windows = Window::ALL.map(|window| {
+            assert_eq!(player.playback().window, window);
+            let earlier = player.frames().1;
+            player.control(Control::LongerWindow);
+            earlier
+        });
+        assert_eq!(windows, [Some(699), Some(690), Some(640), Some(102), None]);
+        assert_eq!(player.playback().window, Window::All);
+        player.control(Control::ShorterWindow);
+        assert_eq!(player.playback().window, Window::TenMinutes);
     }
 
     #[test]
@@ -309,7 +308,7 @@ mod tests {
         let mut player = player(0);
         player.pass(seconds(1));
         player.control(Control::StepForward);
-        assert_eq!(player.frames(), (0, 0));
+        assert_eq!(player.frames(), (0, Some(0)));
         assert_eq!(player.playback().length, Duration::ZERO);
     }
 }

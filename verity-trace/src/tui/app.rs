@@ -1,33 +1,54 @@
 //! The state of the live view, changed by messages alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use glob::Pattern;
 use ratatui::layout::Size;
 
+use super::copy::Copied;
 use super::draw;
 use super::events::Events;
 use super::filter::Filter;
 use super::history::History;
-use super::keys::{self, Action, Key};
+use super::ios::Ios;
+use super::keys::{Action, Key, Keys};
+use super::mouse::{self, Mouse, Spot};
 use super::rows::{Group, Groups, Row};
+use super::settings::{INTERVAL_STEPS, Settings};
 use super::sort::Sort;
 use super::style::Styles;
 use super::summary::{self, Weight};
-use super::table::Columns;
+use super::table::Outline;
 use super::view::View;
+use crate::lookback::{Lookback, Window};
+use crate::picked::Picked;
 use crate::replay::{Control, Playback};
 use crate::snapshot::{Device, DeviceNumber, Snapshot};
+
+/// Lines that the wheel scrolls at once.
+const LINES_A_TURN: isize = 3;
 
 /// Everything that can happen.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// The collector published a snapshot.
+    /// The collector published a snapshot, with every device in it.
     Snapshot(Arc<Snapshot>),
+    /// These devices alone are shown from now on; all when it is absent.
+    Selected(Option<BTreeSet<DeviceNumber>>),
     /// A recording has come so far.
     Frame(Arc<Snapshot>, Playback),
+    /// What is to be seen one by one of the interval of the snapshot that comes next.
+    Picked(Arc<Picked>),
     /// A key was pressed.
     Key(Key),
+    /// The mouse did something.
+    Mouse(Mouse),
+    /// Something was done, or could not be, and is to be said.
+    Notice(String),
+    /// How far a recording has come that is being made; absent when none is.
+    Recording(Option<Recording>),
     /// The terminal has this size now.
     Resize {
         /// Cells in a line.
@@ -39,6 +60,15 @@ pub enum Message {
     Stop,
 }
 
+/// A recording that is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// Records in it.
+    pub records: u64,
+    /// Records that were lost since it began.
+    pub lost: u64,
+}
+
 /// What a message asks of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -48,6 +78,14 @@ pub enum Effect {
     Redraw,
     /// Ask this of the recording's player.
     Control(Control),
+    /// Have pictures taken so far apart from now on.
+    Interval(Duration),
+    /// Have the snapshot that is shown written to a file.
+    Export,
+    /// Begin a recording, or end it.
+    Record,
+    /// Give what is chosen to the terminal's clipboard.
+    Copy,
     /// Give the terminal back to the shell until it asks to go on.
     Suspend,
     /// End.
@@ -58,16 +96,28 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// The same as it came, with every device and without a window.
+    whole: Option<Arc<Snapshot>>,
+    /// Absent when every device is shown.
+    selected: Option<BTreeSet<DeviceNumber>>,
     /// Whether verification is a problem, and where: found out once for a snapshot.
     pub(super) summary: Vec<(Weight, String)>,
-    /// The same of the columns of its devices.
-    pub(super) columns: Columns,
+    /// The same of what its columns depend on.
+    pub(super) outline: Outline,
     /// While it is paused, what there was then: the picture stands still, and time goes on.
     paused: Option<Paused>,
     /// How the recording's player stands; absent when this is live.
     pub(super) playback: Option<Playback>,
     past: Past,
+    /// What was picked of the interval of the next snapshot.
+    picked: Option<Arc<Picked>>,
+    pub(super) keys: Keys,
     pub(super) styles: Styles,
+    window: Window,
+    interval: Duration,
+    pub(super) recording: Option<Recording>,
+    /// What is to be said, until the next key.
+    pub(super) notice: Option<String>,
     /// The first line shown of the help; absent while it is closed.
     pub(super) help: Option<usize>,
     pub(super) view: View,
@@ -90,12 +140,15 @@ pub struct App {
 struct Past {
     history: History,
     events: Events,
+    ios: Ios,
+    /// Of what is live.
+    lookback: Lookback,
 }
 
 impl Past {
-    fn add(&mut self, snapshot: &Arc<Snapshot>) {
+    fn add(&mut self, snapshot: &Arc<Snapshot>, selected: Option<&BTreeSet<DeviceNumber>>) {
         self.history.add(snapshot);
-        self.events.add(snapshot);
+        self.events.add(snapshot, selected);
     }
 }
 
@@ -118,14 +171,32 @@ impl App {
     /// Nothing seen yet, on a terminal whose size is not known yet.
     #[must_use]
     pub fn new(styles: Styles) -> Self {
+        let settings = Settings::new(styles.theme, styles.glyphs);
+        Self {
+            styles,
+            ..Self::configured(&settings)
+        }
+    }
+
+    /// The same with what is configured.
+    #[must_use]
+    pub fn configured(settings: &Settings) -> Self {
         Self {
             snapshot: None,
+            whole: None,
+            selected: None,
             summary: Vec::new(),
-            columns: Columns::default(),
+            outline: Outline::default(),
             paused: None,
             playback: None,
             past: Past::default(),
-            styles,
+            picked: None,
+            keys: settings.keys.clone(),
+            styles: settings.styles(),
+            window: settings.window,
+            interval: settings.interval,
+            recording: None,
+            notice: None,
             help: None,
             view: View::default(),
             sort: Sort::default(),
@@ -144,31 +215,62 @@ impl App {
         match message {
             Message::Stop => Effect::Quit,
             Message::Snapshot(snapshot) => {
-                self.past.add(&snapshot);
+                self.past.lookback.add(&snapshot);
+                self.past.ios.extend(self.picked.take());
                 if let Some(paused) = &mut self.paused {
+                    self.past.add(&snapshot, self.selected.as_ref());
                     paused.waiting = Some(snapshot);
                     return Effect::None;
                 }
                 self.show(snapshot);
+                if let Some(whole) = &self.whole {
+                    self.past.add(whole, self.selected.as_ref());
+                }
                 Effect::Redraw
+            }
+            Message::Picked(picked) => {
+                self.picked = Some(picked);
+                Effect::None
             }
             Message::Frame(snapshot, playback) => {
                 self.playback = Some(playback);
-                self.past.add(&snapshot);
+                self.window = playback.window;
+                self.past.ios.extend(self.picked.take());
+                self.past.add(&snapshot, None);
                 self.show(snapshot);
                 Effect::Redraw
             }
+            Message::Selected(selected) => {
+                self.selected = selected;
+                Effect::None
+            }
+            Message::Notice(text) => {
+                self.notice = Some(text);
+                Effect::Redraw
+            }
+            Message::Recording(recording) => {
+                let is_new = self.recording != recording;
+                self.recording = recording;
+                if is_new { Effect::Redraw } else { Effect::None }
+            }
+            Message::Mouse(mouse) => self.point(mouse),
             Message::Resize { columns, rows } => {
                 self.size = Size::new(columns, rows);
                 self.arrange();
                 Effect::Redraw
             }
-            Message::Key(key) if self.writing.is_some() && !matches!(key, Key::Ctrl(_)) => {
-                self.write(key)
-            }
             Message::Key(key) => {
-                let action = keys::action(key, self.playback.is_some());
-                action.map_or(Effect::None, |action| self.act(action))
+                let had_notice = self.notice.take().is_some();
+                let effect = if self.writing.is_some() && !matches!(key, Key::Ctrl(_)) {
+                    self.write(key)
+                } else {
+                    let action = self.keys.action(key, self.playback.is_some());
+                    action.map_or(Effect::None, |action| self.act(action))
+                };
+                match effect {
+                    Effect::None if had_notice => Effect::Redraw,
+                    effect => effect,
+                }
             }
         }
     }
@@ -176,6 +278,29 @@ impl App {
     /// Whether the picture stands still.
     pub(super) const fn is_paused(&self) -> bool {
         self.paused.is_some()
+    }
+
+    /// How much time the numbers are of.
+    pub(super) const fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Time between two pictures; absent in a replay.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        self.playback.is_none().then_some(self.interval)
+    }
+
+    pub(super) const fn size(&self) -> Size {
+        self.size
+    }
+
+    /// What [`Effect::Export`] asks to write; absent while there is nothing.
+    #[must_use]
+    pub fn exported(&self) -> Option<Snapshot> {
+        let whole = self.whole.as_deref()?;
+        let mut snapshot = whole.clone();
+        self.select(&mut snapshot);
+        Some(snapshot)
     }
 
     /// How long I/Os took until the snapshot that is shown.
@@ -188,6 +313,11 @@ impl App {
         &self.past().events
     }
 
+    /// The I/Os that were picked until then.
+    pub(super) fn ios(&self) -> &Ios {
+        &self.past().ios
+    }
+
     fn past(&self) -> &Past {
         self.paused.as_ref().map_or(&self.past, |it| &it.past)
     }
@@ -198,10 +328,42 @@ impl App {
     }
 
     fn show(&mut self, snapshot: Arc<Snapshot>) {
-        self.summary = summary::sentences(&snapshot);
-        self.columns = Columns::of(&snapshot);
-        self.snapshot = Some(snapshot);
+        self.whole = Some(snapshot);
+        self.look_back();
+    }
+
+    /// Makes what is shown of the snapshot as it came.
+    fn look_back(&mut self) {
+        let Some(mut whole) = self.whole.take() else {
+            return;
+        };
+        self.snapshot = None;
+        let lookback = &self.past().lookback;
+        // The player of a recording has done so already.
+        if self.playback.is_none() {
+            // In place, unless it is kept elsewhere too.
+            lookback.relate(Arc::make_mut(&mut whole), self.window);
+        }
+        let shown = if self.selected.is_some() || lookback.began_anew() {
+            let mut shown = Snapshot::clone(&whole);
+            lookback.count_anew(&mut shown);
+            self.select(&mut shown);
+            Arc::new(shown)
+        } else {
+            Arc::clone(&whole)
+        };
+        self.summary = summary::sentences(&shown);
+        self.outline = Outline::of(&shown);
+        self.whole = Some(whole);
+        self.snapshot = Some(shown);
         self.arrange();
+    }
+
+    fn select(&self, snapshot: &mut Snapshot) {
+        if let Some(selected) = &self.selected {
+            let devices = &mut snapshot.devices;
+            devices.retain(|device| selected.contains(&device.number));
+        }
     }
 
     /// The device that the view of one shows, whether the filter takes it or not; absent when it is gone.
@@ -240,12 +402,12 @@ impl App {
         }
     }
 
-    fn shows_devices(&self) -> bool {
+    pub(super) fn shows_devices(&self) -> bool {
         self.view == View::Devices && self.help.is_none()
     }
 
     /// The row that is chosen, and its place.
-    fn chosen_row(&self) -> Option<(usize, &Row)> {
+    pub(super) fn chosen_row(&self) -> Option<(usize, &Row)> {
         let at = place(&self.rows, self.chosen?, self.snapshot.as_ref()?)?;
         Some((at, &self.rows[at]))
     }
@@ -304,6 +466,7 @@ impl App {
             | Action::Filter
             | Action::Fold
             | Action::Theme
+            | Action::Copy
                 if self.help.is_some() =>
             {
                 return Effect::None;
@@ -313,8 +476,23 @@ impl App {
             Action::Open if self.is_on_group() => return self.fold(),
             Action::Fold if self.view == View::Devices => return self.fold(),
             Action::Open if self.view == View::Devices => self.turn_to(View::Device),
-            Action::Back | Action::Open | Action::Fold => return Effect::None,
             Action::Theme => self.styles = self.styles.next(),
+            Action::ShorterWindow if self.playback.is_some() => {
+                return Effect::Control(Control::ShorterWindow);
+            }
+            Action::LongerWindow if self.playback.is_some() => {
+                return Effect::Control(Control::LongerWindow);
+            }
+            Action::ShorterWindow => return self.look_into(self.window.shorter()),
+            Action::LongerWindow => return self.look_into(self.window.longer()),
+            Action::Reset => self.begin_anew(),
+            Action::LongerInterval | Action::ShorterInterval => return self.pace(action),
+            Action::TimeUnit => self.styles.units = self.styles.units.with_next_times(),
+            Action::ByteUnit => self.styles.units = self.styles.units.with_next_bytes(),
+            Action::Export if self.whole.is_some() => return Effect::Export,
+            Action::Record => return Effect::Record,
+            Action::Copy => return self.copy(),
+            Action::Back | Action::Open | Action::Fold | Action::Export => return Effect::None,
             Action::Pause => self.pause(),
             Action::Sort => {
                 self.sort = self.sort.next();
@@ -375,6 +553,103 @@ impl App {
         self.view = view;
         self.first = 0;
         self.arrange();
+    }
+
+    /// Shows the numbers of another window.
+    fn look_into(&mut self, window: Window) -> Effect {
+        if window == self.window {
+            return Effect::None;
+        }
+        self.window = window;
+        self.look_back();
+        Effect::Redraw
+    }
+
+    /// Counts from now, which a picture that stands still is not of.
+    fn begin_anew(&mut self) {
+        if self.paused.is_some() {
+            self.pause();
+        }
+        if let Some(whole) = &self.whole {
+            self.past.lookback.begin_anew(Arc::clone(whole));
+            self.past.events.begin_anew(whole.taken_at);
+            self.look_back();
+        }
+    }
+
+    /// Has pictures taken less or more often.
+    fn pace(&mut self, action: Action) -> Effect {
+        let mut steps = INTERVAL_STEPS.into_iter();
+        let next = match action {
+            Action::LongerInterval => steps.find(|&step| step > self.interval),
+            _ => steps.rfind(|&step| step < self.interval),
+        };
+        let Some(next) = next else {
+            return Effect::None;
+        };
+        self.interval = next;
+        Effect::Interval(next)
+    }
+
+    fn copy(&mut self) -> Effect {
+        let Some(copied) = self.copied() else {
+            return Effect::None;
+        };
+        self.notice = Some(copied.notice());
+        Effect::Copy
+    }
+
+    /// What [`Effect::Copy`] asks to copy; absent while there is nothing.
+    #[must_use]
+    pub fn copied(&self) -> Option<Copied> {
+        Copied::of(self)
+    }
+
+    /// Does what the mouse asks for.
+    fn point(&mut self, mouse: Mouse) -> Effect {
+        if self.writing.is_some() {
+            return Effect::None;
+        }
+        let had_notice = self.notice.take().is_some();
+        let effect = match mouse {
+            Mouse::Up => self.scroll(-1),
+            Mouse::Down => self.scroll(1),
+            Mouse::Click { column, row } => match mouse::spot(self, self.size, column, row) {
+                Some(Spot::View(view)) => {
+                    self.help = None;
+                    self.turn_to(view);
+                    Effect::Redraw
+                }
+                Some(Spot::Row(at)) => self.choose(at),
+                None => Effect::None,
+            },
+        };
+        match effect {
+            Effect::None if had_notice => Effect::Redraw,
+            effect => effect,
+        }
+    }
+
+    /// Chooses a row, or opens the one that is chosen already.
+    fn choose(&mut self, at: usize) -> Effect {
+        if self.chosen_row().is_some_and(|(chosen, _)| chosen == at) {
+            return self.act(Action::Open);
+        }
+        if let (Some(row), Some(snapshot)) = (self.rows.get(at), &self.snapshot) {
+            self.chosen = row.first(snapshot);
+        }
+        Effect::Redraw
+    }
+
+    /// Turns of the wheel go through devices one by one, and through lines faster.
+    fn scroll(&mut self, turns: isize) -> Effect {
+        let lines = if self.shows_devices() {
+            turns
+        } else {
+            turns * LINES_A_TURN
+        };
+        self.go(lines);
+        Effect::Redraw
     }
 
     fn pause(&mut self) {

@@ -1,10 +1,11 @@
-//! A line for each CPU: its time in softirq, how much of that is verification, and what it verified.
+//! A line for each CPU: its time in softirq in the window, how much of that is verification, and what it verified.
 
 use std::ops::Range;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::history::NOTHING_BEFORE;
 use super::style::Styles;
 use crate::format;
 use crate::snapshot::{Cpu, Era, Placement, Snapshot, Softirq};
@@ -46,8 +47,8 @@ impl<'a> Table<'a> {
             _ => Placement::Bh,
         };
         let mut above = vec![format!(
-            "{:<15}{:>11} {:>23}",
-            "since the start", "softirq", "verification in softirq"
+            "{:>26} {:>23}",
+            "softirq", "verification in softirq"
         )];
         let mut head = vec![format!(
             "{:>4} {:>6}{:>8}{:>7} {:>9}{:>7}{:>7}",
@@ -76,30 +77,31 @@ impl<'a> Table<'a> {
     }
 
     /// How many CPUs there are.
-    pub const fn count(&self) -> usize {
-        self.snapshot.cpus.len()
+    pub fn count(&self) -> usize {
+        self.snapshot.recent_cpus.len()
     }
 
     /// The heading, and a line for each of some CPUs, in the order of their number.
     pub fn lines(&self, shown: Range<usize>) -> Vec<Line<'static>> {
-        let cpus = self
-            .snapshot
-            .cpus
-            .iter()
-            .skip(shown.start)
-            .take(shown.len());
         let mut lines = self.head();
-        lines.extend(cpus.map(|cpu| self.row(cpu)));
+        let (recent, all) = (&self.snapshot.recent_cpus, &self.snapshot.cpus);
+        if recent.is_empty() && !all.is_empty() {
+            lines.push(Line::raw(NOTHING_BEFORE));
+        }
+        let cpus = recent.iter().zip(all);
+        let cpus = cpus.skip(shown.start).take(shown.len());
+        lines.extend(cpus.map(|(cpu, since)| self.row(cpu, since)));
         lines
     }
 
-    fn row(&self, cpu: &Cpu) -> Line<'static> {
-        let watched = self.snapshot.watched;
-        let of_time = |time| format::share_of(time, watched);
+    fn row(&self, cpu: &Cpu, since_start: &Cpu) -> Line<'static> {
+        let window = self.snapshot.interval.unwrap_or_default();
+        let of_time = |time| format::share_of(time, window);
         let absent = || format::ABSENT.to_owned();
-        let time = |time| format::duration(format::nanos(time));
+        let time = |time| self.styles.units.duration(format::nanos(time));
         let verify = cpu.softirq_verify;
-        let is_much = verify.is_some_and(|verify| verify >= watched.mul_f64(MUCH));
+        let is_much =
+            verify.is_some_and(|verify| !window.is_zero() && verify >= window.mul_f64(MUCH));
         let softirq = format!(
             "{:>4} {:>6}{:>8}{:>7}",
             cpu.number,
@@ -124,11 +126,19 @@ impl<'a> Table<'a> {
             ));
         }
         if let Some(queues) = &cpu.queues {
+            let before = since_start.queues.as_ref();
+            let before = before.and_then(|queues| queues.longest_verify);
+            let longest = match (queues.longest_verify, before) {
+                (Some(longest), _) => time(longest),
+                // It was none of the window's.
+                (None, Some(longest)) => format!("<{}", time(longest)),
+                (None, None) => absent(),
+            };
             rest.push(format!(
                 "{:>10}{:>8}{:>9}",
                 queues.ksoftirqd.values().sum::<u64>(),
                 queues.bh_limits,
-                queues.longest_verify.map_or_else(absent, time),
+                longest,
             ));
         }
         let style = if is_much {

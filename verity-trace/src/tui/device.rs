@@ -1,5 +1,5 @@
-//! Everything about one device: its stages by placement as distributions, latency over time, why I/Os were
-//! verified where they were, what they were, and what its table says.
+//! Everything about one device in the window: its stages by placement as distributions, latency over time, why
+//! I/Os were verified where they were, and what they were; and what its table says.
 
 use ratatui::text::{Line, Span};
 use verity_trace_ebpf::slot::{self, ABOVE, lower_ns};
@@ -40,24 +40,35 @@ pub fn lines(
     {
         sentence.style = styles.notice;
     }
-    let Some(totals) = &device.totals else {
+    let (Some(recent), Some(window)) = (&device.recent, snapshot.interval) else {
+        if device.totals.is_some() {
+            lines.push(Line::raw(format!("  {}", history::NOTHING_BEFORE)));
+        }
         return lines;
     };
-    lines.extend(text(width, |out| report::sums(totals, snapshot, out)));
-    if totals.ios() == 0 {
-        return lines;
+    lines.push(Line::raw(format!("  in the last {}", format::span(window))));
+    let bytes = styles.units.bytes;
+    lines.extend(text(width, |out| report::sums(recent, window, bytes, out)));
+    if recent.ios() > 0 {
+        lines.push(Line::default());
+        lines.extend(stages(recent, styles, width));
     }
     lines.push(Line::default());
-    lines.push(Line::raw("  since the start"));
-    lines.extend(stages(totals, styles, width));
-    lines.push(Line::default());
     lines.extend(heat_map(device, history, styles, width));
-    lines.push(Line::default());
-    lines.extend(text(width, |out| {
-        report::explanations(totals, snapshot, out)
-    }));
-    lines.push(Line::default());
-    lines.extend(mix(totals, styles));
+    if recent.ios() > 0 {
+        lines.push(Line::default());
+        lines.extend(text(width, |out| {
+            report::explanations(recent, snapshot, out)
+        }));
+        lines.push(Line::default());
+        lines.extend(mix(recent, styles));
+    }
+    let submitters = device.totals.as_ref().and_then(|it| it.submitters.as_ref());
+    if let Some(submitters) = submitters.filter(|it| !it.top.is_empty()) {
+        lines.push(Line::default());
+        lines.push(Line::raw("  since tracing began"));
+        lines.extend(text(width, |out| report::submitters(submitters, out)));
+    }
     lines
 }
 
@@ -101,7 +112,7 @@ fn stages(totals: &Totals, styles: &Styles, width: usize) -> Vec<Line<'static>> 
         let first = format!("{:<9} {:>10} {share:>5}", placement.name(), these.ios);
         for (row, (stage, histogram)) in happened(these).enumerate() {
             let [p50, p99, max] = [500, 990, 1_000]
-                .map(|permille| format::percentile(histogram.percentile(permille)));
+                .map(|permille| styles.units.percentile(histogram.percentile(permille)));
             let first = if row == 0 { first.as_str() } else { "" };
             lines.push(Line::from(vec![
                 Span::raw(format!(
@@ -222,7 +233,7 @@ fn heat_map(
             styles.glyphs.shade(count.into(), most.into())
         };
         let cells: String = columns.iter().map(shade).collect();
-        let time = format::duration(history::lower(octave));
+        let time = styles.units.duration(history::lower(octave));
         lines.push(Line::from(vec![
             Span::raw(format!("  {time:>DURATION$} ")),
             Span::styled(cells, styles.picture),

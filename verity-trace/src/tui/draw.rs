@@ -6,9 +6,10 @@
 //! where the player of a recording is
 //! what the era means, or what is waited for
 //! whether verification is a problem here, and where
-//! the views, the one that is shown in brackets
+//! the views, the one that is shown in brackets   window   what else is chosen
 //!
 //! the view, or the help
+//! what was done, until the next key
 //! keys                                            what of it is shown
 //! ```
 
@@ -16,25 +17,28 @@ use std::ops::Range;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Size;
+use ratatui::layout::{Rect, Size};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+use ratatui::widgets::{Clear, Widget as _};
 
 use super::app::App;
 use super::events::Events;
-use super::header::{self, prose};
-use super::keys::{Action, bindings};
+use super::header::{self, Part, flow, prose};
+use super::keys::{Action, Binding};
 use super::summary::Weight;
 use super::table::Table;
 use super::view::View;
-use super::{cpus, device};
+use super::{cpus, device, status};
 use crate::escape;
 use crate::snapshot::Snapshot;
 
 /// What the columns mean, for the help.
-const COLUMNS: [&str; 9] = [
-    "The devices' values are those of the last interval, but failed counts from the start; a device's and the \
-     CPUs' are from the start.",
+const COLUMNS: [&str; 10] = [
+    "All numbers are those of the window, but for what is in flight, failed, lost, or said of the option and of \
+     submitters: that is from the start.",
+    "A click chooses a view or a device, a second one opens it, and the wheel scrolls; with Shift most terminals \
+     select text all the same.",
     "option: what the device's table says, and its effect on this kernel",
     "kverityd, bh, inline, tasklet: the share of I/Os that was verified there",
     "fallback: a softirq attempt gave up, and kverityd verified",
@@ -58,7 +62,13 @@ pub fn draw(app: &App, frame: &mut Frame) {
     let footer = Line::raw(page.footer(app));
     let lines = page.lines(app);
     let buffer = frame.buffer_mut();
-    for (row, line) in (area.y..area.bottom() - 1).zip(&lines) {
+    let rows = area.y..area.bottom() - 1;
+    for (row, line) in rows.clone().zip(&lines) {
+        put(line, row, buffer);
+    }
+    for (row, line) in rows.rev().zip(notice(app, area.width).iter().rev()) {
+        let place = Rect::new(area.x, row, area.width, 1);
+        Clear.render(place, buffer);
         put(line, row, buffer);
     }
     put(&footer, area.bottom() - 1, buffer);
@@ -91,6 +101,43 @@ pub fn capacity(app: &App, size: Size) -> usize {
 /// The first row or line shown when the last one is.
 pub fn last_first(app: &App, size: Size) -> usize {
     Page::new(app, size).last_first()
+}
+
+/// Everything but the last line, as on a screen that all of it fits on.
+pub fn all_lines(app: &App, width: u16) -> Vec<Line<'static>> {
+    Page::new(app, Size::new(width, u16::MAX)).lines(app)
+}
+
+/// The chosen row of the table of devices, with its heading; absent when there is none.
+pub fn chosen_row(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
+    let snapshot = app.snapshot.as_ref()?;
+    let (_, row) = app.chosen_row()?;
+    let (rows, history) = (app.rows(), app.history());
+    let table = Table::new(snapshot, &app.outline, rows, history, app.styles, width);
+    let mut lines = table.head();
+    lines.extend(table.lines(row, false));
+    Some(lines)
+}
+
+/// What is drawn on a line of the screen.
+pub enum Place {
+    /// A line above the view.
+    Above(Line<'static>),
+    /// A row or line of the view, by its number.
+    Row(usize),
+}
+
+/// What is drawn on a line; absent where that is nothing that has a number.
+pub fn place(app: &App, size: Size, row: u16) -> Option<Place> {
+    let page = Page::new(app, size);
+    let row = usize::from(row);
+    if let Some(line) = page.header.get(row) {
+        return Some(Place::Above(line.clone()));
+    }
+    let (head, each) = page.body.heights();
+    let at = row.checked_sub(page.header.len() + head)? / each;
+    let number = page.first(app) + at;
+    (at < page.room && number < page.body.count()).then_some(Place::Row(number))
 }
 
 /// What a drawing consists of: all that is found out once for it.
@@ -147,8 +194,14 @@ impl<'a> Page<'a> {
     fn lines(self, app: &App) -> Vec<Line<'static>> {
         let first = self.first(app);
         let until = self.body.count().min(first + self.room);
+        let has_hint = matches!(self.body, Body::Devices(_));
         let mut lines = self.header;
         lines.extend(self.body.lines(app, first..until));
+        let left = usize::from(self.size.height).saturating_sub(lines.len() + 1);
+        if has_hint {
+            let hint = hint(app, self.size.width);
+            lines.extend(hint.into_iter().filter(|hint| hint.len() <= left).flatten());
+        }
         lines
     }
 
@@ -184,10 +237,10 @@ impl<'a> Body<'a> {
     fn new(app: &'a App, snapshot: &'a Snapshot, size: Size) -> Self {
         let width = size.width;
         match app.view {
-            _ if app.help.is_some() => Self::Lines(help(width, app.playback.is_some())),
+            _ if app.help.is_some() => Self::Lines(help(app, width)),
             View::Devices => Self::Devices(Table::new(
                 snapshot,
-                &app.columns,
+                &app.outline,
                 app.rows(),
                 app.history(),
                 app.styles,
@@ -195,6 +248,7 @@ impl<'a> Body<'a> {
             )),
             View::Device => Self::Lines(device_lines(app, snapshot, width)),
             View::Cpus => Self::Cpus(cpus::Table::new(snapshot, app.styles, width)),
+            View::Ios => Self::Lines(ios_lines(app, snapshot, width)),
             View::Events => Self::Events(app.events()),
         }
     }
@@ -247,14 +301,14 @@ impl<'a> Body<'a> {
 /// What stands above the view.
 fn header(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
     let width = size.width;
-    let mut lines = header::lines(snapshot, &app.styles, width);
+    let mut lines = header::lines(snapshot, &app.styles, width, app.interval());
     if let Some(playback) = &app.playback {
         lines.extend(header::playback(playback, &app.styles, width));
     }
     if size.height < LOW {
         // The view is worth more than all that stands above it.
         lines.truncate(1);
-        lines.push(views(app));
+        lines.extend(status::lines(app, snapshot, width));
         return lines;
     }
     for (weight, sentence) in &app.summary {
@@ -264,25 +318,35 @@ fn header(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
         };
         lines.extend(prose(sentence, style, usize::from(width)));
     }
-    lines.push(views(app));
+    lines.extend(status::lines(app, snapshot, width));
     lines
 }
 
-/// The views that there are, and whether the picture stands still.
-fn views(app: &App) -> Line<'static> {
-    let views = View::ALL.into_iter().map(|view| {
-        let name = view.name();
-        if view == app.view {
-            Span::styled(format!("[{name}]"), app.styles.name)
-        } else {
-            Span::raw(format!(" {name} "))
-        }
-    });
-    let mut line: Line<'static> = views.collect();
-    if app.is_paused() {
-        line.push_span(Span::styled("   paused", app.styles.notice));
-    }
-    line
+/// What was done, or could not be.
+fn notice(app: &App, width: u16) -> Vec<Line<'static>> {
+    let Some(notice) = &app.notice else {
+        return Vec::new();
+    };
+    prose(
+        &escape::terminal(notice),
+        app.styles.notice,
+        usize::from(width),
+    )
+}
+
+/// What the keys do that one looks for first, below the devices.
+fn hint(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
+    let said = |wanted| {
+        let mut bound = app.keys.of(app.playback.is_some());
+        let bound = bound.find(|bound| bound.binding.action == wanted)?;
+        let key = bound.keys().first()?;
+        Some(format!("{key}: {}", bound.binding.help))
+    };
+    let all = [Action::Open, Action::Sort, Action::Filter];
+    let all = all.into_iter().filter_map(said);
+    let mut lines = vec![Line::default()];
+    lines.extend(flow(all.map(Part::plain), usize::from(width)));
+    (lines.len() > 1).then_some(lines)
 }
 
 fn devices(app: &App, table: &Table<'_>, shown: Range<usize>) -> Vec<Line<'static>> {
@@ -313,9 +377,18 @@ fn device_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>
     device::lines(device, snapshot, app.history(), &app.styles, width)
 }
 
-fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
-    let keys = bindings(replays)
-        .map(|binding| Line::raw(format!("{:<12}{}", binding.label, binding.help)));
+fn ios_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
+    app.ios().lines(snapshot, &app.filter, &app.styles, width)
+}
+
+fn help(app: &App, width: u16) -> Vec<Line<'static>> {
+    let bound = || {
+        let bound = app.keys.of(app.playback.is_some());
+        bound.filter(|it| !it.keys().is_empty())
+    };
+    let labels = bound().map(|it| Span::raw(it.label()).width() + 2);
+    let left = labels.fold(12, usize::max);
+    let keys = bound().map(|it| Line::raw(format!("{:<left$}{}", it.label(), it.binding.help)));
     let columns = COLUMNS
         .iter()
         .flat_map(|sentence| prose(sentence, Style::new(), usize::from(width)));
@@ -326,15 +399,15 @@ fn help(width: u16, replays: bool) -> Vec<Line<'static>> {
 fn beside_keys(app: &App, shown: &str, width: usize) -> String {
     let mut footer = String::new();
     let is_folded = app.is_on_group();
-    let keys = bindings(app.playback.is_some()).filter_map(|binding| match binding.action {
-        Action::Open if is_folded => Some("Enter unfold"),
+    let word = |binding: &Binding| match binding.action {
+        Action::Open if is_folded => Some("unfold"),
         Action::Fold if is_folded || !app.can_fold() => None,
         _ => binding.footer,
-    });
-    for key in keys {
+    };
+    for key in app.keys.footer(app.playback.is_some(), word) {
         let gap = if footer.is_empty() { "" } else { "   " };
         if footer.len() + gap.len() + key.len() + shown.len() + 3 <= width {
-            footer = footer + gap + key;
+            footer = footer + gap + &key;
         }
     }
     let gap = width.saturating_sub(footer.len() + shown.len());

@@ -1,7 +1,8 @@
 //! What changed from one snapshot to the next, and when: devices that come and go, tables, options and
-//! their effect, status, failures, loss, and how dm-verity is watched.
+//! their effect, limits, status, failures, loss, and how dm-verity is watched.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,8 +17,7 @@ use crate::snapshot::{Device, DeviceNumber, Snapshot, Totals};
 use crate::target::{Status, Verdict};
 
 /// What is said where there is no event.
-const NOTHING: &str =
-    "between the snapshots that were shown no device, option, status, failure or loss changed";
+const NOTHING: &str = "between the snapshots that were shown no device, option, limit, status, failure or loss changed";
 
 /// How many events are kept.
 const KEPT: usize = 1_000;
@@ -43,6 +43,18 @@ struct Event {
     text: String,
 }
 
+/// A snapshot, and the devices of it that are shown; absent when all are.
+type Shown<'a> = (&'a Snapshot, Option<&'a BTreeSet<DeviceNumber>>);
+
+fn shown<'a>(
+    snapshot: &'a Snapshot,
+    selected: Option<&'a BTreeSet<DeviceNumber>>,
+) -> impl Iterator<Item = &'a Device> {
+    let is_shown = move |number| selected.is_none_or(|selected| selected.contains(number));
+    let devices = snapshot.devices.iter();
+    devices.filter(move |device| is_shown(&device.number))
+}
+
 impl Event {
     fn line(&self, styles: &Styles) -> Line<'static> {
         let at = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + self.at);
@@ -62,22 +74,30 @@ impl Event {
 #[derive(Clone, Debug, Default)]
 pub struct Events {
     last: Option<Arc<Snapshot>>,
+    /// The devices that were shown then; absent when all were.
+    shown: Option<BTreeSet<DeviceNumber>>,
     kept: VecDeque<Event>,
     /// How many there were before those.
     dropped: u64,
 }
 
 impl Events {
-    /// Finds what has changed. After a snapshot from before the last one, as in a replay that goes back, what
+    /// Finds what has changed, of these devices alone where not all are shown. After a snapshot from before the last one, as in a replay that goes back, what
     /// came later has not been yet.
-    pub fn add(&mut self, snapshot: &Arc<Snapshot>) {
+    pub fn add(&mut self, snapshot: &Arc<Snapshot>, selected: Option<&BTreeSet<DeviceNumber>>) {
+        let were_shown = mem::replace(&mut self.shown, selected.cloned());
         match self.last.replace(Arc::clone(snapshot)) {
             None => {}
             Some(last) if snapshot.taken_at < last.taken_at => {
                 self.kept.retain(|event| event.at <= snapshot.taken_at);
             }
-            Some(last) => self.compare(&last, snapshot),
+            Some(last) => self.compare((&last, were_shown.as_ref()), (snapshot, selected)),
         }
+    }
+
+    /// Notes that everything is counted anew.
+    pub fn begin_anew(&mut self, at: Duration) {
+        self.push(at, Weight::Plain, "counting began anew".to_owned());
     }
 
     /// How many lines there are.
@@ -101,7 +121,7 @@ impl Events {
         lines
     }
 
-    fn compare(&mut self, before: &Snapshot, now: &Snapshot) {
+    fn compare(&mut self, (before, were_shown): Shown<'_>, (now, are_shown): Shown<'_>) {
         let at = now.taken_at;
         if before.tracing != now.tracing {
             self.push(
@@ -110,12 +130,19 @@ impl Events {
                 facts::tracing(&now.tracing).into_owned(),
             );
         }
+        // They come and go with the module.
+        if let (Some(was), Some(is)) = (&before.use_bh_bytes, &now.use_bh_bytes)
+            && was != is
+        {
+            let text = format!("use_bh_bytes went from {} to {}", limits(was), limits(is));
+            self.push(at, Weight::Plain, text);
+        }
         let devices = |snapshot: &'_ Snapshot| -> BTreeMap<DeviceNumber, usize> {
             let devices = snapshot.devices.iter().enumerate();
             devices.map(|(at, device)| (device.number, at)).collect()
         };
         let (earlier, later) = (devices(before), devices(now));
-        for device in &before.devices {
+        for device in shown(before, were_shown) {
             let is_there = later
                 .get(&device.number)
                 .is_some_and(|&at| is_same(device, &now.devices[at]));
@@ -123,7 +150,7 @@ impl Events {
                 self.push(at, Weight::Plain, format!("{} is gone", title(device)));
             }
         }
-        for device in &now.devices {
+        for device in shown(now, are_shown) {
             let known = earlier.get(&device.number).map(|&at| &before.devices[at]);
             match known.filter(|known| is_same(known, device)) {
                 None => self.push(at, Weight::Plain, format!("{} is new", title(device))),
@@ -208,6 +235,11 @@ impl Events {
         }
         self.kept.push_back(Event { at, weight, text });
     }
+}
+
+fn limits(limits: &[u64]) -> String {
+    let limits: Vec<_> = limits.iter().map(u64::to_string).collect();
+    limits.join(",")
 }
 
 /// Whether a number stands for the same device as before.

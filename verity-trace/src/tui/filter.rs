@@ -19,9 +19,9 @@ enum Word {
     Part(String),
     /// A pattern for the whole name.
     Name(Pattern),
-    /// I/Os of the last interval had this placement.
+    /// I/Os of the window had this placement.
     Placement(Placement),
-    /// The 99th percentile of `total` in the last interval is more, or less.
+    /// The 99th percentile of `total` in the window is more, or less.
     P99 { is_more: bool, than: Nanos },
 }
 

@@ -1,7 +1,7 @@
 //! The lines above the table: what is watched, how, for how long, and what was not seen.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -12,13 +12,18 @@ use crate::snapshot::{Era, Rung, Snapshot, Tracing};
 use crate::{escape, facts, format};
 
 /// Between two parts of a line.
-const GAP: &str = "   ";
+pub const GAP: &str = "   ";
 
-/// The header, no line wider than `width` unless a single part is.
-pub fn lines(snapshot: &Snapshot, styles: &Styles, width: u16) -> Vec<Line<'static>> {
+/// The header, no line wider than `width` unless a single part is; what is live has an interval.
+pub fn lines(
+    snapshot: &Snapshot,
+    styles: &Styles,
+    width: u16,
+    interval: Option<Duration>,
+) -> Vec<Line<'static>> {
     let width = usize::from(width);
     let mut lines = flow(identity(snapshot, styles), width);
-    lines.extend(flow(state(snapshot, styles), width));
+    lines.extend(flow(state(snapshot, styles, interval), width));
     let (sentence, style) = sentence(snapshot, styles);
     lines.extend(prose(&sentence, style, width));
     if let Some(sentence) = no_better_rung(snapshot) {
@@ -44,9 +49,6 @@ pub fn playback(playback: &Playback, styles: &Styles, width: u16) -> Vec<Line<'s
         speed if speed < 0 => format!("speed 1/{}", 1 << -speed),
         speed => format!("speed {}", 1 << speed),
     };
-    let window = playback
-        .window
-        .map_or_else(|| "all".to_owned(), format::span);
     let parts = vec![
         Part::new(GAP, format!("replay {state}"), styles.notice),
         Part::plain(format!(
@@ -57,7 +59,6 @@ pub fn playback(playback: &Playback, styles: &Styles, width: u16) -> Vec<Line<'s
         )),
         Part::plain(at.to_string()),
         Part::plain(speed),
-        Part::plain(format!("window {window}")),
     ];
     flow(parts, usize::from(width))
 }
@@ -71,20 +72,20 @@ pub fn prose(text: &str, style: Style, width: usize) -> Vec<Line<'static>> {
 }
 
 /// Text that is not broken, and what goes before it where it does not begin a line.
-struct Part {
+pub struct Part {
     gap: &'static str,
     span: Span<'static>,
 }
 
 impl Part {
-    fn new(gap: &'static str, text: impl Into<String>, style: Style) -> Self {
+    pub fn new(gap: &'static str, text: impl Into<String>, style: Style) -> Self {
         Self {
             gap,
             span: Span::styled(text.into(), style),
         }
     }
 
-    fn plain(text: String) -> Self {
+    pub fn plain(text: String) -> Self {
         Self::new(GAP, text, Style::new())
     }
 }
@@ -118,7 +119,7 @@ fn no_better_rung(snapshot: &Snapshot) -> Option<String> {
     Some(format!("no {best}: {}", gap.reason()))
 }
 
-fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
+fn state(snapshot: &Snapshot, styles: &Styles, interval: Option<Duration>) -> Vec<Part> {
     let in_flight: Option<u64> = snapshot
         .devices
         .iter()
@@ -128,14 +129,13 @@ fn state(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
         .map(|these| Some(these?.ios()))
         .sum();
     let in_flight = in_flight.map_or_else(|| format::ABSENT.to_owned(), |ios| ios.to_string());
-    let interval = snapshot
-        .interval
-        .map_or_else(|| format::ABSENT.to_owned(), format::span);
-    let mut parts = vec![
-        Part::plain(format!("watched {}", format::span(snapshot.watched))),
-        Part::plain(format!("interval {interval}")),
-        Part::plain(format!("in flight {in_flight}")),
-    ];
+    let watched = format!("watched {}", format::span(snapshot.watched));
+    let mut parts = vec![Part::plain(watched)];
+    if let Some(interval) = interval {
+        let interval = format!("interval {}", format::span(interval));
+        parts.push(Part::plain(interval));
+    }
+    parts.push(Part::plain(format!("in flight {in_flight}")));
     if let Some(cost) = &snapshot.cost {
         let share = format::percentage(cost.share());
         parts.push(Part::plain(format!("cost {share}")));
@@ -181,7 +181,8 @@ fn sentence<'a>(snapshot: &'a Snapshot, styles: &Styles) -> (Cow<'a, str>, Style
     }
 }
 
-fn flow(parts: impl IntoIterator<Item = Part>, width: usize) -> Vec<Line<'static>> {
+/// Parts in lines, of which each has as many as fit.
+pub fn flow(parts: impl IntoIterator<Item = Part>, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     let mut line = Line::default();
     for Part { gap, span } in parts {

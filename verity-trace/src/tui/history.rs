@@ -8,6 +8,9 @@ use verity_trace_ebpf::slot::LOWEST_NS;
 use crate::histogram::{Histogram, Nanos};
 use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
 
+/// What is said of what a window would show at the first snapshot of a recording.
+pub const NOTHING_BEFORE: &str = "there is no snapshot before this one to count from";
+
 /// How many intervals are kept.
 const KEPT: usize = 240;
 

@@ -43,7 +43,7 @@ pub struct Row {
     /// The pattern that fits them; absent for a device alone.
     pub group: Option<String>,
     places: Vec<usize>,
-    /// How long the stages of a group took in the last interval: added up once, however often it is drawn.
+    /// How long the stages of a group took in the window: added up once, however often it is drawn.
     stages: BTreeMap<Stage, Histogram>,
 }
 
@@ -154,7 +154,7 @@ impl Row {
         places.filter_map(|&place| snapshot.devices.get(place))
     }
 
-    /// How long a stage took in the last interval, of all of them.
+    /// How long a stage took in the window, of all of them.
     pub fn stage(&self, stage: Stage, snapshot: &Snapshot) -> Cow<'_, Histogram> {
         if let Some(histogram) = self.stages.get(&stage) {
             return Cow::Borrowed(histogram);

@@ -1,11 +1,18 @@
 //! The loop that owns the terminal. It sleeps until a message arrives.
 
 use std::io::{self, IsTerminal};
+use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender};
-use std::thread;
+use std::time::Duration;
+use std::{panic, thread};
 
 use ratatui::crossterm::ExecutableCommand as _;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::clipboard::CopyToClipboard;
+use ratatui::crossterm::event::{
+    self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent,
+    MouseEventKind,
+};
+use ratatui::crossterm::style::Print;
 use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
 use ratatui::layout::Rect;
 use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
@@ -13,11 +20,32 @@ use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
 use super::app::{App, Effect, Message};
 use super::draw::draw;
 use super::keys::Key;
-use super::style::Styles;
+use super::mouse::Mouse;
+use super::settings::Settings;
 use crate::replay::Control;
+use crate::snapshot::Snapshot;
 
 /// What a terminal is taken for that does not know its size, as a serial console does not.
 const SIZE_OF_A_SILENT_TERMINAL: Rect = Rect::new(0, 0, 80, 24);
+
+/// Asks for presses of buttons and turns of the wheel, and for places beyond column 223. Movements are not asked
+/// for: each would be a message.
+const ASK_FOR_MOUSE: &str = "\u{1b}[?1000h\u{1b}[?1006h";
+/// Takes that back.
+const LEAVE_MOUSE: &str = "\u{1b}[?1006l\u{1b}[?1000l";
+
+/// What the live view asks of whoever feeds it.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Something of a recording's player.
+    Control(Control),
+    /// Take pictures so far apart from now on.
+    Interval(Duration),
+    /// Write this snapshot to a file.
+    Export(Box<Snapshot>),
+    /// Begin a recording, or end it.
+    Record,
+}
 
 /// An error that names the way out when standard output is not a terminal.
 pub fn require_terminal() -> io::Result<()> {
@@ -30,16 +58,16 @@ pub fn require_terminal() -> io::Result<()> {
     ))
 }
 
-/// Shows every snapshot, and passes on what is asked of a recording's player, until a key or a message asks to end, or every sender is gone. The
-/// terminal is as it was before when this returns, or panics.
+/// Shows every snapshot, and passes on what is asked for, until a key or a message asks to end, or every sender
+/// is gone. The terminal is as it was before when this returns, or panics.
 pub fn run(
     messages: &Receiver<Message>,
-    styles: Styles,
-    player: Option<&Sender<Control>>,
+    settings: &Settings,
+    mut ask: impl FnMut(Request),
 ) -> io::Result<()> {
     require_terminal()?;
-    let mut screen = Screen::open()?;
-    let mut app = App::new(styles);
+    let mut screen = Screen::open(settings.mouse)?;
+    let mut app = App::configured(settings);
     let area = screen.terminal.get_frame().area();
     app.update(Message::Resize {
         columns: area.width,
@@ -52,12 +80,19 @@ pub fn run(
             Effect::Suspend => {
                 drop(screen);
                 suspend()?;
-                screen = Screen::open()?;
+                screen = Screen::open(settings.mouse)?;
             }
-            Effect::Control(control) => {
-                if let Some(player) = player {
-                    // One that is gone has sent its last word already.
-                    let _ = player.send(control);
+            Effect::Control(control) => ask(Request::Control(control)),
+            Effect::Interval(interval) => ask(Request::Interval(interval)),
+            Effect::Export => {
+                if let Some(snapshot) = app.exported() {
+                    ask(Request::Export(Box::new(snapshot)));
+                }
+            }
+            Effect::Record => ask(Request::Record),
+            Effect::Copy => {
+                if let Some(copied) = app.copied() {
+                    io::stdout().execute(CopyToClipboard::to_clipboard_from(copied.text))?;
                 }
             }
             Effect::Redraw | Effect::None => {}
@@ -98,15 +133,22 @@ struct Screen {
 }
 
 impl Screen {
-    fn open() -> io::Result<Self> {
+    fn open(asks_for_mouse: bool) -> io::Result<Self> {
+        leave_mouse_in_panics();
         let (columns, rows) = terminal::size()?;
         let started = if columns == 0 || rows == 0 {
             Self::start_at(SIZE_OF_A_SILENT_TERMINAL)
         } else {
             ratatui::try_init()
         };
+        let started = started.and_then(|terminal| {
+            if asks_for_mouse {
+                io::stdout().execute(Print(ASK_FOR_MOUSE))?;
+            }
+            Ok(Self { terminal })
+        });
         match started {
-            Ok(terminal) => Ok(Self { terminal }),
+            Ok(screen) => Ok(screen),
             Err(error) => {
                 give_back();
                 Err(error)
@@ -131,7 +173,25 @@ impl Drop for Screen {
     }
 }
 
+/// Has the mouse left before a panic is told: ratatui's own hook knows nothing of it.
+fn leave_mouse_in_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            leave_mouse();
+            told(panic);
+        }));
+    });
+}
+
+fn leave_mouse() {
+    // Nothing can be done about a terminal that is gone.
+    let _ = io::stdout().execute(Print(LEAVE_MOUSE));
+}
+
 fn give_back() {
+    leave_mouse();
     // Nothing can be done about a terminal that is gone.
     let _ = ratatui::try_restore();
 }
@@ -145,9 +205,9 @@ fn wait(app: &mut App, messages: &Receiver<Message>) -> Effect {
         let mut redraw = false;
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match app.update(message) {
-                effect @ (Effect::Quit | Effect::Suspend | Effect::Control(_)) => return effect,
                 Effect::Redraw => redraw = true,
                 Effect::None => {}
+                effect => return effect,
             }
         }
         if redraw {
@@ -159,7 +219,18 @@ fn wait(app: &mut App, messages: &Receiver<Message>) -> Effect {
 fn message(event: &Event) -> Option<Message> {
     match event {
         Event::Key(pressed) => key(pressed).map(Message::Key),
+        &Event::Mouse(used) => mouse(used).map(Message::Mouse),
         &Event::Resize(columns, rows) => Some(Message::Resize { columns, rows }),
+        _ => None,
+    }
+}
+
+fn mouse(used: MouseEvent) -> Option<Mouse> {
+    let (column, row) = (used.column, used.row);
+    match used.kind {
+        MouseEventKind::Down(MouseButton::Left) => Some(Mouse::Click { column, row }),
+        MouseEventKind::ScrollUp => Some(Mouse::Up),
+        MouseEventKind::ScrollDown => Some(Mouse::Down),
         _ => None,
     }
 }
@@ -193,7 +264,7 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::{Glyphs, Theme};
+    use crate::tui::{Glyphs, Styles, Theme};
     use std::sync::mpsc;
 
     #[test]
@@ -214,6 +285,30 @@ mod tests {
             KeyEventKind::Release,
         );
         assert_eq!(key(&release), None);
+    }
+
+    #[test]
+    fn the_mouse_clicks_and_scrolls() {
+        let used = |kind| MouseEvent {
+            kind,
+            column: 300,
+            row: 2,
+            modifiers: KeyModifiers::NONE,
+        };
+        let click = Mouse::Click {
+            column: 300,
+            row: 2,
+        };
+        let cases = [
+            (MouseEventKind::Down(MouseButton::Left), Some(click)),
+            (MouseEventKind::ScrollUp, Some(Mouse::Up)),
+            (MouseEventKind::ScrollDown, Some(Mouse::Down)),
+            (MouseEventKind::Down(MouseButton::Right), None),
+            (MouseEventKind::Moved, None),
+        ];
+        for (kind, expected) in cases {
+            assert_eq!(mouse(used(kind)), expected);
+        }
     }
 
     #[test]

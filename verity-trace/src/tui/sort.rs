@@ -6,7 +6,7 @@ use super::rows::Row;
 use crate::histogram::Nanos;
 use crate::snapshot::{Placement, Snapshot, Stage, Totals};
 
-/// What the devices are sorted by. All but the first are of the last interval, most first.
+/// What the devices are sorted by. All but the first and the last are of the window, most first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
     /// The device's number.

@@ -2,7 +2,9 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
+use super::columns::Columns;
 use super::glyphs::Glyphs;
+use crate::format::{Bytes, Times, Units};
 
 /// Colours for a kind of terminal, or of eyes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,10 @@ pub struct Styles {
     pub picture: Style,
     /// What pictures are made of.
     pub glyphs: Glyphs,
+    /// Units of tables.
+    pub units: Units,
+    /// Columns of the table of devices.
+    pub columns: Columns,
 }
 
 impl Styles {
@@ -84,12 +90,21 @@ impl Styles {
             chosen: bold.add_modifier(Modifier::REVERSED),
             picture,
             glyphs,
+            units: Units {
+                times: Times::Fitting,
+                bytes: Bytes::Mebibytes,
+            },
+            columns: Columns::EVERY,
         }
     }
 
     /// Those of the next theme.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self::new(self.theme.next(), self.glyphs)
+        Self {
+            units: self.units,
+            columns: self.columns,
+            ..Self::new(self.theme.next(), self.glyphs)
+        }
     }
 }

@@ -23,7 +23,8 @@ pub fn sentences(snapshot: &Snapshot) -> Vec<(Weight, String)> {
     let places = places(snapshot);
     sentences.extend(hanging(&places).map(|it| (Weight::Alarm, it)));
     sentences.extend(failed(&places).map(|it| (Weight::Alarm, it)));
-    sentences.extend(share(&places).map(|it| (Weight::Plain, it)));
+    let window = snapshot.interval.unwrap_or_default();
+    sentences.extend(share(&places, window).map(|it| (Weight::Plain, it)));
     sentences
 }
 
@@ -93,8 +94,8 @@ fn failed(places: &[Place<'_>]) -> Option<String> {
     })
 }
 
-/// The share of the I/Os' time that is verification, in the last interval.
-fn share(places: &[Place<'_>]) -> Option<String> {
+/// The share of the I/Os' time that is verification, in the window.
+fn share(places: &[Place<'_>], window: Duration) -> Option<String> {
     let times = places.iter();
     let times = times.filter_map(|place| Some((place, Times::of(place.recent?)?)));
     let times: Vec<_> = times.collect();
@@ -110,7 +111,8 @@ fn share(places: &[Place<'_>]) -> Option<String> {
         String::new()
     };
     Some(format!(
-        "of the I/Os' time in the last interval {} was verification ({} waiting for it, {} verifying){place}",
+        "of the I/Os' time in the last {} {} was verification ({} waiting for it, {} verifying){place}",
+        format::span(window),
         of(all.verification(), all.total),
         of(all.waiting, all.total),
         of(all.verifying, all.total),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::columns::Column;
 use super::history::History;
 use super::rows::Row;
 use super::style::Styles;
@@ -28,6 +29,8 @@ const MIXED: &str = "mixed";
 const IN_OTHER: &str = "in other";
 /// The stages that have columns.
 pub const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+/// The columns that they have.
+const COLUMNS: [Column; 3] = [Column::Wait, Column::Verify, Column::Total];
 
 /// What the table of one snapshot looks like on a terminal of some width.
 pub struct Table<'a> {
@@ -35,7 +38,11 @@ pub struct Table<'a> {
     /// All rows, of which some are shown.
     pub rows: &'a [Row],
     styles: Styles,
-    columns: &'a Columns,
+    /// Those of the stages that are shown.
+    stages: Vec<Stage>,
+    placements: &'a [Placement],
+    has_failed: bool,
+    option: usize,
     name: usize,
     shape: Shape,
     /// What is left of the line behind the stages, where these are on it.
@@ -43,22 +50,22 @@ pub struct Table<'a> {
     history: &'a History,
 }
 
-/// What the columns of a snapshot are.
+/// What the columns depend on.
 #[derive(Clone, Debug, Default)]
-pub struct Columns {
+pub struct Outline {
     placements: Vec<Placement>,
     has_failed: bool,
     /// Cells of the option and its effect.
     option: usize,
 }
 
-impl Columns {
+impl Outline {
     /// Found out from all devices.
     pub fn of(snapshot: &Snapshot) -> Self {
         let devices = snapshot.devices.iter();
         let effects = devices.clone().map(|it| effect(it, snapshot).name().len());
         Self {
-            placements: columns(snapshot),
+            placements: placements(snapshot),
             has_failed: devices.clone().any(|device| failed(device) > Some(0)),
             option: effects.fold(OptionEffect::Effective.name().len(), usize::max),
         }
@@ -77,17 +84,27 @@ enum Shape {
 impl<'a> Table<'a> {
     pub fn new(
         snapshot: &'a Snapshot,
-        columns: &'a Columns,
+        outline: &'a Outline,
         rows: &'a [Row],
         history: &'a History,
         styles: Styles,
         width: u16,
     ) -> Self {
+        let has = |column| styles.columns.has(column);
+        let stages = STAGES.into_iter().zip(COLUMNS);
+        let stages = stages.filter(|&(_, column)| has(column));
         let mut table = Self {
             snapshot,
             rows,
             styles,
-            columns,
+            stages: stages.map(|(stage, _)| stage).collect(),
+            placements: if has(Column::Shares) {
+                &outline.placements
+            } else {
+                &[]
+            },
+            has_failed: has(Column::Failed) && outline.has_failed,
+            option: outline.option,
             name: NAME,
             shape: Shape::OneLine { gap: 1 },
             spare: 0,
@@ -110,8 +127,8 @@ impl<'a> Table<'a> {
         let rates = self.rates_head();
         match self.shape {
             Shape::OneLine { gap } => {
-                let stages = STAGES.map(|stage| format!("{:^15}", stage_name(stage)));
-                let percentiles = STAGES.map(|_| self.pair("p50", "p99"));
+                let stages = self.each_stage(|stage| format!("{:^15}", stage_name(stage)));
+                let percentiles = self.each_stage(|_| self.pair("p50", "p99"));
                 let indent = rates.len() + gap;
                 let extras = self.extras().map(|extra| {
                     let width = extra.width(self.spare);
@@ -119,27 +136,19 @@ impl<'a> Table<'a> {
                 });
                 let extras: Vec<_> = extras.collect();
                 vec![
-                    Line::raw(format!("{:indent$}{}", "", stages.join("  "))),
+                    Line::raw(format!("{:indent$}{stages}", "")),
                     Line::styled(
-                        format!(
-                            "{rates}{:gap$}{}{}",
-                            "",
-                            percentiles.join("  "),
-                            extras.concat()
-                        ),
+                        format!("{rates}{:gap$}{percentiles}{}", "", extras.concat()),
                         self.styles.head,
                     ),
                 ]
             }
             Shape::TwoLines { indent } => {
-                let stages =
-                    STAGES.map(|stage| self.pair(&format!("{} p50", stage_name(stage)), "p99"));
+                let stages = self
+                    .each_stage(|stage| self.pair(&format!("{} p50", stage_name(stage)), "p99"));
                 vec![
                     Line::raw(rates),
-                    Line::styled(
-                        format!("{:indent$}{}", "", stages.join("  ")),
-                        self.styles.head,
-                    ),
+                    Line::styled(format!("{:indent$}{stages}", ""), self.styles.head),
                 ]
             }
         }
@@ -157,7 +166,7 @@ impl<'a> Table<'a> {
                 vec![Line::from(rates)]
             }
             Shape::TwoLines { indent } => {
-                let failed = match sum.failed() {
+                let failed = match sum.failed().filter(|_| self.has_failed) {
                     None | Some(0) => String::new(),
                     Some(failed) => format!("  failed {failed}"),
                 };
@@ -192,7 +201,16 @@ impl<'a> Table<'a> {
     }
 
     fn stages_width(&self) -> usize {
-        STAGES.map(|_| self.pair("", "")).join("  ").len()
+        self.each_stage(|_| self.pair("", "")).len()
+    }
+
+    fn each_stage(&self, cell: impl Fn(Stage) -> String) -> String {
+        let cells: Vec<_> = self.stages.iter().map(|&stage| cell(stage)).collect();
+        cells.join("  ")
+    }
+
+    const fn has(&self, column: Column) -> bool {
+        self.styles.columns.has(column)
     }
 
     /// Two cells of durations; in two lines there is room for the stage's name.
@@ -205,12 +223,18 @@ impl<'a> Table<'a> {
     }
 
     fn rates_head(&self) -> String {
-        let mut head = vec![
-            fit("device", self.name),
-            format!(" {}", fit("option", self.columns.option)),
-            format!("{:>7}{:>6}", "I/O/s", "MiB/s"),
-        ];
-        head.extend(self.columns.placements.iter().map(|&placement| {
+        let mut head = vec![fit("device", self.name)];
+        if self.has(Column::Option) {
+            head.push(format!(" {}", fit("option", self.option)));
+        }
+        if self.has(Column::Ios) {
+            head.push(format!("{:>7}", "I/O/s"));
+        }
+        if self.has(Column::Bytes) {
+            let unit = self.styles.units.bytes.name();
+            head.push(format!("{:>6}", format!("{unit}/s")));
+        }
+        head.extend(self.placements.iter().map(|&placement| {
             let width = share_width(placement);
             format!(" {:>width$}", placement.name())
         }));
@@ -236,21 +260,24 @@ impl<'a> Table<'a> {
         let ios = sum
             .over
             .map_or_else(absent, |over| format::rate(sum.ios, over));
-        let mebibytes = sum
+        let unit = self.styles.units.bytes;
+        let bytes = sum
             .over
-            .map_or_else(absent, |over| format::mebibytes_rate(sum.bytes, over));
-        let rates = if sum.is_in_other() {
-            format!("{IN_OTHER:>13}")
-        } else {
-            format!("{ios:>7}{mebibytes:>6}")
+            .map_or_else(absent, |over| unit.rate(sum.bytes, over));
+        let rates = match (self.has(Column::Ios), self.has(Column::Bytes)) {
+            (true, true) if sum.is_in_other() => format!("{IN_OTHER:>13}"),
+            (true, true) => format!("{ios:>7}{bytes:>6}"),
+            (true, false) => format!("{ios:>7}"),
+            (false, true) => format!("{bytes:>6}"),
+            (false, false) => String::new(),
         };
-        let mut cells = vec![
-            Span::styled(fit(&sum.title, self.name), name),
-            Span::raw(" "),
-            Span::styled(fit(effect, self.columns.option), effect_style),
-            Span::raw(rates),
-        ];
-        for &placement in &self.columns.placements {
+        let mut cells = vec![Span::styled(fit(&sum.title, self.name), name)];
+        if self.has(Column::Option) {
+            let option = fit(effect, self.option);
+            cells.extend([Span::raw(" "), Span::styled(option, effect_style)]);
+        }
+        cells.push(Span::raw(rates));
+        for &placement in self.placements {
             let width = share_width(placement);
             let share = format::share(sum.share(placement));
             cells.push(Span::raw(format!(" {share:>width$}")));
@@ -268,23 +295,23 @@ impl<'a> Table<'a> {
     }
 
     fn stages(&self, sum: &Together<'_>) -> String {
-        let pairs = STAGES.map(|stage| {
+        self.each_stage(|stage| {
             let histogram = sum.row.stage(stage, self.snapshot);
             let percentile = |permille| {
                 let value = sum.over.and_then(|_| histogram.percentile(permille));
-                format::percentile(value)
+                self.styles.units.percentile(value)
             };
             self.pair(&percentile(500), &percentile(990))
-        });
-        pairs.join("  ")
+        })
     }
 
     /// What there is room for behind the stages.
     fn extras(&self) -> impl Iterator<Item = Extra> {
         let mut left = self.spare;
+        let columns = self.styles.columns;
         Extra::ALL.into_iter().filter(move |extra| {
             let needed = 2 + extra.least();
-            let fits = left >= needed;
+            let fits = left >= needed && columns.has(extra.column());
             left -= if fits { needed } else { 0 };
             fits
         })
@@ -318,7 +345,7 @@ impl<'a> Table<'a> {
     }
 
     const fn has_failed_column(&self) -> bool {
-        self.columns.has_failed && matches!(self.shape, Shape::OneLine { .. })
+        self.has_failed && matches!(self.shape, Shape::OneLine { .. })
     }
 }
 
@@ -329,7 +356,7 @@ enum Extra {
     Oldest,
     /// The placements as a bar, each by its first letter.
     Mix,
-    /// I/Os in each of the last intervals.
+    /// I/Os in each of the last intervals between two pictures.
     Rate,
 }
 
@@ -341,6 +368,14 @@ impl Extra {
             Self::Oldest => "oldest in flight",
             Self::Mix => "placements",
             Self::Rate => "I/Os over time",
+        }
+    }
+
+    const fn column(self) -> Column {
+        match self {
+            Self::Oldest => Column::Oldest,
+            Self::Mix => Column::Bar,
+            Self::Rate => Column::History,
         }
     }
 
@@ -368,7 +403,7 @@ struct Together<'a> {
     row: &'a Row,
     title: Cow<'a, str>,
     devices: Vec<&'a Device>,
-    /// How long the last interval was; absent where nothing is known of it.
+    /// How long the window is; absent where nothing is known of it.
     over: Option<Duration>,
     /// What they did in it: I/Os by placement, where there were any, and bytes.
     placements: BTreeMap<Placement, u64>,
@@ -468,7 +503,7 @@ fn mix(ios: &BTreeMap<Placement, u64>, cells: usize) -> String {
 }
 
 /// The placements that this era can have, and any other that happened.
-fn columns(snapshot: &Snapshot) -> Vec<Placement> {
+fn placements(snapshot: &Snapshot) -> Vec<Placement> {
     let possible = facts::placements(snapshot.kernel.era);
     let happened = |placement| {
         snapshot

@@ -10,13 +10,21 @@ pub enum View {
     Device,
     /// A line for each CPU.
     Cpus,
+    /// I/Os one by one.
+    Ios,
     /// What changed, and when.
     Events,
 }
 
 impl View {
     /// Every view, in the order in which one comes to them.
-    pub const ALL: [Self; 4] = [Self::Devices, Self::Device, Self::Cpus, Self::Events];
+    pub const ALL: [Self; 5] = [
+        Self::Devices,
+        Self::Device,
+        Self::Cpus,
+        Self::Ios,
+        Self::Events,
+    ];
 
     /// The word for it.
     #[must_use]
@@ -25,6 +33,7 @@ impl View {
             Self::Devices => "devices",
             Self::Device => "device",
             Self::Cpus => "CPUs",
+            Self::Ios => "I/Os",
             Self::Events => "events",
         }
     }

@@ -18,12 +18,15 @@ use crate::snapshot::{
 
 /// Counts are not above it, so that no sum of them over placements and devices can overflow.
 const MOST: u64 = 1 << 48;
+/// The same of bytes, of which a fast machine reads that many in a working day: they are added up over the placements
+/// of one device alone.
+const MOST_BYTES: u64 = 1 << 60;
 /// Devices are not more.
 const DEVICES: usize = 4_096;
+/// Limits of the module are not more; there is one for each of four ioprio classes.
+const LIMITS: u64 = 16;
 /// The start of the year 9999, in milliseconds: later ones have no date that could be printed.
 const LATEST_MS: u64 = 253_370_764_800_000;
-/// The same of nanoseconds that many I/Os took together.
-const LONGEST_NS: u64 = 1 << 60;
 /// Bytes of all names that are kept for good: those of this program's own take a tenth of it.
 const NAMES: usize = 64 << 10;
 
@@ -61,6 +64,12 @@ impl Document<'_> {
             },
             other: self.other.as_ref().map(super::Other::other).transpose()?,
             cpus: read(&self.cpus, super::Cpu::cpu)?,
+            recent_cpus: Vec::new(),
+            use_bh_bytes: {
+                let limits = self.use_bh_bytes.as_ref().map_or(0, Vec::len);
+                at_most(limits as u64, LIMITS)?;
+                self.use_bh_bytes.clone()
+            },
             account: self.account.as_ref().map(|account| snapshot::Account {
                 mapped: account.mapped,
                 finished: account.finished,
@@ -282,7 +291,7 @@ impl super::PlacementTotals {
         let completion = |word: &str| known("context", Completion::ALL, Completion::name, word);
         Ok(snapshot::PlacementTotals {
             ios: count(self.ios)?,
-            bytes: count(self.bytes)?,
+            bytes: at_most(self.bytes, MOST_BYTES)?,
             failed: count(self.failed)?,
             reasons: counts(&self.reasons, reason)?,
             completions: counts(&self.completion_contexts, completion)?,
@@ -306,7 +315,8 @@ impl super::Histogram {
             all = count(count(bucket.count)? + all)?;
             slots.push((slot, bucket.count));
         }
-        let sum = Nanos(at_most(self.sum_ns, LONGEST_NS)?);
+        // Whoever adds these up does it without overflow.
+        let sum = Nanos(self.sum_ns);
         Ok(histogram::Histogram::from_slots(slots, sum))
     }
 }
