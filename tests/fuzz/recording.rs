@@ -101,6 +101,7 @@ fn report(file: &[u8], salvages: bool) -> Result<(), table::Stop> {
     reader.go_to(start)?;
     let mut film = Film::new(reader, Selection::default())?;
     while film.find()? {}
+    while film.times().len() < SHOWN && film.find()? {}
     let count = film.times().len();
     for number in 0..count.min(SHOWN) {
         film.snapshot(number, number.saturating_sub(1))?;

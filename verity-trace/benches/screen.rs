@@ -80,37 +80,6 @@ fn main() -> io::Result<()> {
         if is_wanted("draw") {
             drawings(name, made)?;
         }
-        if wanted.iter().any(|word| word == "tmplook") {
-            let before = fs::read_to_string("/proc/self/status")?;
-            println!(
-                "{}",
-                before.lines().find(|l| l.starts_with("VmRSS")).unwrap()
-            );
-            let mut app = App::new(Styles::new(Theme::Dark, Glyphs::BLOCKS));
-            app.update(Message::Resize {
-                columns: COLUMNS,
-                rows: ROWS,
-            });
-            let made = Made {
-                placements: &EARLY[..2],
-                slots: USUAL,
-                ..made
-            };
-            let start = Instant::now();
-            for snapshot in made.snapshots().take(700) {
-                app.update(Message::Snapshot(Arc::new(snapshot?)));
-            }
-            let after = fs::read_to_string("/proc/self/status")?;
-            println!(
-                "{name} {:?} {}",
-                start.elapsed(),
-                after
-                    .lines()
-                    .filter(|l| l.starts_with("VmRSS") || l.starts_with("VmHWM"))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            );
-        }
         if is_wanted("memory") {
             memory(name, made, goal)?;
         }

@@ -166,6 +166,13 @@ impl Lookback {
         }
     }
 
+    /// Whether this is the snapshot that everything begins with.
+    #[must_use]
+    pub fn begins_with(&self, snapshot: &Snapshot) -> bool {
+        let start = self.start.as_ref();
+        start.is_some_and(|start| start.watched == snapshot.watched)
+    }
+
     /// Whether a window is of everything since the start.
     fn reaches_start(&self, watched: Duration, window: Window) -> bool {
         let start = self.start.as_ref().map_or(Duration::ZERO, |it| it.watched);

@@ -339,13 +339,18 @@ impl App {
         };
         self.snapshot = None;
         let lookback = &self.past().lookback;
+        // Of what begins with it nothing has happened yet; as it came it stays what it is.
+        let begins = lookback.begins_with(&whole);
         // The player of a recording has done so already.
-        if self.playback.is_none() {
+        if self.playback.is_none() && !begins {
             // In place, unless it is kept elsewhere too.
             lookback.relate(Arc::make_mut(&mut whole), self.window);
         }
         let shown = if self.selected.is_some() || lookback.began_anew() {
             let mut shown = Snapshot::clone(&whole);
+            if begins {
+                lookback.relate(&mut shown, self.window);
+            }
             lookback.count_anew(&mut shown);
             self.select(&mut shown);
             Arc::new(shown)
