@@ -14,6 +14,7 @@ mod parts;
 mod progress;
 mod python;
 mod run;
+mod screens;
 mod setup;
 mod test;
 mod workspace;
@@ -50,6 +51,8 @@ enum Task {
     Facts(facts::Args),
     /// Make the recordings that travel inside the program anew, on a lab kernel of each era
     DemoRecordings,
+    /// Take pictures of the live view, into docs/screens
+    Screens(screens::Args),
     /// Count the instructions that tracing adds, beside those of others, on a lab kernel of each era
     Bench(bench::Args),
 }
@@ -86,6 +89,7 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Lint => Ok(lint::main()),
         Task::Facts(args) => facts::main(&args).map(|()| 0),
         Task::DemoRecordings => demo::main().map(|()| 0),
+        Task::Screens(args) => screens::main(&args).map(|()| 0),
         Task::Bench(args) => bench::main(&args).map(|()| 0),
     }
 }

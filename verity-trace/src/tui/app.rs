@@ -20,6 +20,7 @@ use super::settings::{INTERVAL_STEPS, Settings};
 use super::sort::Sort;
 use super::style::Styles;
 use super::summary::{self, Weight};
+use super::table::Outline;
 use super::view::View;
 use crate::lookback::{Lookback, Window};
 use crate::picked::Picked;
@@ -101,6 +102,8 @@ pub struct App {
     selected: Option<BTreeSet<DeviceNumber>>,
     /// Whether verification is a problem, and where: found out once for a snapshot.
     pub(super) summary: Vec<(Weight, String)>,
+    /// The same of what its columns depend on.
+    pub(super) outline: Outline,
     /// While it is paused, what there was then: the picture stands still, and time goes on.
     paused: Option<Paused>,
     /// How the recording's player stands; absent when this is live.
@@ -183,6 +186,7 @@ impl App {
             whole: None,
             selected: None,
             summary: Vec::new(),
+            outline: Outline::default(),
             paused: None,
             playback: None,
             past: Past::default(),
@@ -354,6 +358,7 @@ impl App {
             Arc::clone(&whole)
         };
         self.summary = summary::sentences(&shown);
+        self.outline = Outline::of(&shown);
         self.whole = Some(whole);
         self.snapshot = Some(shown);
         self.arrange();

@@ -224,7 +224,7 @@ fn heat_map(
     let all = columns.iter().flatten().flat_map(|column| column.iter());
     let most = all.copied().max().unwrap_or(0);
     let mut lines = vec![Line::styled(
-        "  total over time: a column for each interval, darker for more I/Os",
+        "  total over time: a column for each interval, fuller for more I/Os",
         styles.head,
     )];
     for octave in (first..=last).rev() {

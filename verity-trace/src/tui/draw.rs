@@ -16,6 +16,7 @@
 use std::ops::Range;
 
 use ratatui::Frame;
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -61,17 +62,35 @@ pub fn draw(app: &App, frame: &mut Frame) {
     let footer = Line::raw(page.footer(app));
     let lines = page.lines(app);
     let buffer = frame.buffer_mut();
-    // Lines are not longer than the screen but for a few, and those are cut.
     let rows = area.y..area.bottom() - 1;
     for (row, line) in rows.clone().zip(&lines) {
-        buffer.set_line(area.x, row, line, area.width);
+        put(line, row, buffer);
     }
     for (row, line) in rows.rev().zip(notice(app, area.width).iter().rev()) {
         let place = Rect::new(area.x, row, area.width, 1);
         Clear.render(place, buffer);
-        buffer.set_line(area.x, row, line, area.width);
+        put(line, row, buffer);
     }
-    buffer.set_line(area.x, area.bottom() - 1, &footer, area.width);
+    put(&footer, area.bottom() - 1, buffer);
+}
+
+/// Puts a line on a row of the screen, cut where that ends.
+fn put(line: &Line<'_>, row: u16, buffer: &mut Buffer) {
+    let mut column = buffer.area.left();
+    for span in &line.spans {
+        let (text, style) = (&span.content, line.style.patch(span.style));
+        let room = buffer.area.right().saturating_sub(column);
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            // Most is of this kind, and then a byte is a cell.
+            for byte in text.bytes().take(usize::from(room)) {
+                let cell = &mut buffer[(column, row)];
+                cell.set_char(char::from(byte)).set_style(style);
+                column += 1;
+            }
+        } else {
+            (column, _) = buffer.set_stringn(column, row, text, usize::from(room), style);
+        }
+    }
 }
 
 /// How many rows or lines fit on a screen of this size.
@@ -93,7 +112,8 @@ pub fn all_lines(app: &App, width: u16) -> Vec<Line<'static>> {
 pub fn chosen_row(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
     let snapshot = app.snapshot.as_ref()?;
     let (_, row) = app.chosen_row()?;
-    let table = Table::new(snapshot, app.rows(), app.history(), app.styles, width);
+    let (rows, history) = (app.rows(), app.history());
+    let table = Table::new(snapshot, &app.outline, rows, history, app.styles, width);
     let mut lines = table.head();
     lines.extend(table.lines(row, false));
     Some(lines)
@@ -220,6 +240,7 @@ impl<'a> Body<'a> {
             _ if app.help.is_some() => Self::Lines(help(app, width)),
             View::Devices => Self::Devices(Table::new(
                 snapshot,
+                &app.outline,
                 app.rows(),
                 app.history(),
                 app.styles,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use verity_trace_ebpf::slot::LOWEST_NS;
 
-use crate::histogram::Nanos;
+use crate::histogram::{Histogram, Nanos};
 use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
 
 /// What is said of what a window would show at the first snapshot of a recording.
@@ -41,6 +41,8 @@ struct Past {
     /// With its number, what no other device has.
     name: String,
     disk_sequence: Option<u64>,
+    /// How long its I/Os took, all added up.
+    time: u64,
     /// Its I/Os by how long they took.
     total: [u64; OCTAVES],
     /// Until then.
@@ -69,10 +71,10 @@ impl History {
         for device in &snapshot.devices {
             let known = self.devices.get_mut(&device.number);
             match (known.filter(|past| past.is_of(device)), &device.totals) {
-                (Some(past), Some(totals)) => past.go_on(now, by_octave(totals), is_column),
+                (Some(past), Some(totals)) => past.go_on(now, totals, is_column),
                 (Some(past), None) => past.until = now,
                 (None, Some(totals)) => {
-                    let past = Past::new(device, now, by_octave(totals));
+                    let past = Past::new(device, now, totals);
                     self.devices.insert(device.number, past);
                 }
                 (None, None) => {}
@@ -109,11 +111,12 @@ impl History {
 }
 
 impl Past {
-    fn new(device: &Device, until: Duration, total: [u64; OCTAVES]) -> Self {
+    fn new(device: &Device, until: Duration, totals: &Totals) -> Self {
         Self {
             name: device.name.clone(),
             disk_sequence: device.disk_sequence,
-            total,
+            time: time(totals),
+            total: by_octave(totals),
             until,
             columns: VecDeque::new(),
         }
@@ -123,19 +126,23 @@ impl Past {
         self.disk_sequence == device.disk_sequence && self.name == device.name
     }
 
-    fn go_on(&mut self, now: Duration, total: [u64; OCTAVES], is_column: bool) {
+    fn go_on(&mut self, now: Duration, totals: &Totals, is_column: bool) {
         while self.columns.back().is_some_and(|&(until, _)| until > now) {
             self.columns.pop_back();
         }
+        self.until = now;
+        let before = std::mem::replace(&mut self.time, time(totals));
+        // Where nothing finished, nothing needs to be counted.
+        let column = (self.time != before).then(|| {
+            let before = std::mem::replace(&mut self.total, by_octave(totals));
+            column(&self.total, &before)
+        });
         if is_column {
             if self.columns.len() == KEPT {
                 self.columns.pop_front();
             }
-            let column = column(&total, &self.total);
-            self.columns.push_back((now, column));
+            self.columns.push_back((now, column.flatten()));
         }
-        self.total = total;
-        self.until = now;
     }
 }
 
@@ -150,11 +157,21 @@ const fn octave(slot: usize) -> usize {
     slot.saturating_sub(1) / SLOTS
 }
 
+/// How long I/Os took, by placement.
+fn histograms(totals: &Totals) -> impl Iterator<Item = &Histogram> {
+    let placements = totals.placements.values();
+    placements.filter_map(|it| it.stages.get(&Stage::Total))
+}
+
+/// Nanoseconds that they took, all added up.
+fn time(totals: &Totals) -> u64 {
+    histograms(totals).fold(0, |sum, histogram| sum.saturating_add(histogram.sum().0))
+}
+
 /// I/Os by how long they took.
 fn by_octave(totals: &Totals) -> [u64; OCTAVES] {
     let mut octaves = [0u64; OCTAVES];
-    let placements = totals.placements.values();
-    for histogram in placements.filter_map(|it| it.stages.get(&Stage::Total)) {
+    for histogram in histograms(totals) {
         for (slot, count) in histogram.slots() {
             let sum = &mut octaves[octave(slot)];
             *sum = sum.saturating_add(count);
@@ -178,7 +195,6 @@ fn column(now: &[u64; OCTAVES], before: &[u64; OCTAVES]) -> Option<Box<Column>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histogram::Histogram;
     use crate::snapshot::Placement;
     use verity_trace_ebpf::slot::slot;
 

@@ -129,19 +129,17 @@ struct Times {
 
 impl Times {
     fn of(totals: &Totals) -> Option<Self> {
-        let sum = |stage| {
-            let stages = totals
-                .placements
-                .values()
-                .filter_map(|it| it.stages.get(&stage));
+        let mut times = Self::default();
+        for (stage, histogram) in totals.placements.values().flat_map(|it| &it.stages) {
+            let time = match stage {
+                Stage::Wait | Stage::RetryWait => &mut times.waiting,
+                Stage::Attempt | Stage::Verify => &mut times.verifying,
+                Stage::Total => &mut times.total,
+                Stage::Device => continue,
+            };
             // A recording may say anything.
-            stages.fold(0u64, |sum, histogram| sum.saturating_add(histogram.sum().0))
-        };
-        let times = Self {
-            waiting: sum(Stage::Wait).saturating_add(sum(Stage::RetryWait)),
-            verifying: sum(Stage::Attempt).saturating_add(sum(Stage::Verify)),
-            total: sum(Stage::Total),
-        };
+            *time = time.saturating_add(histogram.sum().0);
+        }
         (times.total > 0).then_some(times)
     }
 

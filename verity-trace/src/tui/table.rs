@@ -40,7 +40,7 @@ pub struct Table<'a> {
     styles: Styles,
     /// Those of the stages that are shown.
     stages: Vec<Stage>,
-    placements: Vec<Placement>,
+    placements: &'a [Placement],
     has_failed: bool,
     option: usize,
     name: usize,
@@ -48,6 +48,28 @@ pub struct Table<'a> {
     /// What is left of the line behind the stages, where these are on it.
     spare: usize,
     history: &'a History,
+}
+
+/// What the columns depend on.
+#[derive(Clone, Debug, Default)]
+pub struct Outline {
+    placements: Vec<Placement>,
+    has_failed: bool,
+    /// Cells of the option and its effect.
+    option: usize,
+}
+
+impl Outline {
+    /// Found out from all devices.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let devices = snapshot.devices.iter();
+        let effects = devices.clone().map(|it| effect(it, snapshot).name().len());
+        Self {
+            placements: placements(snapshot),
+            has_failed: devices.clone().any(|device| failed(device) > Some(0)),
+            option: effects.fold(OptionEffect::Effective.name().len(), usize::max),
+        }
+    }
 }
 
 /// How a device's stages stand to its other cells.
@@ -62,6 +84,7 @@ enum Shape {
 impl<'a> Table<'a> {
     pub fn new(
         snapshot: &'a Snapshot,
+        outline: &'a Outline,
         rows: &'a [Row],
         history: &'a History,
         styles: Styles,
@@ -76,20 +99,12 @@ impl<'a> Table<'a> {
             styles,
             stages: stages.map(|(stage, _)| stage).collect(),
             placements: if has(Column::Shares) {
-                placements(snapshot)
+                &outline.placements
             } else {
-                Vec::new()
+                &[]
             },
-            has_failed: has(Column::Failed)
-                && snapshot
-                    .devices
-                    .iter()
-                    .any(|device| failed(device) > Some(0)),
-            option: snapshot
-                .devices
-                .iter()
-                .map(|device| effect(device, snapshot).name().len())
-                .fold(OptionEffect::Effective.name().len(), usize::max),
+            has_failed: has(Column::Failed) && outline.has_failed,
+            option: outline.option,
             name: NAME,
             shape: Shape::OneLine { gap: 1 },
             spare: 0,
@@ -262,7 +277,7 @@ impl<'a> Table<'a> {
             cells.extend([Span::raw(" "), Span::styled(option, effect_style)]);
         }
         cells.push(Span::raw(rates));
-        for &placement in &self.placements {
+        for &placement in self.placements {
             let width = share_width(placement);
             let share = format::share(sum.share(placement));
             cells.push(Span::raw(format!(" {share:>width$}")));

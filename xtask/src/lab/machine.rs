@@ -112,6 +112,7 @@ impl Machine {
             env.push(("rows".to_owned(), rows.to_string()));
             env.push(("columns".to_owned(), columns.to_string()));
             env.push(("export TERM".to_owned(), terminal::kind()));
+            env.push(("export LC_CTYPE".to_owned(), terminal::locale()));
         }
         let own = job.env.iter();
         env.extend(own.map(|(name, value)| (format!("export {name}"), value.clone())));

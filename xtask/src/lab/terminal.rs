@@ -17,6 +17,13 @@ pub fn kind() -> String {
     env::var("TERM").unwrap_or_else(|_| "linux".to_owned())
 }
 
+/// The locale, which tells what characters the terminal shows.
+pub fn locale() -> String {
+    let variables = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
+    let mut values = variables.filter_map(|name| env::var(name).ok());
+    values.find(|value| !value.is_empty()).unwrap_or_default()
+}
+
 /// Rows and columns.
 pub fn size() -> Result<(u16, u16)> {
     let size = tcgetwinsize(stdout()).context("read the terminal's size")?;
