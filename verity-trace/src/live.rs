@@ -325,7 +325,8 @@ impl Session {
         let needs = Needs {
             attempts: attempts(&plan, devices),
             nested_completions: completions_nest(devices),
-            guards: kernel.facts.can_be_preempted(),
+            guards: kernel.facts.can_be_preempted() && !kernel.facts.can_hold_preemption()
+                || kernel.facts.is_real_time(),
         };
         let programs = Programs::attach(&mut ebpf, &object, types, &plan, needs)?;
         let optional = Optional::attach(&mut ebpf, &object, types, &views)?;

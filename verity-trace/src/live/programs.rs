@@ -88,8 +88,7 @@ pub struct Needs {
     pub attempts: bool,
     /// The guard of `verity_end_io`: a completion can interrupt another one.
     pub nested_completions: bool,
-    /// A guard for every program: this kernel preempts tasks anywhere, also in the few instructions before a program
-    /// can forbid it and after it has.
+    /// A guard for every program: this kernel preempts tasks anywhere, and programs cannot forbid it.
     pub guards: bool,
 }
 
