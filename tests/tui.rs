@@ -220,8 +220,11 @@ fn a_folded_group_is_the_sum_of_its_devices() {
 
 #[test]
 fn devices_that_a_named_pattern_fits_are_a_group() {
-    let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS))
-        .grouped(vec!["*-a".parse().expect("a pattern")]);
+    let mut settings = Settings::new(Theme::Plain, Glyphs::BLOCKS);
+    settings
+        .read("groups = [\"*-a\"]")
+        .expect("a configuration");
+    let mut app = App::configured(&settings);
     app.update(Message::Resize {
         columns: 120,
         rows: 40,

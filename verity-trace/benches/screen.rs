@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -38,6 +39,8 @@ const SECONDS: usize = 250;
 const TURNS: usize = 30;
 /// How often the program is started.
 const STARTS: usize = 15;
+/// Views that there are.
+const VIEWS: usize = 5;
 /// Drawings in a second.
 const RATE: f64 = 4.0;
 /// How long the program may take for anything.
@@ -62,6 +65,10 @@ const EARLY: [Placement; 3] = [Placement::Kverityd, Placement::Bh, Placement::In
 const FULL: usize = 224;
 /// Times that differ by a factor of eight.
 const USUAL: usize = 48;
+/// Snapshots of a live view that has seen as much as it keeps.
+const FED: usize = 700;
+/// What this program is told to be that live view.
+const FEED: &str = "feed";
 
 fn main() -> io::Result<()> {
     let wanted: Vec<String> = std::env::args()
@@ -69,6 +76,11 @@ fn main() -> io::Result<()> {
         .filter(|word| !word.starts_with('-'))
         .collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    if let [word, devices] = &wanted[..]
+        && word == FEED
+    {
+        return feed(devices.parse().map_err(other)?);
+    }
     println!("{:<64}{:>12}{:>10}", "live view at 200x60", "is", "goal");
     if is_wanted("start") {
         starts()?;
@@ -141,11 +153,7 @@ impl Screen {
 
 /// What the views of a machine take.
 fn drawings(name: &str, made: Made) -> io::Result<()> {
-    let mut app = App::new(Styles::new(Theme::Dark, Glyphs::BLOCKS));
-    app.update(Message::Resize {
-        columns: COLUMNS,
-        rows: ROWS,
-    });
+    let mut app = app();
     let mut snapshots = made.snapshots();
     let mut next = || snapshots.next().ok_or_else(|| other("there are no more"))?;
     for _ in 0..SECONDS {
@@ -153,7 +161,8 @@ fn drawings(name: &str, made: Made) -> io::Result<()> {
     }
     let mut screen = Screen::new();
     let (mut longest, mut further) = (Duration::ZERO, Duration::ZERO);
-    for key in [Key::Home, Key::Char('f'), Key::Tab, Key::Tab, Key::Tab] {
+    let views = std::iter::repeat_n(Key::Tab, VIEWS - 1);
+    for key in [Key::Home, Key::Char('f')].into_iter().chain(views) {
         app.update(Message::Key(key));
         let whole = least(|| timed(|| screen.draw(&app)))?;
         longest = longest.max(whole);
@@ -170,16 +179,19 @@ fn drawings(name: &str, made: Made) -> io::Result<()> {
     }
     let what = format!("{name}: a line further in any of these");
     say(&what, milliseconds(further), Some(2.0), "ms")?;
+    let share = |time: Duration| time.as_secs_f64() * RATE * 100.0;
+    let what = format!("{name}: 4 drawings a second, of one CPU");
+    say(&what, share(longest), Some(1.0), "%")?;
+    let mut app = self::app();
+    let mut snapshots = made.usual().snapshots();
     let taken_in = least(|| {
-        let snapshot = Arc::new(next()?);
+        let snapshot = snapshots.next().ok_or_else(|| other("there are no more"))?;
+        let snapshot = Arc::new(snapshot?);
         timed(|| {
             app.update(Message::Snapshot(snapshot));
             Ok(())
         })
     })?;
-    let share = |time: Duration| time.as_secs_f64() * RATE * 100.0;
-    let what = format!("{name}: 4 drawings a second, of one CPU");
-    say(&what, share(longest), Some(1.0), "%")?;
     let what = format!("{name}: 4 snapshots a second that are taken in");
     say(&what, share(taken_in), None, "%")
 }
@@ -226,13 +238,60 @@ fn starts() -> io::Result<()> {
     )
 }
 
-/// What memory the program takes while it goes through all of a recording.
+impl Made {
+    /// The same, each device with two placements and times that are not far from each other.
+    const fn usual(self) -> Self {
+        Self {
+            placements: EARLY.split_at(2).0,
+            slots: USUAL,
+            ..self
+        }
+    }
+}
+
+/// Is a live view of so many devices for ten minutes and more, and prints what memory that takes at most.
+fn feed(devices: usize) -> io::Result<()> {
+    let made = if devices == MANY.devices { MANY } else { FEW };
+    let mut app = app();
+    let mut screen = Screen::new();
+    for snapshot in made.usual().snapshots().take(FED) {
+        app.update(Message::Snapshot(Arc::new(snapshot?)));
+        screen.draw(&app)?;
+    }
+    println!("{}", peak("self")?);
+    Ok(())
+}
+
+fn app() -> App {
+    let mut app = App::new(Styles::new(Theme::Dark, Glyphs::BLOCKS));
+    app.update(Message::Resize {
+        columns: COLUMNS,
+        rows: ROWS,
+    });
+    app
+}
+
+/// MiB that a process had in memory at most.
+fn peak(process: &str) -> io::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let peak = status.lines().find_map(|line| {
+        let kib = line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?;
+        kib.trim().parse::<f64>().ok()
+    });
+    peak.map(|kib| kib / 1024.0)
+        .ok_or_else(|| other("no VmHWM"))
+}
+
+/// What memory a live view takes, and the program while it goes through all of a recording.
 fn memory(name: &str, made: Made, goal: f64) -> io::Result<()> {
-    let made = Made {
-        placements: &EARLY[..2],
-        slots: USUAL,
-        ..made
-    };
+    let made = made.usual();
+    let fed = Command::new(std::env::current_exe()?)
+        .args([FEED, &made.devices.to_string()])
+        .output()?;
+    let fed = String::from_utf8_lossy(&fed.stdout);
+    let fed = fed.trim().parse().map_err(other)?;
+    let what = format!("{name}: memory of a live view after 10 minutes");
+    say(&what, fed, Some(goal), "MiB")?;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let path = folder.path().join("recording");
     record(made, SECONDS, &path)?;
@@ -339,13 +398,7 @@ impl Program {
             .child
             .process_id()
             .ok_or_else(|| other("it has ended"))?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak = status.lines().find_map(|line| {
-            let kib = line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?;
-            kib.trim().parse::<f64>().ok()
-        });
-        peak.map(|kib| kib / 1024.0)
-            .ok_or_else(|| other("no VmHWM"))
+        peak(&pid.to_string())
     }
 
     fn end(mut self) -> io::Result<()> {

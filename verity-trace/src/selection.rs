@@ -117,6 +117,19 @@ impl Selection {
         self.0.is_empty()
     }
 
+    /// The patterns that select groups of devices.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<Pattern> {
+        let forms = self.0.iter().flat_map(|selector| &selector.forms);
+        let patterns = forms.filter_map(|form| match form {
+            Form::Glob(pattern) => Some(pattern),
+            _ => None,
+        });
+        // A name alone is a pattern for itself.
+        let several = patterns.filter(|it| it.as_str().contains(['*', '?', '[']));
+        several.cloned().collect()
+    }
+
     /// Whether a mount point stands for a device.
     #[must_use]
     pub fn has_mount_point(&self) -> bool {
@@ -244,6 +257,14 @@ mod tests {
         let devices = devices();
         let selected = selection(arguments).of(&devices, &mounts());
         selected.iter().map(|device| device.name.clone()).collect()
+    }
+
+    #[test]
+    fn patterns_are_what_can_fit_several() {
+        let selection = selection(&["usr", "app-*", "/usr", "253:1", "/dev/mapper/a?", "disk-[1"]);
+        let patterns = selection.patterns();
+        let patterns: Vec<_> = patterns.iter().map(Pattern::as_str).collect();
+        assert_eq!(patterns, ["app-*", "a?"]);
     }
 
     #[test]

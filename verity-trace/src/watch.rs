@@ -40,10 +40,11 @@ const LONGEST_FRAME: Duration = Duration::from_millis(500);
 
 /// The live view.
 pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
-    let settings = configured::settings(&arguments.look, arguments.interval)?;
+    let mut settings = configured::settings(&arguments.look, arguments.interval)?;
     if arguments.look.print_config {
         return print(|out| out.write_all(settings.to_toml().as_bytes()));
     }
+    settings.groups.extend(selection.patterns());
     tui::require_terminal().map_err(|error| Error::Usage(error.to_string()))?;
     let mut collector = Collector::start(
         options(arguments.source, Wanted::Some, None),
@@ -92,11 +93,12 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
 
 /// The live view over a recording.
 pub fn replay(arguments: &Replay) -> Result<ExitCode> {
-    let settings = configured::settings(&arguments.look, None)?;
+    let mut settings = configured::settings(&arguments.look, None)?;
     if arguments.look.print_config {
         return print(|out| out.write_all(settings.to_toml().as_bytes()));
     }
     let (given, selection) = arguments.of.recording()?;
+    settings.groups.extend(selection.patterns());
     if selection.has_mount_point() {
         return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
     }

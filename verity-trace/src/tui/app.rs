@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glob::Pattern;
 use ratatui::layout::Size;
 
 use super::copy::Copied;
@@ -161,13 +160,6 @@ struct Paused {
 }
 
 impl App {
-    /// The same, where devices that one of these patterns fits are a group.
-    #[must_use]
-    pub fn grouped(mut self, patterns: Vec<Pattern>) -> Self {
-        self.groups = Groups::new(patterns);
-        self
-    }
-
     /// Nothing seen yet, on a terminal whose size is not known yet.
     #[must_use]
     pub fn new(styles: Styles) -> Self {
@@ -201,7 +193,7 @@ impl App {
             view: View::default(),
             sort: Sort::default(),
             filter: Filter::default(),
-            groups: Groups::default(),
+            groups: Groups::new(settings.groups.clone()),
             rows: Vec::new(),
             writing: None,
             chosen: None,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use glob::Pattern;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -51,6 +52,8 @@ pub struct Settings {
     pub units: Units,
     /// Columns of the table of devices.
     pub columns: Columns,
+    /// Patterns of the names of devices that are a group, besides those that begin alike.
+    pub groups: Vec<Pattern>,
     /// Keys.
     pub keys: Keys,
 }
@@ -79,6 +82,7 @@ impl Settings {
             mouse: true,
             units: Units::default(),
             columns: Columns::default(),
+            groups: Vec::new(),
             keys: Keys::default(),
         }
     }
@@ -130,11 +134,15 @@ impl Settings {
                     .collect::<Result<Vec<_>>>()?;
                 self.columns = Columns::of(&columns);
             }
+            "groups" => {
+                let patterns = file.list("groups", value)?.iter();
+                self.groups = patterns.map(|it| file.pattern(it)).collect::<Result<_>>()?;
+            }
             "keys" => self.bind(file, value)?,
             other => {
                 let what = format!(
                     "{other:?} is nothing that can be configured: theme, interval, window, mouse, times, bytes, \
-                     columns, keys"
+                     columns, groups, keys"
                 );
                 return Err(file.wrong(key.span().start, &what));
             }
@@ -181,6 +189,7 @@ impl Settings {
     pub fn to_toml(&self) -> String {
         let columns = Column::ALL.into_iter().filter(|&it| self.columns.has(it));
         let columns: Vec<_> = columns.map(|it| quoted(it.name())).collect();
+        let groups: Vec<_> = self.groups.iter().map(|it| quoted(it.as_str())).collect();
         let interval = humantime::format_duration(self.interval).to_string();
         let mut text = format!(
             "# verity-trace's live view. What is left out here is as it is without this file.\n\n\
@@ -198,7 +207,9 @@ impl Settings {
              bytes = {byte}\n\
              # Columns of the table of devices, as far as there is room:\n\
              # {all_columns}\n\
-             columns = [{columns}]\n\n\
+             columns = [{columns}]\n\
+             # Devices that are a group, besides those whose names begin alike, such as [\"*-rw\", \"db[0-9]*\"]\n\
+             groups = [{groups}]\n\n\
              # A key is a character, one with Ctrl-, or one of: {key_names}\n\
              [keys]\n",
             themes = names(Theme::ALL, Theme::name),
@@ -213,6 +224,7 @@ impl Settings {
             byte = quoted(self.units.bytes.name()),
             all_columns = names(Column::ALL, Column::name),
             columns = columns.join(", "),
+            groups = groups.join(", "),
             key_names = Key::names(),
         );
         for bound in self.keys.all() {
@@ -294,6 +306,12 @@ impl File<'_> {
             .ok_or_else(|| self.not(key, value, "a list, such as [\"a\", \"b\"]"))
     }
 
+    fn pattern(&self, value: &Spanned<DeValue<'_>>) -> Result<Pattern> {
+        let text = value.get_ref().as_str();
+        let pattern = text.and_then(|text| Pattern::new(text).ok());
+        pattern.ok_or_else(|| self.not("groups", value, "a pattern, such as \"app-*\""))
+    }
+
     fn key(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Key> {
         let text = value.get_ref().as_str();
         let text =
@@ -330,6 +348,7 @@ mod tests {
     fn what_is_printed_is_read_as_what_it_is() {
         let text = "theme = \"safe\"\ninterval = \"2m 500ms\"\nwindow = \"10 min\"\nmouse = false\n\
                     times = \"us\"\nbytes = \"MB\"\ncolumns = [\"total\", \"ios\"]\n\
+                    groups = [\"*-\\\"x\", \"db[0-9]\"]\n\
                     [keys]\nsort = [\"\\\"\", \"Ctrl-s\", '\\']\nfilter = []\nplay = [\"p\"]\n";
         let settings = read(text).expect("a configuration");
         assert_eq!(settings.theme, Theme::Safe);
@@ -341,6 +360,8 @@ mod tests {
             (Times::Micros, Bytes::Megabytes)
         );
         assert_eq!(settings.columns, Columns::of(&[Column::Ios, Column::Total]));
+        let groups: Vec<_> = settings.groups.iter().map(Pattern::as_str).collect();
+        assert_eq!(groups, ["*-\"x", "db[0-9]"]);
         let printed = settings.to_toml();
         let again = read(&printed).expect(&printed);
         assert_eq!(again.to_toml(), printed);
@@ -390,6 +411,11 @@ mod tests {
                 "columns = [\"ios\",\n\"tea\"]",
                 2,
                 "columns: \"tea\" is not one of \"option\", ",
+            ),
+            (
+                "groups = [\"a\", \"[\"]",
+                1,
+                "groups: \"[\" is not a pattern, such as \"app-*\"",
             ),
             ("keys = 3", 1, "keys: 3 is not a table"),
             ("[keys]\nsort = \"s\"", 2, "sort: \"s\" is not a list"),
