@@ -104,7 +104,7 @@ fn report(file: &[u8], salvages: bool) -> Result<(), table::Stop> {
     while film.times().len() < SHOWN && film.find()? {}
     let count = film.times().len();
     for number in 0..count.min(SHOWN) {
-        film.snapshot(number, number.saturating_sub(1))?;
+        film.snapshot(number, number.checked_sub(1))?;
         film.picked(number)?;
     }
     Ok(())

@@ -66,5 +66,5 @@ fn short(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn plain(kind: Kind, note: &impl serde::Serialize) -> Result<Frame> {
-    Ok(Frame::plain(kind, serde_json::to_vec(note)?)?)
+    Ok(Frame::plain(kind, 0, serde_json::to_vec(note)?)?)
 }

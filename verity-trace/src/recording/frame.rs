@@ -80,10 +80,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// So many records, whose payload is stored as it is.
-    pub fn ios(records: usize, payload: Vec<u8>) -> io::Result<Self> {
+    /// A payload that is stored as it is, and holds so many records.
+    pub fn plain(kind: Kind, records: usize, payload: Vec<u8>) -> io::Result<Self> {
         Ok(Self {
-            kind: Kind::Ios,
+            kind,
             flags: 0,
             length: length(payload.len())?,
             records,

@@ -37,7 +37,7 @@ impl Encoder {
 
     /// A block of at most [`ios::MAX_RECORDS`] records.
     pub fn ios(&mut self, records: &[Record], era: Option<Era>) -> io::Result<Frame> {
-        Frame::ios(records.len(), self.ios.encode(records, era))
+        Frame::plain(Kind::Ios, records.len(), self.ios.encode(records, era))
     }
 
     /// A block about the machine.
