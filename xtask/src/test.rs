@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check there is, on this machine and on lab kernels.
 
 use std::fs;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use crate::parts::Parts;
 use crate::setup::{self, Kernel};
 use crate::{command, fuzz, lint, python};
 
-/// How long the kernel suite may take on one kernel, sampled and in full.
-const SAMPLED: Duration = Duration::from_mins(30);
-const FULL: Duration = Duration::from_mins(90);
+/// How long a share of the kernel suite may take, sampled and in full.
+const SAMPLED: Duration = Duration::from_mins(20);
+const FULL: Duration = Duration::from_hours(1);
 
 /// What holds where everything can be preempted, also the programs: some events go unseen there, which is
 /// counted, and most of the suite's other tests want every one.
@@ -29,8 +30,11 @@ const REAL_TIME: [&str; 7] = [
     "option_on_completing",
 ];
 
-/// How many kernels are tried at once: each machine is emulated by one thread.
+/// How many machines run at once: each is emulated by one thread.
 const SIDE_BY_SIDE: usize = 2;
+
+/// In how many machines the suite of one kernel runs, so that none is still at work while no other is.
+const SHARES: usize = 2;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -88,23 +92,64 @@ fn kernel_suite(parts: &mut Parts, args: &Args) {
         Ok(())
     });
     let Some(suite) = built else { return };
-    // The last ones first: their suites take longest.
-    let waiting = Mutex::new(kernels(args).iter().rev());
+    let mut shares = Vec::new();
+    parts.run("tests for the lab", || {
+        shares = shares_of(args, &suite)?;
+        Ok(())
+    });
+    let waiting = Mutex::new(shares.iter());
     let parts = Mutex::new(parts);
     let next = || lock(&waiting).next();
     thread::scope(|scope| {
         for _ in 0..SIDE_BY_SIDE {
             scope.spawn(|| {
-                while let Some(&kernel) = next() {
+                while let Some(share) = next() {
                     let start = Instant::now();
                     let mut printed = Vec::new();
-                    let result = run_suite(kernel, &suite, args.full, &mut printed);
-                    let name = format!("kernel suite on {kernel}");
-                    lock(&parts).add(&name, start.elapsed(), &printed, result);
+                    let result = share.run(&suite, args.full, &mut printed);
+                    lock(&parts).add(&share.name(), start.elapsed(), &printed, result);
                 }
             });
         }
     });
+}
+
+/// A part of the suite, by the names of its tests, on one kernel.
+struct Share {
+    kernel: Kernel,
+    /// From 1.
+    number: usize,
+    tests: Vec<String>,
+}
+
+/// All that is to be run; the last kernels first, as their suites take longest.
+fn shares_of(args: &Args, suite: &Suite) -> Result<Vec<Share>> {
+    let list = command::output(Command::new(&suite.tests).args(["--list", "--format=terse"]))?;
+    let all = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let all: Vec<&str> = all
+        .filter(|name| args.full || !name.starts_with("full::"))
+        .collect();
+    let mut shares = Vec::new();
+    for &kernel in kernels(args).iter().rev() {
+        let runs = |name: &str| {
+            let holds = REAL_TIME.iter().any(|chosen| name.contains(chosen));
+            holds || !kernel.is_real_time()
+        };
+        let chosen: Vec<&str> = all.iter().copied().filter(|name| runs(name)).collect();
+        if chosen.len() < SHARES {
+            bail!("only {} tests for {kernel}", chosen.len());
+        }
+        // Neighbours are alike, also in how long they take.
+        for number in 1..=SHARES {
+            let tests = chosen.iter().skip(number - 1).step_by(SHARES);
+            shares.push(Share {
+                kernel,
+                number,
+                tests: tests.map(|&name| name.to_owned()).collect(),
+            });
+        }
+    }
+    Ok(shares)
 }
 
 /// A thread that died leaves what it was at as it is.
@@ -112,30 +157,30 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run_suite(kernel: Kernel, suite: &Suite, full: bool, printed: &mut Vec<u8>) -> Result<()> {
-    let log = tempfile::NamedTempFile::new()?;
-    let sampled: &[&str] = if full { &[] } else { &["--skip", "full::"] };
-    let chosen: &[&str] = if kernel.is_real_time() {
-        &REAL_TIME
-    } else {
-        &[]
-    };
-    let command = [&["/lab/in/kernel", "--test-threads=1"], sampled, chosen].concat();
-    let job = Job {
-        command: command.into_iter().map(str::to_owned).collect(),
-        inputs: vec![Input {
-            path: suite.tests.clone(),
-            name: "kernel".to_owned(),
-        }],
-        timeout: Some(if full { FULL } else { SAMPLED }),
-        log: Some(log.reopen()?),
-        ..Job::default()
-    };
-    let ended = Machine::new(kernel).run(&suite.binary, &job);
-    *printed = fs::read(log.path())?;
-    match ended? {
-        0 => Ok(()),
-        code => bail!("the suite ended with exit code {code}"),
+impl Share {
+    fn name(&self) -> String {
+        format!("kernel {}, {} of {SHARES}", self.kernel, self.number)
+    }
+
+    fn run(&self, suite: &Suite, full: bool, printed: &mut Vec<u8>) -> Result<()> {
+        let log = tempfile::NamedTempFile::new()?;
+        let command = ["/lab/in/kernel", "--test-threads=1", "--exact"].map(str::to_owned);
+        let job = Job {
+            command: command.into_iter().chain(self.tests.clone()).collect(),
+            inputs: vec![Input {
+                path: suite.tests.clone(),
+                name: "kernel".to_owned(),
+            }],
+            timeout: Some(if full { FULL } else { SAMPLED }),
+            log: Some(log.reopen()?),
+            ..Job::default()
+        };
+        let ended = Machine::new(self.kernel).run(&suite.binary, &job);
+        *printed = fs::read(log.path())?;
+        match ended? {
+            0 => Ok(()),
+            code => bail!("the suite ended with exit code {code}"),
+        }
     }
 }
 

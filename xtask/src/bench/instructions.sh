@@ -36,6 +36,20 @@ while_traced() {
     measure "$1"
 }
 
+# Measures with the live view open on a console, which asks for the records of the slowest I/Os.
+live_view() {
+    # The console's size comes from the machine's display, which it has none of.
+    openvt -w -c 1 env TERM=linux verity-trace top &
+    view=$!
+    until grep -q fentry /dev/vcs1; do
+        sleep 0.5
+        kill -0 "$view"
+    done
+    measure "$1"
+    kill -TERM "$(pidof verity-trace)"
+    wait "$view" || true
+}
+
 # Writes a bpftrace script whose programs only return, two instructions each: one on every hook that the
 # tracer has attached to, those of softirqs among them.
 write_floor() {
@@ -99,6 +113,7 @@ prepare
 measure off-untraced
 trace off-default
 trace off-records --records 1000000
+live_view off-live-view
 trace off-queues --queues
 trace off-hash-cache --hash-cache
 trace off-submitters --submitters
@@ -112,6 +127,7 @@ prepare --use-tasklets
 rm /run/floor.bt
 measure on-untraced
 trace on-default
+live_view on-live-view
 trace on-queues --queues
 trace on-hash-cache --hash-cache
 trace on-submitters --submitters

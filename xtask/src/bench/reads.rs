@@ -25,6 +25,7 @@ enum Side {
     RivalKprobe,
     Default,
     Records,
+    LiveView,
     Queues,
     HashCache,
     Submitters,
@@ -32,12 +33,13 @@ enum Side {
 }
 
 impl Side {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Floor,
         Self::RivalFentry,
         Self::RivalKprobe,
         Self::Default,
         Self::Records,
+        Self::LiveView,
         Self::Queues,
         Self::HashCache,
         Self::Submitters,
@@ -52,6 +54,7 @@ impl Side {
             Self::RivalKprobe => "rival-kprobe",
             Self::Default => "default",
             Self::Records => "records",
+            Self::LiveView => "live-view",
             Self::Queues => "queues",
             Self::HashCache => "hash-cache",
             Self::Submitters => "submitters",
@@ -66,6 +69,7 @@ impl Side {
             Self::RivalKprobe => "bpftrace, kprobes",
             Self::Default => "verity-trace",
             Self::Records => "verity-trace --records",
+            Self::LiveView => "verity-trace, live view",
             Self::Queues => "verity-trace --queues",
             Self::HashCache => "verity-trace --hash-cache",
             Self::Submitters => "verity-trace --submitters",
@@ -75,7 +79,7 @@ impl Side {
 
     fn check(self, results: &Results, case: &str) -> Result<()> {
         match self {
-            Self::Floor => results.check_floor(case),
+            Self::Floor | Self::LiveView => results.check_programs(case),
             Self::RivalFentry | Self::RivalKprobe => results.check_rival(case),
             Self::Default | Self::Records | Self::Queues | Self::HashCache | Self::Submitters => {
                 results.check_trace(case, "fentry")

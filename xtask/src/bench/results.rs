@@ -82,8 +82,8 @@ impl Results {
         check_maps(&self.read(&format!("{case}.maps"))?).with_context(|| format!("rival {case}"))
     }
 
-    /// That programs which only return were run for every read.
-    pub fn check_floor(&self, case: &str) -> Result<()> {
+    /// That the programs were run for every read, where no tracer says so.
+    pub fn check_programs(&self, case: &str) -> Result<()> {
         let programs = self.programs(case)?;
         let mut ends = programs
             .iter()
