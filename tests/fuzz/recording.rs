@@ -3,6 +3,9 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
+#[cfg(not(fuzzing))]
+mod short;
+
 use std::io::{self, Cursor};
 use std::time::Duration;
 
@@ -25,9 +28,21 @@ const SHOWN: usize = 8;
 #[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| each_way(bytes));
 
+/// What libFuzzer begins with, once, as a test of any run.
 #[cfg(not(fuzzing))]
-fn main() {
-    each_way(&[]);
+fn main() -> anyhow::Result<()> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["6.1", "6.12", "7.3"] {
+        let bytes = short::short(&root.join(format!("demo/{name}.vtrec")))?;
+        let mut reader = Reader::new(Cursor::new(&bytes), false).map_err(anyhow::Error::msg)?;
+        let mut blocks = 0;
+        while reader.next_block().map_err(anyhow::Error::msg)?.is_some() {
+            blocks += 1;
+        }
+        anyhow::ensure!(blocks > 4, "{name}: a short recording of {blocks} blocks");
+        each_way(&bytes);
+    }
+    Ok(())
 }
 
 fn each_way(bytes: &[u8]) {
@@ -99,13 +114,13 @@ fn report(file: &[u8], salvages: bool) -> Result<(), table::Stop> {
         compare::json(&comparison, &mut io::sink())?;
     }
     reader.go_to(start)?;
-    let mut film = Film::new(reader, Selection::default())?;
-    while film.find()? {}
-    while film.times().len() < SHOWN && film.find()? {}
-    let count = film.times().len();
+    let mut replay = Film::new(reader, Selection::default())?;
+    while replay.find()? {}
+    while replay.times().len() < SHOWN && replay.find()? {}
+    let count = replay.times().len();
     for number in 0..count.min(SHOWN) {
-        film.snapshot(number, number.checked_sub(1))?;
-        film.picked(number)?;
+        replay.snapshot(number, number.checked_sub(1))?;
+        replay.picked(number)?;
     }
     Ok(())
 }

@@ -1,17 +1,14 @@
-//! Makes what libFuzzer begins with: recordings in the folders that are named, the last one to write to. Each is
-//! made short, so that many can be tried, and without compression, of which hardly any change is valid.
+//! Makes what libFuzzer begins with: the recordings in the folders that are named, made short; the last folder is the
+//! one to write to.
+
+mod short;
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use verity_trace::recording::{Block, Encoder, Frame, Kind, Reader, Writer};
-
-/// Records in a block, blocks of each kind.
-const RECORDS: usize = 4;
-const BLOCKS: usize = 2;
+use short::short;
 
 fn main() -> Result<()> {
     let mut folders: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -27,44 +24,4 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn short(path: &Path) -> Result<Vec<u8>> {
-    let fault = |fault| anyhow::anyhow!("{fault}");
-    let mut reader = Reader::new(BufReader::new(File::open(path)?), false).map_err(fault)?;
-    let mut writer = Writer::new(Vec::new(), &reader.header())?;
-    let mut encoder = Encoder::new(false)?;
-    let mut counts = [0; 7];
-    while let Some(block) = reader.next_block().map_err(fault)? {
-        let (at, frames) = match block {
-            Block::Machine(it) => (0, vec![plain(Kind::Machine, &it)?]),
-            Block::Devices(it) => (1, vec![plain(Kind::Devices, &it)?]),
-            Block::Parameters(it) => (2, vec![plain(Kind::Parameters, &it)?]),
-            Block::End(it) => (3, vec![plain(Kind::End, &it)?]),
-            // Whole, once more, and then by how one differs.
-            Block::Picture { picture, .. } => {
-                let whole = (counts[4] == 0).then(|| plain(Kind::Snapshot, &picture));
-                let whole = whole.transpose()?.into_iter();
-                (4, whole.chain([encoder.picture(&picture)?]).collect())
-            }
-            Block::Ios(ios) => {
-                let mut records = Vec::new();
-                reader.records(&ios, &mut records).map_err(fault)?;
-                let some = records.chunks(RECORDS).take(BLOCKS);
-                let frames = some.map(|some| encoder.ios(some, ios.span.era));
-                (5, frames.collect::<std::io::Result<_>>()?)
-            }
-        };
-        counts[at] += 1;
-        if counts[at] <= BLOCKS {
-            for frame in &frames {
-                writer.write(frame)?;
-            }
-        }
-    }
-    Ok(writer.into_inner())
-}
-
-fn plain(kind: Kind, note: &impl serde::Serialize) -> Result<Frame> {
-    Ok(Frame::plain(kind, 0, serde_json::to_vec(note)?)?)
 }
