@@ -2,16 +2,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Spreads the numbers of I/Os, so that what comes every so many I/Os is not all that is seen, or never.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// What user space asks for, while the programs run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Sending {
-    /// Of 32 bits made from an I/O's number those that are 0 where its record is sent: none when every record
-    /// is.
-    pub mask: u64,
+    /// Of so many I/Os the record of one is sent: 0 for none, 1 for every one's.
+    pub one_in: u64,
     /// Those of I/Os that took at least so long are sent too, in nanoseconds; 0 when length does not matter.
     pub slow_ns: u64,
     /// How many more are sent, where there is such a limit; it may go below 0 by one for each CPU.
@@ -21,14 +17,14 @@ pub struct Sending {
 impl Sending {
     /// Nothing.
     pub const NOTHING: Self = Self {
-        mask: u64::MAX,
+        one_in: 0,
         slow_ns: 0,
         quota: 0,
     };
 
     /// Every record.
     pub const EVERYTHING: Self = Self {
-        mask: 0,
+        one_in: 1,
         slow_ns: 0,
         quota: i64::MAX,
     };
@@ -37,9 +33,25 @@ impl Sending {
     #[must_use]
     #[inline(always)]
     pub const fn asks_for(&self, seq: u64, total_ns: u64) -> bool {
-        (seq.wrapping_mul(SPREAD) >> 32) & self.mask == 0
-            || self.slow_ns != 0 && total_ns >= self.slow_ns
+        is_sampled(seq, self.one_in) || self.slow_ns != 0 && total_ns >= self.slow_ns
     }
+}
+
+/// Whether an I/O is the one in so many, by its number: what is seen depends neither on when it came, nor on what
+/// its neighbours are.
+#[must_use]
+#[inline(always)]
+pub const fn is_sampled(seq: u64, one_in: u64) -> bool {
+    one_in == 1 || one_in != 0 && scattered(seq).is_multiple_of(one_in)
+}
+
+/// Spreads numbers that follow each other over all there are (`SplitMix64`).
+#[inline(always)]
+const fn scattered(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 #[cfg(test)]
@@ -48,14 +60,14 @@ mod tests {
 
     fn sampled(one_in: u64) -> Sending {
         Sending {
-            mask: one_in - 1,
-            ..Sending::default()
+            one_in,
+            ..Sending::NOTHING
         }
     }
 
     #[test]
     fn one_in_so_many_is_asked_for_whatever_comes_every_so_many_ios() {
-        assert!(Sending::default().asks_for(u64::MAX, 0));
+        assert!(Sending::EVERYTHING.asks_for(u64::MAX, 0));
         for step in [1, 2, 7, 64, 1 << 20] {
             let sending = sampled(64);
             let sent = (0..64_000)

@@ -59,8 +59,10 @@ pub struct Collector {
     left: Vec<Record>,
     /// Records that came and were not wanted.
     unwanted: u64,
-    /// What the programs that are attached had not sent at the last look, although it was asked for.
+    /// What the programs that are attached had not sent at the last look.
     unsent: u64,
+    /// What those that have left did not send, and nobody has asked for yet.
+    left_unsent: u64,
     device_seen: Instant,
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
@@ -102,6 +104,7 @@ impl Collector {
             left: Vec::new(),
             unwanted: 0,
             unsent: 0,
+            left_unsent: 0,
             device_seen: now,
             before_attach: BTreeMap::new(),
         };
@@ -244,13 +247,23 @@ impl Collector {
     /// come later send none until then.
     pub fn ask(&mut self, pace: &mut Pace, time: Duration) -> Result<()> {
         let unwanted = mem::take(&mut self.unwanted);
+        let unsent = self.newly_unsent()?;
         let Some(session) = &mut self.session else {
             return Ok(());
         };
-        let unsent = session.unsent().context("read the counters")?;
-        let more = unsent.saturating_sub(mem::replace(&mut self.unsent, unsent));
-        let sending = pace.ask(time, unwanted, more);
+        let sending = pace.ask(time, unwanted, unsent);
         Ok(session.send(sending).context("choose records")?)
+    }
+
+    /// Records that the programs did not send since this was asked for the last time: where all that are wanted come
+    /// without a quota, those that were not wanted.
+    pub fn newly_unsent(&mut self) -> Result<u64> {
+        let left = mem::take(&mut self.left_unsent);
+        let Some(session) = &self.session else {
+            return Ok(left);
+        };
+        let unsent = session.unsent().context("read the counters")?;
+        Ok(left + unsent.saturating_sub(mem::replace(&mut self.unsent, unsent)))
     }
 
     /// How many I/Os are in flight, and the oldest of them first, at most so many; absent where I/Os are not
@@ -390,6 +403,7 @@ impl Collector {
 
     fn detach(&mut self) -> Result<()> {
         self.faults = self.faults();
+        self.left_unsent = self.newly_unsent()?;
         if let Some(session) = self.session.take() {
             self.attached.end(Clocks::read()?);
             let mut left = mem::take(&mut self.left);

@@ -100,8 +100,21 @@ pub enum Wanted {
     Nothing,
     /// Every I/O's; under a budget as many as it allows.
     Everything,
+    /// Those that this asks for, without a quota.
+    Only(Sending),
     /// Those that [`Session::send`] asks for; none until then.
     Some,
+}
+
+impl Wanted {
+    /// What the programs are asked for from the beginning, where that is not everything.
+    const fn asked_at_first(self) -> Option<Sending> {
+        match self {
+            Self::Nothing | Self::Everything => None,
+            Self::Only(sending) => Some(sending),
+            Self::Some => Some(Sending::NOTHING),
+        }
+    }
 }
 
 impl Options {
@@ -286,11 +299,12 @@ impl Session {
         let address = |name| kernel.symbols.address(name).unwrap_or(0);
         let wants_records = options.records != Wanted::Nothing;
         let has_quota = options.records == Wanted::Some;
+        let asked = options.records.asked_at_first();
         let reads_limits = plan::settings::reads_limits(kernel.facts);
         let settings = Settings {
             shards: u64::from(shards),
             records: u64::from(wants_records),
-            samples: u64::from(options.budget.is_some() || has_quota),
+            samples: u64::from(options.budget.is_some() || asked.is_some()),
             has_quota: u64::from(has_quota),
             keeps_submitters: u64::from(wants_records || counts_submitters),
             counts_submitters: u64::from(counts_submitters),
@@ -319,8 +333,8 @@ impl Session {
         for slot in 1..=maps::devices(options.max_devices, rung) {
             free.push(slot, 0).context("fill the map FREE_SLOTS")?;
         }
-        if options.records == Wanted::Some {
-            send(&mut ebpf, Sending::NOTHING)?;
+        if let Some(sending) = asked {
+            send(&mut ebpf, sending)?;
         }
         let needs = Needs {
             attempts: attempts(&plan, devices),
@@ -479,7 +493,7 @@ impl Session {
             let budget = budget.after(share);
             self.budget = Some(budget);
             self.send(Sending {
-                mask: budget.one_in() - 1,
+                one_in: budget.one_in(),
                 ..Sending::default()
             })?;
         }

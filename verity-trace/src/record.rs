@@ -26,6 +26,7 @@ use verity_trace::recording::{Ended, Filter, Header, Machine};
 use verity_trace::selection::Selection;
 use verity_trace::snapshot::{Loss, Snapshot};
 use verity_trace::{format, kernel, output};
+use verity_trace_ebpf::sending::Sending;
 
 use command::{Event, OUR_FAILURE, Running};
 use ending::numbered;
@@ -131,11 +132,15 @@ fn start(
     sink: Sink,
     events: Sender<Event>,
 ) -> Result<Recording> {
-    let options = watch::options(arguments.source, Wanted::Everything, None);
+    let wanted = wanted(arguments, &selection);
+    let options = watch::options(arguments.source, wanted, None);
     let collector = Collector::start(options, selection, false)?;
     let recorder = Recorder::start(sink, clocks()?, &machine(arguments));
-    let recorder =
+    let mut recorder =
         recorder.map_err(|error| anyhow!(ending::not_begun(&arguments.output, &error)))?;
+    if matches!(wanted, Wanted::Only(sending) if sending.one_in > 1) {
+        recorder.comes_sampled();
+    }
     // Until here one ends the program at once, also while the file's disk is stuck.
     forward_signals(arguments.ring.is_some(), events)?;
     let mut recording = Recording {
@@ -145,6 +150,25 @@ fn start(
     recording.note()?;
     recording.picture()?;
     Ok(recording)
+}
+
+/// What the programs are to send. They do not know which devices are wanted, and what they leave out they count over
+/// all devices.
+fn wanted(arguments: &cli::Record, selection: &Selection) -> Wanted {
+    let slow_ns = arguments.slower_than.map_or(0, |it| format::nanos(it).0);
+    if !selection.is_everything() {
+        return Wanted::Everything;
+    }
+    // What is slow is then sampled here.
+    let one_in = if slow_ns > 0 { 0 } else { arguments.sample };
+    match (one_in, slow_ns) {
+        (1, 0) => Wanted::Everything,
+        _ => Wanted::Only(Sending {
+            one_in,
+            slow_ns,
+            ..Sending::EVERYTHING
+        }),
+    }
 }
 
 fn forward_signals(has_ring: bool, events: Sender<Event>) -> Result<()> {
@@ -277,6 +301,8 @@ impl Recording {
         // So that whatever is counted has its record before it: at most one buffer of the kernel past what
         // may wait.
         self.drain();
+        let unsent = self.collector.newly_unsent()?;
+        self.recorder.left_out(unsent);
         self.recorder.picture(now, snapshot.clone());
         Ok(snapshot)
     }

@@ -109,6 +109,21 @@ impl Recorder {
         }
     }
 
+    /// The programs sample already, by numbers that they began anew with whenever they were attached.
+    pub const fn comes_sampled(&mut self) {
+        self.filter.one_in = 1;
+    }
+
+    /// Takes in how many records the programs have left out, which were told to leave out what this filter does: all
+    /// that is faster, or what is not sampled where no I/O is too fast.
+    pub const fn left_out(&mut self, count: u64) {
+        if self.filter.slower_than_ns > 0 {
+            self.kept.faster += count;
+        } else {
+            self.kept.sampled_out += count;
+        }
+    }
+
     /// Takes in the devices there are now, if they are others than before, after the records that came before.
     pub fn devices(&mut self, monotonic_ns: u64, devices: &[VerityDevice]) {
         if self.devices.as_deref() == Some(devices) {

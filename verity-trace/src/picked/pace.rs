@@ -94,7 +94,7 @@ impl Pace {
             self.seen = self.seen.and(seen(self.one_in, self.slow_ns));
         }
         Sending {
-            mask: self.one_in - 1,
+            one_in: self.one_in,
             slow_ns: self.slow_ns,
             quota: QUOTA,
         }
@@ -259,7 +259,7 @@ mod tests {
             assert!(after.slow_ns > before.slow_ns);
         }
         let nothing_came = Pace::default().ask(LOOK, 400, 60_000);
-        assert!(nothing_came.slow_ns > before.slow_ns && nothing_came.mask > before.mask);
+        assert!(nothing_came.slow_ns > before.slow_ns && nothing_came.one_in > before.one_in);
     }
 
     #[test]

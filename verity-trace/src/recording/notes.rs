@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use verity_trace_ebpf::record::Record;
+use verity_trace_ebpf::sending::is_sampled;
 
 use super::fault::What;
 use crate::export::{Document, Entry};
@@ -67,11 +68,10 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// Whether sampling leaves this one in: by its identity, so that what is kept does not depend on when
-    /// it came, nor on what its neighbours are.
+    /// Whether sampling leaves this one in, as the programs decide it.
     #[must_use]
     pub const fn samples(&self, record: &Record) -> bool {
-        self.one_in <= 1 || scattered(record.seq).is_multiple_of(self.one_in)
+        is_sampled(record.seq, self.one_in)
     }
 
     /// Whether every I/O has a record.
@@ -154,14 +154,6 @@ pub enum Ended {
     Signal(i32),
     /// The last records were asked for, and recording went on.
     Ring,
-}
-
-/// A number of which no bit tells anything of the next (`splitmix64`).
-const fn scattered(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 /// The note in a payload.
