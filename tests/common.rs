@@ -131,6 +131,7 @@ pub struct Case {
     first_failure: Option<FirstFailure>,
     /// I/Os and bytes.
     before_attach: Option<(u64, u64)>,
+    in_flight_before_attach: Option<u64>,
     rechecked: Option<u64>,
     fec: Option<u64>,
     hash_cache: Option<Lookups>,
@@ -427,6 +428,7 @@ impl Scenario {
                 .first_failure
                 .map(|FirstFailure { sector, status }| Failure { sector, status }),
             before_attach: case.before_attach.map(|(ios, bytes)| Reads { ios, bytes }),
+            in_flight_before_attach: case.in_flight_before_attach,
         }
     }
 }

@@ -24,12 +24,13 @@ use verity_trace::{escape, format};
 
 #[test]
 fn screens() {
-    let cases: [(u16, u16, &str); 17] = [
+    let cases: [(u16, u16, &str); 18] = [
         (80, 24, "kverityd_only_option_off"),
         (80, 24, "inert_option_on"),
         (80, 24, "bh_always_with_fallbacks"),
         (80, 24, "inline_and_bh_with_large_on_kverityd"),
         (80, 24, "nothing_happened_yet"),
+        (80, 24, "hung_before_it_was_watched"),
         (80, 24, "waiting_for_module"),
         (80, 24, "waiting_for_device"),
         (80, 24, "none_of_the_devices_is_wanted"),

@@ -1,6 +1,7 @@
 //! Identity and lifetime: whatever becomes of an I/O on its way, it is counted once.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use serde_json::Value;
 
@@ -8,9 +9,9 @@ use crate::LabKernel::{self, Bh, Inert, Inline};
 use crate::device::{Backing, Mapped, Verity};
 use crate::knobs::ShortRequests;
 use crate::load::{RandomReads, Running};
-use crate::oracle::DiskCounts;
+use crate::oracle::{DiskCounts, in_flight};
 use crate::placement::NAME;
-use crate::shell::{run, succeeds};
+use crate::shell::{run, succeeds, wait_until};
 use crate::tracer::{Document, Tracer};
 
 const RECORDS: [&str; 2] = ["--records", "1000000"];
@@ -179,7 +180,7 @@ impl Zoo {
         for _ in 0..REFUSED {
             assert!(!succeeds("dd", &write), "verity cannot be written to");
         }
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| RandomReads::small(300).on(&self.upper));
             scope.spawn(|| RandomReads::small(200).on(&self.lower));
         });
@@ -325,6 +326,13 @@ fn what_was_read_before_attaching_is_told_by_device() {
     assert_eq!(document.0["before_attach"], 0, "nothing was under way");
     document.assert_counted("early", ios, 0);
     assert_eq!(before_attach(&document, "early"), before);
+    for name in ["early", "late"] {
+        assert_eq!(
+            document.device(name)["in_flight_before_attach"],
+            0,
+            "{name}"
+        );
+    }
     let nothing = DiskCounts {
         reads: 0,
         sectors: 0,
@@ -339,6 +347,26 @@ fn what_was_read_before_attaching_is_told_by_device() {
         };
         assert_eq!(counts.since(before), seen, "{name}");
     }
+}
+
+/// A disk that hung before tracing began: nobody saw what is in flight begin, and it is told all the same.
+#[test]
+fn what_hung_before_attaching_is_told() {
+    let (backing, disk) = Backing::virtio().in_two_parts();
+    let device = backing.open(NAME, false);
+    let document = thread::scope(|scope| {
+        let suspended = disk.suspend();
+        scope.spawn(|| device.reads_block(7));
+        wait_until("a read hangs", || in_flight(&device.path()) == 1);
+        let document = Tracer::start(&[]).stop();
+        drop(suspended);
+        document
+    });
+    assert_eq!(document.device(NAME)["in_flight_before_attach"], 1);
+    assert_eq!(document.device(NAME)["in_flight"], 0);
+    assert_eq!(document.0["lost"], 0, "{}", document.0["loss"]);
+    drop(device);
+    drop(disk);
 }
 
 /// A device that is busy when tracing begins: no I/O is counted both before and since, but for one that

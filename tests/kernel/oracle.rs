@@ -22,19 +22,11 @@ pub struct DiskCounts {
 
 impl DiskCounts {
     pub fn of(path: &str) -> Self {
-        let number = fs::metadata(path).expect("a disk").rdev();
-        let number = [major(number).to_string(), minor(number).to_string()];
-        let disks = fs::read_to_string("/proc/diskstats").expect("disks");
-        let words: Vec<&str> = disks
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>())
-            .find(|words| words[..2] == number)
-            .expect("the disk");
         // Behind the name: reads, merged reads, sectors read.
-        let count = |column: usize| words[column].parse().expect("a count");
+        let columns = columns(path);
         Self {
-            reads: count(3),
-            sectors: count(5),
+            reads: columns[0],
+            sectors: columns[2],
         }
     }
 
@@ -45,6 +37,25 @@ impl DiskCounts {
             sectors: self.sectors - earlier.sectors,
         }
     }
+}
+
+/// I/Os that are in flight on a disk: behind four columns each of reads and writes.
+pub fn in_flight(path: &str) -> u64 {
+    columns(path)[8]
+}
+
+/// The columns of `/proc/diskstats` behind a disk's name.
+fn columns(path: &str) -> Vec<u64> {
+    let number = fs::metadata(path).expect("a disk").rdev();
+    let number = [major(number).to_string(), minor(number).to_string()];
+    let disks = fs::read_to_string("/proc/diskstats").expect("disks");
+    let words: Vec<&str> = disks
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|words| words[..2] == number)
+        .expect("the disk");
+    let columns = words[3..].iter().map(|word| word.parse().expect("a count"));
+    columns.collect()
 }
 
 /// dm-stats on a verity device. Its buckets begin at 16 us and double up to 8.6 s.

@@ -343,6 +343,8 @@ pub struct Moment {
     pub kernel_names: BTreeMap<String, String>,
     /// What each had read before its I/Os were seen, as far as that is known.
     pub before_attach: BTreeMap<DeviceNumber, Reads>,
+    /// How many I/Os each has in flight since before they were seen, as far as that is known.
+    pub in_flight_before_attach: BTreeMap<DeviceNumber, u64>,
     /// The module's limits.
     pub use_bh_bytes: Option<Vec<u64>>,
 }
@@ -379,6 +381,11 @@ pub fn snapshot(moment: Moment, reading: &Reading) -> Snapshot {
                 first_failure: found.and_then(|reading| reading.first_failure),
                 // What was seen of it since cannot be told from what was seen of others.
                 before_attach: (moment.before_attach.get(&device.number).copied())
+                    .filter(|_| !counted_in_other),
+                in_flight_before_attach: moment
+                    .in_flight_before_attach
+                    .get(&device.number)
+                    .copied()
                     .filter(|_| !counted_in_other),
             }
         })
@@ -596,6 +603,7 @@ mod tests {
             without_slot: BTreeSet::new(),
             kernel_names: BTreeMap::new(),
             before_attach: BTreeMap::new(),
+            in_flight_before_attach: BTreeMap::new(),
             use_bh_bytes: None,
         }
     }

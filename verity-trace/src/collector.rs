@@ -66,6 +66,8 @@ pub struct Collector {
     device_seen: Instant,
     /// What each device whose I/Os are seen had read before, as far as that is known.
     before_attach: BTreeMap<DeviceNumber, Option<Reads>>,
+    /// The fewest I/Os that each may have had in flight since before they were seen; absent before the first look.
+    in_flight_before: BTreeMap<DeviceNumber, Option<u64>>,
 }
 
 /// Says at once, before anything is drawn or waited for, what makes tracing impossible.
@@ -107,6 +109,7 @@ impl Collector {
             left_unsent: 0,
             device_seen: now,
             before_attach: BTreeMap::new(),
+            in_flight_before: BTreeMap::new(),
         };
         collector.recorded = collector.wanted(&collector.devices)?;
         if !collector.devices.is_empty() {
@@ -167,10 +170,12 @@ impl Collector {
     pub fn whole_snapshot(&mut self) -> Result<Snapshot> {
         // One that came since the last tick has counted already.
         self.look()?;
+        let in_flight = self.in_flight();
         let mut reading = match &self.session {
             Some(session) => session.read().context("read the counters")?,
             None => Reading::default(),
         };
+        self.lower_in_flight_before(&in_flight, &reading);
         let retiring = self.session.as_ref().map_or(0, Session::retiring);
         let slots = self
             .options
@@ -199,6 +204,11 @@ impl Collector {
                 .before_attach
                 .iter()
                 .filter_map(|(&device, &reads)| Some((device, reads?)))
+                .collect(),
+            in_flight_before_attach: self
+                .in_flight_before
+                .iter()
+                .filter_map(|(&device, &ios)| Some((device, ios?)))
                 .collect(),
             use_bh_bytes: kernel::use_bh_bytes(),
         };
@@ -334,6 +344,8 @@ impl Collector {
             for device in &self.devices {
                 let came = self.before_attach.entry(device.number);
                 came.or_insert(Some(Reads::default()));
+                let came = self.in_flight_before.entry(device.number);
+                came.or_insert(Some(0));
             }
         }
         Ok(())
@@ -348,6 +360,7 @@ impl Collector {
             });
             if !is_there {
                 self.before_attach.remove(&gone.number);
+                self.in_flight_before.remove(&gone.number);
                 let device = aggregate::encode(gone.number);
                 self.earlier.retire(device);
                 if let Some(session) = &mut self.session {
@@ -391,8 +404,34 @@ impl Collector {
                 bytes: reads.bytes.saturating_sub(seen.bytes + earlier.bytes),
             });
             self.before_attach.insert(device.number, before);
+            self.in_flight_before.insert(device.number, None);
         }
         Ok(())
+    }
+
+    /// I/Os that the block layer has in flight, of devices where some that were not seen to begin may be among them.
+    fn in_flight(&self) -> BTreeMap<DeviceNumber, u64> {
+        let may_have = self.in_flight_before.iter();
+        let may_have = may_have.filter(|&(_, &ios)| ios != Some(0));
+        may_have
+            .filter_map(|(&device, _)| Some((device, disks::in_flight(device)?)))
+            .collect()
+    }
+
+    /// What the block layer had in flight before a reading and after it, and the reading has not, began before it could
+    /// be seen. It only gets less, and what comes and goes meanwhile makes one look too high or too low: the lowest one
+    /// counts.
+    fn lower_in_flight_before(&mut self, before: &BTreeMap<DeviceNumber, u64>, reading: &Reading) {
+        for (&device, &before) in before {
+            let Some(after) = disks::in_flight(device) else {
+                continue;
+            };
+            let seen = reading.devices.get(&aggregate::encode(device));
+            let seen = seen.map_or(0, |it| it.in_flight.ios());
+            let unseen = before.min(after).saturating_sub(seen);
+            let lowest = self.in_flight_before.entry(device).or_default();
+            *lowest = Some(lowest.map_or(unseen, |lowest| lowest.min(unseen)));
+        }
     }
 
     /// Whether the probes see I/Os.
@@ -411,6 +450,7 @@ impl Collector {
             self.left = left;
             self.earlier.add(&reading.context("read the counters")?);
             self.before_attach.clear();
+            self.in_flight_before.clear();
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What the block layer counts for a disk.
 
-use std::io;
+use std::path::PathBuf;
+use std::{fs, io};
 
 use crate::snapshot::{DeviceNumber, Reads};
 
@@ -9,8 +10,26 @@ use crate::snapshot::{DeviceNumber, Reads};
 /// (`__map_bio` and `dm_io_acct`, drivers/md/dm.c; before Linux 6.3 when it begins,
 /// `bdev_start_io_acct`, block/blk-core.c).
 pub fn reads(number: DeviceNumber) -> io::Result<Reads> {
-    let text = std::fs::read_to_string(format!("/sys/dev/block/{number}/stat"))?;
+    let text = fs::read_to_string(format!("/sys/dev/block/{number}/stat"))?;
     parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// I/Os that the block layer counts as in flight on a device, none on one that is gone; absent where it does not
+/// count them (`queue/iostats`), or cannot be asked.
+#[must_use]
+pub fn in_flight(device: DeviceNumber) -> Option<u64> {
+    let folder: PathBuf = format!("/sys/dev/block/{device}").into();
+    match fs::read_to_string(folder.join("queue/iostats")) {
+        Ok(counts) if counts.trim() == "0" => return None,
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
+        Err(_) => return None,
+    }
+    let counts = fs::read_to_string(folder.join("inflight")).ok()?;
+    counts
+        .split_ascii_whitespace()
+        .map(|word| word.parse::<u64>().ok())
+        .sum()
 }
 
 /// Reads, merged reads, sectors of 512 bytes, and more that is not about reads or not a count

@@ -185,6 +185,7 @@ mod tests {
             in_flight: None,
             first_failure: None,
             before_attach: None,
+            in_flight_before_attach: None,
         }
     }
 

@@ -159,6 +159,13 @@ pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
+/// So many I/Os.
+#[must_use]
+pub fn ios(count: u64) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} I/O{plural}")
+}
+
 fn per_second(amount: f64, over: Duration) -> String {
     if over.is_zero() {
         return ABSENT.to_owned();

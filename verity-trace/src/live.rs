@@ -11,12 +11,11 @@ mod reading;
 mod statistics;
 mod table;
 
+use std::array;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{array, fs, io};
 
 use anyhow::Context as _;
 use aya::maps::{
@@ -40,6 +39,7 @@ use crate::aggregate::{DeviceReading, Reading};
 use crate::budget::Budget;
 use crate::cost::Calibration;
 use crate::decode::{self, Unfinished};
+use crate::disks;
 use crate::dm::VerityDevice;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Symbols, Types};
@@ -396,7 +396,7 @@ impl Session {
         let now = kernel::clock(ClockId::Monotonic)?;
         let all: u64 = devices
             .iter()
-            .filter_map(|device| in_flight(device.number))
+            .filter_map(|device| disks::in_flight(device.number))
             .sum();
         let began = |state: &InFlight| state.mapped_at().map(Duration::from_nanos);
         let is_before = |state: &InFlight| began(state).is_some_and(|it| it < now);
@@ -468,7 +468,7 @@ impl Session {
             .filter(|state| is_old(state) && !is_gone(state))
             .map(|state| state.device())
             .collect();
-        let is_idle = |&device: &u32| in_flight(decode::device_number(device)) == Some(0);
+        let is_idle = |&device: &u32| disks::in_flight(decode::device_number(device)) == Some(0);
         let idle: BTreeSet<u32> = old.into_iter().filter(is_idle).collect();
         let has_finished = |state: &InFlight| {
             let device = state.device();
@@ -711,23 +711,6 @@ fn completions_nest(devices: &[VerityDevice]) -> bool {
         |device: &VerityDevice| [Some(device.number.major), Some(MD)].contains(&driver(device));
     let drivers: BTreeSet<_> = devices.iter().map(driver).collect();
     drivers.len() > 1 || devices.iter().any(stacked)
-}
-
-/// I/Os that the block layer counts as in flight on a device, none on one that is gone; absent where it does not
-/// count them (`queue/iostats`), or cannot be asked.
-fn in_flight(device: DeviceNumber) -> Option<u64> {
-    let folder: PathBuf = format!("/sys/dev/block/{device}").into();
-    match fs::read_to_string(folder.join("queue/iostats")) {
-        Ok(counts) if counts.trim() == "0" => return None,
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
-        Err(_) => return None,
-    }
-    let counts = fs::read_to_string(folder.join("inflight")).ok()?;
-    counts
-        .split_ascii_whitespace()
-        .map(|word| word.parse::<u64>().ok())
-        .sum()
 }
 
 #[cfg(test)]

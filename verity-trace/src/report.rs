@@ -125,6 +125,13 @@ pub fn device_head(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -
     if let Some(these) = &device.in_flight {
         in_flight(these, out)?;
     }
+    if let Some(ios) = device.in_flight_before_attach.filter(|&ios| ios > 0) {
+        let ios = format::ios(ios);
+        writeln!(
+            out,
+            "  in flight since before attach {ios} or more, in no other number"
+        )?;
+    }
     first_failure(device.first_failure, out)?;
     if let Some(before) = device.before_attach.filter(|before| before.ios > 0) {
         writeln!(

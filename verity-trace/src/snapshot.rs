@@ -501,6 +501,9 @@ pub struct Device {
     /// What it had read before its I/Os were seen, which is in no other count; absent where it is not
     /// known, and where its I/Os are not seen one by one.
     pub before_attach: Option<Reads>,
+    /// At least so many of its I/Os are in flight still that began before they could be seen, by what the block layer
+    /// counts; absent where that is not known.
+    pub in_flight_before_attach: Option<u64>,
 }
 
 impl Device {

@@ -129,6 +129,7 @@ fn with(all: &Snapshot, mut tallies: Tallies, era: Option<Era>, watched: Duratio
             in_flight: None,
             first_failure: None,
             before_attach: None,
+            in_flight_before_attach: None,
             ..device.clone()
         }
     });

@@ -139,6 +139,7 @@ impl Made {
             in_flight: Some(in_flight),
             first_failure: None,
             before_attach: None,
+            in_flight_before_attach: None,
         })
     }
 

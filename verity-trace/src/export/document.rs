@@ -140,6 +140,8 @@ struct Device<'a> {
     first_failure: Option<Failure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     before_attach: Option<Reads>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight_before_attach: Option<u64>,
     #[serde(flatten, deserialize_with = "part::read")]
     totals: Option<Totals>,
 }
@@ -522,6 +524,7 @@ impl<'a> Device<'a> {
             in_flight: device.in_flight.as_ref().map(IosInFlight::from),
             first_failure: device.first_failure.map(Failure::from),
             before_attach: device.before_attach.map(Reads::from),
+            in_flight_before_attach: device.in_flight_before_attach,
             totals: device.totals.as_ref().map(Totals::from),
         }
     }

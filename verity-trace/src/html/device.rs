@@ -50,6 +50,13 @@ pub fn section(device: &Device, snapshot: &Snapshot, axis: Option<Log>) -> Marku
     if let Some(these) = &device.in_flight {
         facts.push(("in flight", in_flight(these)));
     }
+    if let Some(ios) = device.in_flight_before_attach.filter(|&ios| ios > 0) {
+        let ios = format::ios(ios);
+        facts.push((
+            "in flight since before attach",
+            format!("{ios} or more, in no other number"),
+        ));
+    }
     if let Some(failure) = device.first_failure {
         facts.push(("first failure", first_failure(failure)));
     }

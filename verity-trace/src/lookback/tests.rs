@@ -38,6 +38,7 @@ fn device(minor: u32, ios: u64) -> Device {
         in_flight: None,
         first_failure: None,
         before_attach: None,
+        in_flight_before_attach: None,
     }
 }
 

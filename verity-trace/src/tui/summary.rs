@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::snapshot::{Failure, InFlight, Snapshot, Stage, Totals, stage_name};
+use crate::snapshot::{Device, Failure, InFlight, Snapshot, Stage, Totals, stage_name};
 use crate::{escape, facts, format};
 
 /// An I/O that is in flight for longer is said to hang: no disk that works takes so long.
@@ -22,6 +22,7 @@ pub fn sentences(snapshot: &Snapshot) -> Vec<(Weight, String)> {
     let mut sentences = Vec::new();
     let places = places(snapshot);
     sentences.extend(hanging(&places).map(|it| (Weight::Alarm, it)));
+    sentences.extend(hanging_unseen(snapshot).map(|it| (Weight::Alarm, it)));
     sentences.extend(failed(&places).map(|it| (Weight::Alarm, it)));
     let window = snapshot.interval.unwrap_or_default();
     sentences.extend(share(&places, window).map(|it| (Weight::Plain, it)));
@@ -63,16 +64,36 @@ fn hanging(places: &[Place<'_>]) -> Option<String> {
     let hanging: Vec<_> = places.iter().filter(hangs).collect();
     let worst = hanging.iter().max_by_key(|place| oldest(place))?;
     let (stage, age) = worst.in_flight?.oldest()?;
-    let others = match hanging.len() - 1 {
-        0 => String::new(),
-        others => format!(", and of {} more", format::counted(others, "device")),
-    };
+    let others = and_of_others(hanging.len() - 1);
     Some(format!(
         "hangs: the oldest I/O of {} is {} old and in the stage {}{others}",
         escape::terminal(worst.name),
         format::span(age),
         stage_name(stage),
     ))
+}
+
+fn and_of_others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(", and of {} more", format::counted(others, "device")),
+    }
+}
+
+/// What hung already when it began to be watched. What is in flight then finishes soon where nothing hangs.
+fn hanging_unseen(snapshot: &Snapshot) -> Option<String> {
+    let hangs = |device: &Device| device.in_flight_before_attach.unwrap_or(0);
+    let hanging: Vec<_> = snapshot.devices.iter().filter(|it| hangs(it) > 0).collect();
+    let worst = hanging.iter().max_by_key(|device| hangs(device))?;
+    (snapshot.watched >= HANGS).then(|| {
+        format!(
+            "hangs: at least {} of {} in flight since before it was watched, for {} and more{}",
+            format::ios(hangs(worst)),
+            escape::terminal(&worst.name),
+            format::span(snapshot.watched),
+            and_of_others(hanging.len() - 1),
+        )
+    })
 }
 
 /// Where most I/Os failed.

@@ -171,6 +171,7 @@ impl super::Device<'_> {
                 ios: it.ios,
                 bytes: it.bytes,
             }),
+            in_flight_before_attach: self.in_flight_before_attach,
         })
     }
 }
