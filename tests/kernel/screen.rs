@@ -1,12 +1,13 @@
 //! The live view on a terminal of its own.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-
+use rustix::termios::{LocalModes, tcgetattr};
 use vt100::MouseProtocolMode;
 
 use crate::shell::PATIENCE;
@@ -20,7 +21,7 @@ pub struct Screen {
     output: Receiver<Vec<u8>>,
     input: Box<dyn Write + Send>,
     terminal: vt100::Parser,
-    _pty: Box<dyn MasterPty + Send>,
+    pty: Box<dyn MasterPty + Send>,
 }
 
 impl Screen {
@@ -64,7 +65,7 @@ impl Screen {
             output,
             input: pty.master.take_writer().expect("its input"),
             terminal: vt100::Parser::new(ROWS, COLUMNS, 0),
-            _pty: pty.master,
+            pty: pty.master,
         }
     }
 
@@ -108,6 +109,33 @@ impl Screen {
     /// Whether the terminal tells of clicks.
     pub fn asks_for_mouse(&self) -> bool {
         self.terminal.screen().mouse_protocol_mode() != MouseProtocolMode::None
+    }
+
+    /// Whether what is typed goes to the program as it is, and is not shown.
+    pub fn is_raw(&self) -> bool {
+        let name = self.pty.tty_name().expect("a terminal with a name");
+        let terminal = File::open(name).expect("the terminal");
+        let modes = tcgetattr(&terminal).expect("its modes").local_modes;
+        !modes.intersects(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    /// Whether there is no cursor.
+    pub fn hides_cursor(&self) -> bool {
+        self.terminal.screen().hide_cursor()
+    }
+
+    /// Takes the terminal away, and returns the exit code.
+    pub fn lose(self) -> u32 {
+        let Self {
+            mut child,
+            output,
+            input,
+            pty,
+            ..
+        } = self;
+        // The thread that reads gives its part back with the next output that nobody takes.
+        drop((output, input, pty));
+        child.wait().expect("its exit").exit_code()
     }
 
     /// Reads to the end and returns the exit code.
