@@ -52,6 +52,7 @@ fn keys_and_signals_end_it() {
     for (end, code) in ends {
         let mut screen = Screen::of(PROGRAM, &["replay", "--demo"]);
         screen.wait_for("replay playing");
+        screen.wait_for_no_cursor();
         assert!(is_taken(&screen));
         end(&mut screen);
         assert_eq!(screen.exit_code(), code);
@@ -74,12 +75,14 @@ fn it_is_stopped_and_goes_on() {
     let script = "\"$0\" replay --demo; echo stopped; read line; fg; echo \"ended with $?\"";
     let mut screen = Screen::of("bash", &["-mc", script, PROGRAM]);
     screen.wait_for("replay playing");
+    screen.wait_for_no_cursor();
     assert!(is_taken(&screen));
     screen.press("\u{1a}");
     screen.wait_for("stopped");
     assert!(!is_taken(&screen));
     screen.press("\n");
     screen.wait_for("[devices]");
+    screen.wait_for_no_cursor();
     assert!(is_taken(&screen));
     screen.press("q");
     assert_eq!(screen.exit_code(), 0);
@@ -96,6 +99,7 @@ fn a_panic_is_told_on_the_screen_that_was_there_before() {
         let name = "a_view_in_which_somebody_panics";
         let mut screen = Screen::of("env", &[&who, this, name, "--exact", "--nocapture"]);
         screen.wait_for("[devices]");
+        screen.wait_for_no_cursor();
         assert!(is_taken(&screen));
         screen.press("e");
         assert_eq!(screen.exit_code(), code, "{who}");

@@ -71,13 +71,22 @@ impl Screen {
 
     /// Returns once this text stands on the screen.
     pub fn wait_for(&mut self, text: &str) {
+        self.wait_until(text, |screen| screen.shows(text));
+    }
+
+    /// Returns once the cursor is gone: it goes with the end of the first drawing.
+    pub fn wait_for_no_cursor(&mut self) {
+        self.wait_until("the end of a drawing", Self::hides_cursor);
+    }
+
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.shows(text) {
+        while !is_so(self) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.terminal.process(&bytes),
                 Err(error) => panic!(
-                    "{text:?} never came ({error}); on the screen:\n{}",
+                    "{what:?} never came ({error}); on the screen:\n{}",
                     self.terminal.screen().contents()
                 ),
             }
