@@ -414,11 +414,20 @@ fn on_a_low_screen_the_devices_are_still_there() {
     for (columns, rows) in [(80, 10), (60, 12), (40, 15)] {
         let app = app(snapshot("bh_always_with_fallbacks"), columns, rows);
         let screen = screen(&app, columns, rows);
-        assert!(
-            screen.contains("root") && screen.contains("[devices]"),
-            "{screen}"
-        );
+        for shown in ["loss 0", "hangs: the oldest", "[devices]", "\nroot "] {
+            assert!(screen.contains(shown), "{shown}: {screen}");
+        }
     }
+}
+
+#[test]
+fn on_a_narrow_screen_columns_are_left_out_and_not_cut() {
+    let app = app(snapshot("bh_always_with_fallbacks"), 40, 24);
+    let screen = screen(&app, 40, 24);
+    for head in ["I/O/s MiB/s\n", "total p50     p99\n"] {
+        assert!(screen.contains(head), "{head}: {screen}");
+    }
+    assert!(!screen.contains("verify p"), "{screen}");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The live view on a terminal of its own.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-
+use rustix::termios::{LocalModes, tcgetattr};
 use vt100::MouseProtocolMode;
 
 use crate::shell::PATIENCE;
@@ -20,7 +21,7 @@ pub struct Screen {
     output: Receiver<Vec<u8>>,
     input: Box<dyn Write + Send>,
     terminal: vt100::Parser,
-    _pty: Box<dyn MasterPty + Send>,
+    pty: Box<dyn MasterPty + Send>,
 }
 
 impl Screen {
@@ -64,19 +65,28 @@ impl Screen {
             output,
             input: pty.master.take_writer().expect("its input"),
             terminal: vt100::Parser::new(ROWS, COLUMNS, 0),
-            _pty: pty.master,
+            pty: pty.master,
         }
     }
 
     /// Returns once this text stands on the screen.
     pub fn wait_for(&mut self, text: &str) {
+        self.wait_until(text, |screen| screen.shows(text));
+    }
+
+    /// Returns once the cursor is gone: it goes with the end of the first drawing.
+    pub fn wait_for_no_cursor(&mut self) {
+        self.wait_until("the end of a drawing", Self::hides_cursor);
+    }
+
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.shows(text) {
+        while !is_so(self) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.terminal.process(&bytes),
                 Err(error) => panic!(
-                    "{text:?} never came ({error}); on the screen:\n{}",
+                    "{what:?} never came ({error}); on the screen:\n{}",
                     self.terminal.screen().contents()
                 ),
             }
@@ -108,6 +118,33 @@ impl Screen {
     /// Whether the terminal tells of clicks.
     pub fn asks_for_mouse(&self) -> bool {
         self.terminal.screen().mouse_protocol_mode() != MouseProtocolMode::None
+    }
+
+    /// Whether what is typed goes to the program as it is, and is not shown.
+    pub fn is_raw(&self) -> bool {
+        let name = self.pty.tty_name().expect("a terminal with a name");
+        let terminal = File::open(name).expect("the terminal");
+        let modes = tcgetattr(&terminal).expect("its modes").local_modes;
+        !modes.intersects(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    /// Whether there is no cursor.
+    pub fn hides_cursor(&self) -> bool {
+        self.terminal.screen().hide_cursor()
+    }
+
+    /// Takes the terminal away, and returns the exit code.
+    pub fn lose(self) -> u32 {
+        let Self {
+            mut child,
+            output,
+            input,
+            pty,
+            ..
+        } = self;
+        // The thread that reads gives its part back with the next output that nobody takes.
+        drop((output, input, pty));
+        child.wait().expect("its exit").exit_code()
     }
 
     /// Reads to the end and returns the exit code.

@@ -1,18 +1,19 @@
 //! The view of I/Os one by one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use verity_trace::decode::{self, Io, Unfinished};
 use verity_trace::histogram::Nanos;
-use verity_trace::picked::{Both, Name, Picked, Seen};
+use verity_trace::picked::{self, Both, Name, Picked, Picker, Seen, StillInFlight};
 use verity_trace::snapshot::{Completion, Context, DeviceNumber, Era, Reason, Snapshot, Stage};
 use verity_trace::tui::{App, Key, Message};
 use verity_trace_ebpf::placement::Placement;
 use verity_trace_ebpf::reason::outcome;
 use verity_trace_ebpf::record::{ABSENT, RECHECKED, Record};
 
-use crate::{app, filter, screen, snapshot};
+use crate::{app, filter, named, screen, snapshot};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -84,7 +85,11 @@ fn picked(snapshot: &Snapshot) -> Picked {
     Picked {
         slowest: vec![fallback(device), failed(device)],
         recent: vec![failed(device), fallback(device)],
-        in_flight: Some((12, vec![unfinished(device)])),
+        of_each: picked::KEPT,
+        in_flight: Some(StillInFlight {
+            ios: BTreeMap::from([(device, 12)]),
+            oldest: vec![unfinished(device)],
+        }),
         seen: Some(Seen {
             one_in: 64,
             slow: Nanos(1_500_000),
@@ -93,7 +98,18 @@ fn picked(snapshot: &Snapshot) -> Picked {
         }),
         has_undecoded: false,
         span: Duration::ZERO..SECOND,
-        devices: snapshot.devices.iter().map(Name::from).collect(),
+        devices: Name::of_all(&snapshot.devices),
+    }
+}
+
+/// The view of I/Os, from whichever one is shown.
+fn ios(app: &mut App) -> String {
+    loop {
+        let shown = screen(app, 120, 60);
+        if shown.contains("[I/Os]") {
+            return shown;
+        }
+        app.update(Message::Key(Key::Tab));
     }
 }
 
@@ -129,6 +145,82 @@ fn those_alone_are_shown_whose_device_the_filter_takes() {
     }
     let none = screen(&app, 80, 40);
     assert!(!none.contains("123456") && none.contains("none"), "{none}");
+}
+
+/// A device that nobody would find among the slowest of all, or the last, or the oldest.
+#[test]
+fn a_filter_shows_what_a_quiet_device_did_beside_busy_ones() {
+    let names = ["busy", "quiet", "idle"];
+    let snapshot = named("bh_always_with_fallbacks", &names);
+    let [busy, quiet, _] = [0, 1, 2].map(|at| snapshot.devices[at].number);
+    let of_each = picked::of_each(names.len());
+    let mut picker = Picker::default();
+    for seq in 0..1_000 {
+        let device = if seq < 3 { quiet } else { busy };
+        picker.take(&Record {
+            seq,
+            device: dev(device),
+            sector: 70_000 + seq,
+            total_ns: 1_000 + seq,
+            stages_ns: [900 + seq, 50, ABSENT, ABSENT, 50],
+            outcome: outcome(Placement::Bh, None),
+            ..bytemuck::Zeroable::zeroed()
+        });
+    }
+    let picking = picker.pick(Era::Bh, of_each);
+    let in_flight = (0..200).map(|number| Unfinished {
+        seq: number,
+        device: if number < 2 { quiet } else { busy },
+        age: Duration::from_micros(number),
+        sector: 90_000 + number,
+        ..unfinished(busy)
+    });
+    let picked = Picked {
+        slowest: picking.slowest,
+        recent: picking.recent,
+        of_each,
+        in_flight: Some(StillInFlight::of(in_flight.collect(), of_each)),
+        ..picked(&snapshot)
+    };
+    let mut app = on_ios(snapshot, picked, 120, 60);
+    let all = screen(&app, 120, 60);
+    assert!(
+        all.contains("in flight: 200, of which these are the 32 oldest"),
+        "{all}"
+    );
+    assert!(!all.contains("quiet"), "{all}");
+    filter(&mut app, "quiet", Key::Enter);
+    let quiet = ios(&mut app);
+    assert!(quiet.contains("in flight: 2, the oldest first"), "{quiet}");
+    for sector in [90_000, 90_001, 70_000, 70_001, 70_002] {
+        assert!(quiet.contains(&format!("at {sector}")), "{sector}: {quiet}");
+    }
+    assert!(
+        !quiet.contains("busy") && !quiet.contains("are kept"),
+        "{quiet}"
+    );
+    filter(&mut app, "idle", Key::Enter);
+    let idle = ios(&mut app);
+    assert!(idle.contains("in flight: 0\n"), "{idle}");
+    assert_eq!(idle.matches(": none").count(), 2, "{idle}");
+}
+
+/// Of many devices less is kept than the lists have lines, and that is said.
+#[test]
+fn devices_that_share_what_is_kept_say_so() {
+    let snapshot = snapshot("seventy_devices");
+    let picked = Picked {
+        of_each: picked::of_each(snapshot.devices.len()),
+        ..picked(&snapshot)
+    };
+    let mut app = on_ios(snapshot, picked, 120, 40);
+    assert!(!screen(&app, 120, 40).contains("are kept"));
+    filter(&mut app, "image-3*", Key::Enter);
+    let shown = ios(&mut app);
+    assert!(
+        shown.contains("of each the 3 slowest and the 3 most recent"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -193,7 +285,7 @@ fn a_paused_picture_keeps_its_ios() {
     app.update(Message::Picked(Arc::new(Picked {
         slowest: Vec::new(),
         recent: Vec::new(),
-        in_flight: Some((0, Vec::new())),
+        in_flight: Some(StillInFlight::default()),
         span: SECOND..2 * SECOND,
         ..first
     })));

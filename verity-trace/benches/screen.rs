@@ -184,16 +184,25 @@ fn drawings(name: &str, made: Made) -> io::Result<()> {
     say(&what, share(longest), Some(1.0), "%")?;
     let mut app = self::app();
     let mut snapshots = made.usual().snapshots();
+    let mut next = || snapshots.next().ok_or_else(|| other("there are no more"))?;
     let taken_in = least(|| {
-        let snapshot = snapshots.next().ok_or_else(|| other("there are no more"))?;
-        let snapshot = Arc::new(snapshot?);
+        let snapshot = Arc::new(next()?);
         timed(|| {
             app.update(Message::Snapshot(snapshot));
             Ok(())
         })
     })?;
     let what = format!("{name}: 4 snapshots a second that are taken in");
-    say(&what, share(taken_in), None, "%")
+    say(&what, share(taken_in), None, "%")?;
+    let shown = least(|| {
+        let snapshot = Arc::new(next()?);
+        timed(|| {
+            app.update(Message::Snapshot(snapshot));
+            screen.draw(&app)
+        })
+    })?;
+    let what = format!("{name}: the same, each drawn in full, of one CPU");
+    say(&what, share(shown), Some(1.0), "%")
 }
 
 /// The least of what `measure` measures.

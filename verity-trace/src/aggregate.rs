@@ -6,7 +6,7 @@ mod submitters;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use since::{begin_anew, relate, relate_to, relate_to_start};
+pub use since::{begin_anew, cpus_since, relate, relate_to_start, since};
 pub use submitters::Submitters;
 
 use bytemuck::Zeroable as _;

@@ -276,20 +276,19 @@ impl Collector {
         Ok(left + unsent.saturating_sub(mem::replace(&mut self.unsent, unsent)))
     }
 
-    /// How many I/Os are in flight, and the oldest of them first, at most so many; absent where I/Os are not
-    /// seen.
-    pub fn oldest(&self, most: usize) -> Result<Option<(u64, Vec<Unfinished>)>> {
+    /// The I/Os in flight; absent where I/Os are not seen.
+    pub fn unfinished(&self) -> Result<Option<Vec<Unfinished>>> {
         let Some(session) = self.session.as_ref().filter(|_| self.sees_ios()) else {
             return Ok(None);
         };
         let is_wanted = |device| self.is_wanted(device);
-        let (count, mut ios) = session
-            .oldest(most, is_wanted)
+        let mut ios = session
+            .unfinished(is_wanted)
             .context("look for what is in flight")?;
         for io in &mut ios {
             io.seq = self.earlier.renumbered(io.seq);
         }
-        Ok(Some((count, ios)))
+        Ok(Some(ios))
     }
 
     fn is_wanted(&self, device: DeviceNumber) -> bool {

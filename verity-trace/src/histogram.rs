@@ -98,21 +98,26 @@ impl Histogram {
     /// What was counted since `earlier`, a histogram of the same source.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let mut before = earlier.counts.iter().copied().peekable();
-        let mut counts = Vec::new();
-        for &(slot, count) in &self.counts {
-            while before.next_if(|&(earlier, _)| earlier < slot).is_some() {}
-            let known = before.next_if(|&(earlier, _)| earlier == slot);
-            let new = count.saturating_sub(known.map_or(0, |(_, count)| count));
-            if new > 0 {
-                counts.push((slot, new));
-            }
-        }
+        let mut counts: Vec<_> = self.slots_since(earlier.slots()).collect();
         counts.shrink_to_fit();
         Self {
             counts,
             sum_ns: self.sum_ns.saturating_sub(earlier.sum_ns),
         }
+    }
+
+    /// The same, by slot, where earlier counts are in the order of their slots.
+    pub fn slots_since(
+        &self,
+        earlier: impl Iterator<Item = (usize, u64)>,
+    ) -> impl Iterator<Item = (usize, u64)> {
+        let mut earlier = earlier.peekable();
+        self.counts.iter().filter_map(move |&(slot, count)| {
+            while earlier.next_if(|&(before, _)| before < slot).is_some() {}
+            let known = earlier.next_if(|&(before, _)| before == slot);
+            let new = count.saturating_sub(known.map_or(0, |(_, count)| count));
+            (new > 0).then_some((slot, new))
+        })
     }
 
     /// How many durations were counted.
@@ -161,15 +166,44 @@ impl Histogram {
 /// Several together.
 impl<'a> Sum<&'a Self> for Histogram {
     fn sum<I: Iterator<Item = &'a Self>>(histograms: I) -> Self {
-        let mut counts = [0; SLOTS];
-        let mut sum_ns = 0;
+        let mut together = Slots::default();
         for histogram in histograms {
-            for &(slot, count) in &histogram.counts {
-                raise(&mut counts[slot], count);
-            }
-            raise(&mut sum_ns, histogram.sum_ns);
+            together.add(histogram.slots(), histogram.sum());
         }
-        Self::from_slots(counts.into_iter().enumerate(), Nanos(sum_ns))
+        together.histogram()
+    }
+}
+
+/// What becomes a histogram when all of it was added up: every slot.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    counts: [u64; SLOTS],
+    sum_ns: u64,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            counts: [0; SLOTS],
+            sum_ns: 0,
+        }
+    }
+}
+
+impl Slots {
+    /// Adds counts by slot, and the sum of what was counted.
+    pub fn add(&mut self, counts: impl Iterator<Item = (usize, u64)>, Nanos(sum_ns): Nanos) {
+        for (slot, count) in counts {
+            raise(&mut self.counts[slot.min(ABOVE)], count);
+        }
+        raise(&mut self.sum_ns, sum_ns);
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn histogram(&self) -> Histogram {
+        let counts = self.counts.iter().copied().enumerate();
+        Histogram::from_slots(counts, Nanos(self.sum_ns))
     }
 }
 

@@ -12,7 +12,6 @@ mod statistics;
 mod table;
 
 use std::array;
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -505,22 +504,17 @@ impl Session {
         send(&mut self.ebpf, sending)
     }
 
-    /// How many I/Os are in flight on devices that are wanted, and the oldest of them first, at most so many.
-    pub fn oldest(
+    /// The I/Os in flight on devices that are wanted.
+    pub fn unfinished(
         &self,
-        most: usize,
         is_wanted: impl Fn(DeviceNumber) -> bool,
-    ) -> anyhow::Result<(u64, Vec<Unfinished>)> {
+    ) -> anyhow::Result<Vec<Unfinished>> {
         let now = kernel::clock(ClockId::Monotonic)?;
         let states = self.table.in_flight();
-        let mut ios: Vec<_> = states
+        let ios = states
             .filter(|state| is_wanted(decode::device_number(state.device())))
-            .filter_map(|state| Unfinished::of(&state, now))
-            .collect();
-        let count = ios.len() as u64;
-        ios.sort_by_key(|io| (Reverse(io.age), io.seq));
-        ios.truncate(most);
-        Ok((count, ios))
+            .filter_map(|state| Unfinished::of(&state, now));
+        Ok(ios.collect())
     }
 
     /// Hands over the bytes of every record that is waiting.

@@ -2,13 +2,15 @@
 //! fewer the older they are, so that 10 minutes of 500 devices stay small.
 
 mod packed;
+mod recent;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use packed::Packed;
+use recent::{Before, Earlier};
+pub use recent::{Did, Recent};
 
 use crate::aggregate;
 use crate::snapshot::{Cpu, Device, DeviceNumber, Snapshot};
@@ -81,6 +83,9 @@ impl Window {
 /// The longest window that is not all.
 const LONGEST: Duration = Duration::from_mins(10);
 
+/// What is older is kept in few bytes. Until then most of those that come often have been taken away again.
+const YOUNG: Duration = Duration::from_secs(4);
+
 /// Devices from which on less is kept.
 const MANY: usize = 100;
 
@@ -90,21 +95,31 @@ pub struct Lookback {
     /// The last one last.
     kept: VecDeque<Arc<Kept>>,
     /// With which everything began anew.
-    start: Option<Arc<Snapshot>>,
+    start: Option<Arc<Kept>>,
 }
+
+/// By number and sequence number.
+type Key = (DeviceNumber, Option<u64>);
 
 /// What of a snapshot later ones are set against.
 #[derive(Debug)]
 struct Kept {
     watched: Duration,
-    /// By number and sequence number.
-    devices: BTreeMap<(DeviceNumber, Option<u64>), Arc<Packed>>,
-    cpus: Vec<Cpu>,
+    what: What,
+}
+
+/// How it is kept.
+#[derive(Debug)]
+enum What {
+    /// As it came, with the places of its devices: most are not kept for long.
+    Whole(Arc<Snapshot>, BTreeMap<Key, usize>),
+    /// In few bytes.
+    Packed(BTreeMap<Key, Arc<Packed>>, Vec<Cpu>),
 }
 
 impl Lookback {
     /// Keeps what later snapshots of the same source need of this one.
-    pub fn add(&mut self, snapshot: &Snapshot) {
+    pub fn add(&mut self, snapshot: &Arc<Snapshot>) {
         if self
             .kept
             .back()
@@ -120,17 +135,17 @@ impl Lookback {
         {
             self.kept.pop_back();
         }
-        let last = self.kept.back().map(Arc::as_ref);
-        let kept = Kept::of(snapshot, last);
-        self.kept.push_back(Arc::new(kept));
+        self.kept.push_back(Arc::new(Kept::whole(snapshot)));
         self.thin();
+        self.pack();
     }
 
     /// Lets everything begin with this snapshot.
-    pub fn begin_anew(&mut self, snapshot: Arc<Snapshot>) {
+    pub fn begin_anew(&mut self, snapshot: &Arc<Snapshot>) {
+        let start = Arc::new(Kept::whole(snapshot));
         self.kept.clear();
-        self.kept.push_back(Arc::new(Kept::of(&snapshot, None)));
-        self.start = Some(snapshot);
+        self.kept.push_back(Arc::clone(&start));
+        self.start = Some(start);
     }
 
     /// Whether everything began anew.
@@ -141,36 +156,26 @@ impl Lookback {
 
     /// Counts what a snapshot has from where everything began anew.
     pub fn count_anew(&self, snapshot: &mut Snapshot) {
-        if let Some(start) = &self.start {
+        if let Some(What::Whole(start, _)) = self.start.as_ref().map(|it| &it.what) {
             aggregate::begin_anew(snapshot, start);
         }
     }
 
-    /// Says of a snapshot what happened in the window before it, as exactly as what is kept allows
-    /// ([`Snapshot::interval`]). One that says already what happened recently, and has nothing before it,
-    /// stays as it is.
-    pub fn relate(&self, snapshot: &mut Snapshot, window: Window) {
-        let watched = snapshot.watched;
-        if self.reaches_start(watched, window) {
-            match &self.start {
-                Some(start) => aggregate::relate(snapshot, start),
-                None => aggregate::relate_to_start(snapshot),
-            }
-        } else if let Some(earlier) = self.earlier(watched, window) {
-            aggregate::relate_to(snapshot, earlier.watched, &earlier.cpus, |device| {
-                let packed = earlier.totals(device)?;
-                Some(Cow::Owned(packed.totals()))
-            });
-        } else if snapshot.interval.is_none() {
-            aggregate::relate_to_start(snapshot);
-        }
-    }
-
-    /// Whether this is the snapshot that everything begins with.
+    /// What happened in the window before a snapshot, as exactly as what is kept allows. Of one that says already
+    /// what happened recently, and has nothing before it, that is what it says.
     #[must_use]
-    pub fn begins_with(&self, snapshot: &Snapshot) -> bool {
-        let start = self.start.as_ref();
-        start.is_some_and(|start| start.watched == snapshot.watched)
+    pub fn recent(&self, snapshot: &Snapshot, window: Window) -> Recent {
+        let watched = snapshot.watched;
+        let before = if self.reaches_start(watched, window) {
+            self.start.clone().map_or(Before::Nothing, Before::Kept)
+        } else if let Some(earlier) = self.earlier(watched, window) {
+            Before::Kept(Arc::clone(earlier))
+        } else if snapshot.interval.is_none() {
+            Before::Nothing
+        } else {
+            Before::Told
+        };
+        Recent::new(snapshot, before)
     }
 
     /// Whether a window is of everything since the start.
@@ -181,11 +186,10 @@ impl Lookback {
     }
 
     /// The one before with which a window begins.
-    fn earlier(&self, watched: Duration, window: Window) -> Option<&Kept> {
+    fn earlier(&self, watched: Duration, window: Window) -> Option<&Arc<Kept>> {
         let length = window.length()?;
         let earlier = self.kept.iter().filter(|it| it.watched < watched);
-        let nearest = earlier.min_by_key(|it| watched.abs_diff(it.watched).abs_diff(length))?;
-        Some(nearest)
+        earlier.min_by_key(|it| watched.abs_diff(it.watched).abs_diff(length))
     }
 
     /// Takes away what lies between two that are near enough to each other for their age.
@@ -193,7 +197,7 @@ impl Lookback {
         let Some(last) = self.kept.back() else {
             return;
         };
-        let (now, part) = (last.watched, part(last.devices.len()));
+        let (now, part) = (last.watched, part(last.devices()));
         let mut at = 1;
         while at + 1 < self.kept.len() {
             let (older, younger) = (self.kept[at - 1].watched, self.kept[at + 1].watched);
@@ -209,29 +213,86 @@ impl Lookback {
     }
 }
 
-impl Kept {
-    /// Of devices that did nothing since the last one that is kept, the same is kept.
-    fn of(snapshot: &Snapshot, last: Option<&Self>) -> Self {
-        let devices = snapshot.devices.iter().filter_map(|device| {
-            let totals = device.totals.as_ref()?;
-            let same = last.and_then(|last| last.totals(device));
-            let same = same.filter(|packed| packed.is_of(totals));
-            let packed = same.map_or_else(|| Arc::new(Packed::new(totals)), Arc::clone);
-            Some((key(device), packed))
-        });
-        Self {
-            watched: snapshot.watched,
-            devices: devices.collect(),
-            cpus: snapshot.cpus.clone(),
+impl Lookback {
+    /// Packs those that are so old that most of their neighbours have been taken away.
+    fn pack(&mut self) {
+        let now = self.kept.back().map_or(Duration::ZERO, |it| it.watched);
+        for at in 0..self.kept.len() {
+            let kept = &self.kept[at];
+            let What::Whole(snapshot, _) = &kept.what else {
+                continue;
+            };
+            if now.abs_diff(kept.watched) <= YOUNG {
+                return;
+            }
+            let before = at.checked_sub(1).map(|before| &self.kept[before].what);
+            let what = What::packed(snapshot, before);
+            let watched = kept.watched;
+            self.kept[at] = Arc::new(Kept { watched, what });
         }
-    }
-
-    fn totals(&self, device: &Device) -> Option<&Arc<Packed>> {
-        self.devices.get(&key(device))
     }
 }
 
-const fn key(device: &Device) -> (DeviceNumber, Option<u64>) {
+impl Kept {
+    fn whole(snapshot: &Arc<Snapshot>) -> Self {
+        let devices = snapshot.devices.iter().enumerate();
+        let places = devices.map(|(place, device)| (key(device), place));
+        Self {
+            watched: snapshot.watched,
+            what: What::Whole(Arc::clone(snapshot), places.collect()),
+        }
+    }
+
+    /// How many devices there were.
+    fn devices(&self) -> usize {
+        match &self.what {
+            What::Whole(snapshot, _) => snapshot.devices.len(),
+            What::Packed(devices, _) => devices.len(),
+        }
+    }
+
+    fn cpus(&self) -> &[Cpu] {
+        match &self.what {
+            What::Whole(snapshot, _) => &snapshot.cpus,
+            What::Packed(_, cpus) => cpus,
+        }
+    }
+
+    /// What a device had done; nothing where it had not been there.
+    fn totals(&self, device: &Device) -> Earlier<'_> {
+        let found = match &self.what {
+            What::Whole(snapshot, places) => {
+                let place = places.get(&key(device));
+                let totals = place.and_then(|&place| snapshot.devices.get(place)?.totals.as_ref());
+                totals.map(Earlier::Whole)
+            }
+            What::Packed(devices, _) => {
+                let packed = devices.get(&key(device));
+                packed.map(|packed| Earlier::Packed(packed))
+            }
+        };
+        found.unwrap_or(Earlier::Nothing)
+    }
+}
+
+impl What {
+    /// Of devices that did nothing since what was packed before, the same is kept.
+    fn packed(snapshot: &Snapshot, before: Option<&Self>) -> Self {
+        let known = |device| match before {
+            Some(Self::Packed(devices, _)) => devices.get(&key(device)),
+            _ => None,
+        };
+        let devices = snapshot.devices.iter().filter_map(|device| {
+            let totals = device.totals.as_ref()?;
+            let same = known(device).filter(|packed| packed.is_of(totals));
+            let packed = same.map_or_else(|| Arc::new(Packed::new(totals)), Arc::clone);
+            Some((key(device), packed))
+        });
+        Self::Packed(devices.collect(), snapshot.cpus.clone())
+    }
+}
+
+const fn key(device: &Device) -> Key {
     (device.number, device.disk_sequence)
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use verity_trace::collector::Collector;
 use verity_trace::error::Result;
-use verity_trace::picked::{KEPT, Name, Pace, Picked, Picker, Seen};
+use verity_trace::picked::{self, Name, Pace, Picked, Picker, Seen, StillInFlight};
 use verity_trace::snapshot::{Era, Snapshot};
 use verity_trace_ebpf::record::Record;
 
@@ -55,9 +55,11 @@ impl Looks {
     /// What is to be seen of the interval that ends with a snapshot.
     pub fn pick(&mut self, collector: &Collector, snapshot: &Snapshot) -> Result<Picked> {
         let now = Instant::now();
-        let in_flight = collector.oldest(KEPT)?;
+        let of_each = picked::of_each(snapshot.devices.len());
+        let in_flight = collector.unfinished()?;
+        let in_flight = in_flight.map(|all| StillInFlight::of(all, of_each));
         let era = snapshot.kernel.era.unwrap_or(Era::NoOption);
-        let (slowest, recent, has_undecoded) = self.picker.pick(era);
+        let picking = self.picker.pick(era, of_each);
         let seen = self.pace.seen();
         let seen = if std::mem::take(&mut self.is_thinned) {
             seen
@@ -68,13 +70,14 @@ impl Looks {
         let span = since(self.picked_at)..since(now);
         self.picked_at = now;
         Ok(Picked {
-            slowest,
-            recent,
+            slowest: picking.slowest,
+            recent: picking.recent,
+            of_each,
             seen: in_flight.is_some().then_some(seen),
             in_flight,
-            has_undecoded,
+            has_undecoded: picking.has_undecoded,
             span,
-            devices: snapshot.devices.iter().map(Name::from).collect(),
+            devices: Name::of_all(&snapshot.devices),
         })
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use verity_trace::aggregate;
 use verity_trace::cost::Cost;
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::snapshot::{
@@ -30,15 +29,7 @@ pub struct Made {
 impl Made {
     /// What happens in this machine, a snapshot each second.
     pub fn snapshots(self) -> impl Iterator<Item = io::Result<Snapshot>> {
-        let mut earlier: Option<Snapshot> = None;
-        (0..).map(move |second| {
-            let mut snapshot = self.snapshot(second)?;
-            let before = earlier.replace(snapshot.clone());
-            if let Some(before) = before {
-                aggregate::relate(&mut snapshot, &before);
-            }
-            Ok(snapshot)
-        })
+        (0..).map(move |second| self.snapshot(second))
     }
 
     fn snapshot(self, second: u64) -> io::Result<Snapshot> {

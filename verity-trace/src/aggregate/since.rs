@@ -17,7 +17,7 @@ pub fn relate(snapshot: &mut Snapshot, earlier: &Snapshot) {
 
 /// The same where nothing is known of the earlier one but for how long it had been watched, and what each
 /// CPU and each device had done; a device that had not been there has done nothing.
-pub fn relate_to<'a>(
+fn relate_to<'a>(
     snapshot: &mut Snapshot,
     watched: Duration,
     cpus: &[Cpu],
@@ -123,7 +123,8 @@ const fn account_since(now: &Account, before: &Account) -> Account {
 }
 
 /// What was counted since `earlier`, totals of the same device.
-fn since(now: &Totals, earlier: &Totals) -> Totals {
+#[must_use]
+pub fn since(now: &Totals, earlier: &Totals) -> Totals {
     let placements = now
         .placements
         .iter()
@@ -194,7 +195,9 @@ fn since(now: &Totals, earlier: &Totals) -> Totals {
     }
 }
 
-fn cpus_since(now: &[Cpu], earlier: &[Cpu]) -> Vec<Cpu> {
+/// What CPUs did since an earlier moment; one that was not there had done nothing.
+#[must_use]
+pub fn cpus_since(now: &[Cpu], earlier: &[Cpu]) -> Vec<Cpu> {
     let since = |cpu: &Cpu| {
         let before = earlier.iter().find(|before| before.number == cpu.number);
         before.map_or_else(|| cpu.clone(), |before| cpu_since(cpu, before))

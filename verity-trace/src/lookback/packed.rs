@@ -50,6 +50,18 @@ impl Packed {
             && self.rest.hash_cache == totals.hash_cache
     }
 
+    /// What happened with this placement; nothing of it says how long anything took.
+    pub fn counts(&self, placement: Placement) -> Option<&PlacementTotals> {
+        self.rest.placements.get(&placement)
+    }
+
+    /// How long all of a stage took together, and the counts by slot; nothing where it never happened.
+    pub fn stage(&self, placement: Placement, stage: Stage) -> (Nanos, Counts<'_>) {
+        let mut histograms = self.histograms.iter();
+        let found = histograms.find(|it| (it.0, it.1) == (placement, stage));
+        Counts::of(found.map_or(&[], |(_, _, bytes)| bytes))
+    }
+
     /// The totals.
     pub fn totals(&self) -> Totals {
         let mut totals = self.rest.clone();
@@ -77,7 +89,8 @@ fn bare(these: &PlacementTotals) -> PlacementTotals {
 
 /// The sum, and then for each slot how far it is from the one before, and its count.
 fn pack(histogram: &Histogram) -> Box<[u8]> {
-    let mut bytes = Vec::new();
+    // Mostly as many as it takes.
+    let mut bytes = Vec::with_capacity(10 + 3 * histogram.slots().count());
     put(&mut bytes, histogram.sum().0);
     let mut last = 0;
     for (slot, count) in histogram.slots() {
@@ -88,14 +101,33 @@ fn pack(histogram: &Histogram) -> Box<[u8]> {
     bytes.into()
 }
 
-fn unpack(mut bytes: &[u8]) -> Histogram {
-    let sum = take(&mut bytes).unwrap_or(0);
-    let mut last = 0usize;
-    let slots = std::iter::from_fn(|| {
-        last = last.checked_add(usize::try_from(take(&mut bytes)?).ok()?)?;
-        Some((last, take(&mut bytes)?))
-    });
-    Histogram::from_slots(slots, Nanos(sum))
+fn unpack(bytes: &[u8]) -> Histogram {
+    let (sum, counts) = Counts::of(bytes);
+    Histogram::from_slots(counts, sum)
+}
+
+/// Packed counts by slot, in the order of the slots.
+pub struct Counts<'a> {
+    bytes: &'a [u8],
+    last: usize,
+}
+
+impl<'a> Counts<'a> {
+    /// The sum of what was counted, and the counts.
+    fn of(mut bytes: &'a [u8]) -> (Nanos, Self) {
+        let sum = take(&mut bytes).unwrap_or(0);
+        (Nanos(sum), Self { bytes, last: 0 })
+    }
+}
+
+impl Iterator for Counts<'_> {
+    type Item = (usize, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let further = usize::try_from(take(&mut self.bytes)?).ok()?;
+        self.last = self.last.checked_add(further)?;
+        Some((self.last, take(&mut self.bytes)?))
+    }
 }
 
 /// Seven bits a byte, the lowest first; all but the last have the highest bit.

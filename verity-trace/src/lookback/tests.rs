@@ -89,7 +89,7 @@ fn at(ms: u64) -> Snapshot {
 
 fn seen(lookback: &Lookback, snapshot: &Snapshot, window: Window) -> Snapshot {
     let mut snapshot = snapshot.clone();
-    lookback.relate(&mut snapshot, window);
+    lookback.recent(&snapshot, window).tell(&mut snapshot);
     lookback.count_anew(&mut snapshot);
     snapshot
 }
@@ -109,7 +109,7 @@ fn windows_are_as_long_as_they_are_called_at_any_moment() {
             for minor in 1..u32::try_from(devices).expect("few") {
                 now.devices.push(device(minor, 40));
             }
-            lookback.add(&now);
+            lookback.add(&Arc::new(now.clone()));
             let most = if devices < MANY { 60 } else { 24 };
             assert!(
                 lookback.kept.len() <= most,
@@ -145,22 +145,22 @@ fn what_devices_did_that_do_nothing_is_kept_once() {
     for ms in (0..=20_000).step_by(1_000) {
         let mut now = at(ms);
         now.devices.push(device(1, 40));
-        lookback.add(&now);
+        lookback.add(&Arc::new(now.clone()));
     }
-    let kept = |at: usize, device: usize| {
-        let mut devices = lookback.kept[at].devices.values();
-        devices.nth(device).expect("a device")
+    let kept = |at: usize, device: usize| match &lookback.kept[at].what {
+        What::Packed(devices, _) => devices.values().nth(device).expect("a device"),
+        What::Whole(..) => panic!("it is old"),
     };
     assert!(lookback.kept.len() > 10);
-    assert!(Arc::ptr_eq(kept(0, 1), kept(10, 1)));
-    assert!(!Arc::ptr_eq(kept(0, 0), kept(10, 0)));
+    assert!(Arc::ptr_eq(kept(0, 1), kept(6, 1)));
+    assert!(!Arc::ptr_eq(kept(0, 0), kept(6, 0)));
 }
 
 #[test]
 fn a_histogram_of_a_window_has_what_finished_in_it() {
     let mut lookback = Lookback::default();
     for ms in (0..=30_000).step_by(1_000) {
-        lookback.add(&at(ms));
+        lookback.add(&Arc::new(at(ms)));
     }
     let now = seen(&lookback, &at(30_000), Window::TenSeconds);
     assert_eq!(now.interval, Some(Duration::from_secs(10)));
@@ -172,17 +172,17 @@ fn a_histogram_of_a_window_has_what_finished_in_it() {
 #[test]
 fn a_device_that_is_new_counts_from_nothing_and_one_that_says_what_was_recent_is_left() {
     let mut lookback = Lookback::default();
-    lookback.add(&at(5_000));
+    lookback.add(&Arc::new(at(5_000)));
     let mut now = at(6_000);
     now.devices[0] = device(7, 3);
-    lookback.add(&now);
+    lookback.add(&Arc::new(now.clone()));
     assert_eq!(recent(&seen(&lookback, &now, Window::Second)), 3);
 
     let mut told = at(5_000);
     told.interval = Some(Duration::from_secs(2));
     told.devices[0].recent = Some(device(0, 4).totals.expect("totals"));
     let mut lookback = Lookback::default();
-    lookback.add(&told);
+    lookback.add(&Arc::new(told.clone()));
     assert_eq!(seen(&lookback, &told, Window::Second), told);
     assert_eq!(recent(&seen(&lookback, &told, Window::All)), 50);
 }
@@ -190,9 +190,9 @@ fn a_device_that_is_new_counts_from_nothing_and_one_that_says_what_was_recent_is
 #[test]
 fn what_is_of_another_source_is_not_set_against_this_one() {
     let mut lookback = Lookback::default();
-    lookback.add(&at(50_000));
-    lookback.begin_anew(Arc::new(at(51_000)));
-    lookback.add(&at(2_000));
+    lookback.add(&Arc::new(at(50_000)));
+    lookback.begin_anew(&Arc::new(at(51_000)));
+    lookback.add(&Arc::new(at(2_000)));
     assert_eq!(recent(&seen(&lookback, &at(2_000), Window::Second)), 20);
 }
 
@@ -209,8 +209,8 @@ fn everything_begins_anew() {
         ..Account::default()
     });
     before.devices[0].before_attach = Some(Reads { ios: 5, bytes: 50 });
-    lookback.add(&at(9_000));
-    lookback.begin_anew(Arc::new(before.clone()));
+    lookback.add(&Arc::new(at(9_000)));
+    lookback.begin_anew(&Arc::new(before.clone()));
     let same = seen(&lookback, &before, Window::All);
     assert_eq!(
         (same.watched, same.interval),
@@ -234,7 +234,7 @@ fn everything_begins_anew() {
     });
     now.devices[0].before_attach = Some(Reads { ios: 5, bytes: 50 });
     now.cpus = vec![cpu(130, 9)];
-    lookback.add(&now);
+    lookback.add(&Arc::new(now.clone()));
     for window in [Window::TenSeconds, Window::All] {
         let seen = seen(&lookback, &now, window);
         assert_eq!(recent(&seen), 30, "{window:?}");
@@ -270,7 +270,7 @@ fn a_failure_from_before_is_none_of_what_began_anew() {
     };
     for (before, now, expected) in [(0, 2, (2, true)), (1, 3, (2, false)), (1, 1, (0, false))] {
         let mut lookback = Lookback::default();
-        lookback.begin_anew(Arc::new(failed(before, 1_000)));
+        lookback.begin_anew(&Arc::new(failed(before, 1_000)));
         let seen = seen(&lookback, &failed(now, 2_000), Window::All);
         let device = &seen.devices[0];
         let totals = device.totals.as_ref().expect("totals");

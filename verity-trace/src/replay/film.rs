@@ -11,7 +11,7 @@ use crate::decode;
 use crate::dm::VerityDevice;
 use crate::histogram::Nanos;
 use crate::mounts::Mounts;
-use crate::picked::{Name, Picked, Picker, Seen};
+use crate::picked::{self, Name, Picked, Picker, Seen};
 use crate::recording::{
     Block, Bookmark, Fault, Filter, Landmark, Moment, Picture, Place, Reader, What,
 };
@@ -191,16 +191,18 @@ impl<R: Read + Seek> Film<R> {
                     .for_each(|it| picker.take(it));
             }
         }
-        let (slowest, recent, has_undecoded) = picker.pick(era.unwrap_or(Era::NoOption));
+        let of_each = picked::of_each(snapshot.devices.len());
+        let picking = picker.pick(era.unwrap_or(Era::NoOption), of_each);
         let times = [before.unwrap_or(number), number].map(|at| self.time(at));
         let ios = Arc::new(Picked {
-            slowest,
-            recent,
+            slowest: picking.slowest,
+            recent: picking.recent,
+            of_each,
             in_flight: None,
             seen: Some(self.seen),
-            has_undecoded: has_undecoded || !is_readable,
+            has_undecoded: picking.has_undecoded || !is_readable,
             span: times[0]..times[1],
-            devices: snapshot.devices.iter().map(Name::from).collect(),
+            devices: Name::of_all(&snapshot.devices),
         });
         self.picked = Some((number, Arc::clone(&ios)));
         Ok(ios)

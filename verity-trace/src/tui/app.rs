@@ -21,7 +21,7 @@ use super::style::Styles;
 use super::summary::{self, Weight};
 use super::table::Outline;
 use super::view::View;
-use crate::lookback::{Lookback, Window};
+use crate::lookback::{Lookback, Recent, Window};
 use crate::picked::Picked;
 use crate::replay::{Control, Playback};
 use crate::snapshot::{Device, DeviceNumber, Snapshot};
@@ -95,7 +95,9 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) snapshot: Option<Arc<Snapshot>>,
-    /// The same as it came, with every device and without a window.
+    /// What happened in the window before it.
+    pub(super) recent: Recent,
+    /// The same as it came, with every device.
     whole: Option<Arc<Snapshot>>,
     /// Absent when every device is shown.
     selected: Option<BTreeSet<DeviceNumber>>,
@@ -175,6 +177,7 @@ impl App {
     pub fn configured(settings: &Settings) -> Self {
         Self {
             snapshot: None,
+            recent: Recent::default(),
             whole: None,
             selected: None,
             summary: Vec::new(),
@@ -326,33 +329,35 @@ impl App {
 
     /// Makes what is shown of the snapshot as it came.
     fn look_back(&mut self) {
-        let Some(mut whole) = self.whole.take() else {
+        let Some(whole) = &self.whole else {
             return;
         };
-        self.snapshot = None;
         let lookback = &self.past().lookback;
-        // Of what begins with it nothing has happened yet; as it came it stays what it is.
-        let begins = lookback.begins_with(&whole);
-        // The player of a recording has done so already.
-        if self.playback.is_none() && !begins {
-            // In place, unless it is kept elsewhere too.
-            lookback.relate(Arc::make_mut(&mut whole), self.window);
-        }
-        let shown = if self.selected.is_some() || lookback.began_anew() {
-            let mut shown = Snapshot::clone(&whole);
-            if begins {
-                lookback.relate(&mut shown, self.window);
-            }
+        let recent = if self.playback.is_some() {
+            // The player of a recording has looked back already.
+            Recent::told(whole)
+        } else {
+            lookback.recent(whole, self.window)
+        };
+        let (shown, recent) = if lookback.began_anew() {
+            let mut shown = Snapshot::clone(whole);
+            // It is of all that was counted, not only of what was counted anew.
+            recent.tell(&mut shown);
             lookback.count_anew(&mut shown);
             self.select(&mut shown);
-            Arc::new(shown)
+            let recent = Recent::told(&shown);
+            (Arc::new(shown), recent)
+        } else if self.selected.is_some() {
+            let mut shown = Snapshot::clone(whole);
+            self.select(&mut shown);
+            (Arc::new(shown), recent)
         } else {
-            Arc::clone(&whole)
+            (Arc::clone(whole), recent)
         };
-        self.summary = summary::sentences(&shown);
+        self.summary = summary::sentences(&shown, &recent);
         self.outline = Outline::of(&shown);
-        self.whole = Some(whole);
         self.snapshot = Some(shown);
+        self.recent = recent;
         self.arrange();
     }
 
@@ -380,9 +385,10 @@ impl App {
             return;
         }
         let room = draw::capacity(self, self.size).max(1);
-        let takes = |device: &Device| self.filter.takes(device);
-        let mut rows = self.groups.rows(&snapshot, takes, room);
-        self.sort.sort(&mut rows, &snapshot);
+        let recent = &self.recent;
+        let takes = |device: &Device| self.filter.takes(device, recent);
+        let mut rows = self.groups.rows(&snapshot, recent, takes, room);
+        self.sort.sort(&mut rows, &snapshot, recent);
         self.rows = rows;
         if self.chosen_row().is_none() {
             let first = self.rows.first();
@@ -568,7 +574,7 @@ impl App {
             self.pause();
         }
         if let Some(whole) = &self.whole {
-            self.past.lookback.begin_anew(Arc::clone(whole));
+            self.past.lookback.begin_anew(whole);
             self.past.events.begin_anew(whole.taken_at);
             self.look_back();
         }

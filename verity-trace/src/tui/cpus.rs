@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span};
 use super::history::NOTHING_BEFORE;
 use super::style::Styles;
 use crate::format;
+use crate::lookback::Recent;
 use crate::snapshot::{Cpu, Era, Placement, Snapshot, Softirq};
 
 /// From this share of a CPU on, verification in softirq is marked: everything else there waits behind it.
@@ -22,6 +23,7 @@ const ALL_COLUMNS: u16 = 104;
 /// What the table of one snapshot looks like on a terminal of some width.
 pub struct Table<'a> {
     snapshot: &'a Snapshot,
+    recent: &'a Recent,
     styles: Styles,
     /// What only `--queues` sees.
     has_queues: bool,
@@ -30,10 +32,11 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub fn new(snapshot: &'a Snapshot, styles: Styles, width: u16) -> Self {
+    pub fn new(snapshot: &'a Snapshot, recent: &'a Recent, styles: Styles, width: u16) -> Self {
         let has_queues = has_queues(snapshot);
         Self {
             snapshot,
+            recent,
             styles,
             has_queues,
             has_verifications: !has_queues || width >= ALL_COLUMNS,
@@ -78,13 +81,13 @@ impl<'a> Table<'a> {
 
     /// How many CPUs there are.
     pub fn count(&self) -> usize {
-        self.snapshot.recent_cpus.len()
+        self.recent.cpus().len()
     }
 
     /// The heading, and a line for each of some CPUs, in the order of their number.
     pub fn lines(&self, shown: Range<usize>) -> Vec<Line<'static>> {
         let mut lines = self.head();
-        let (recent, all) = (&self.snapshot.recent_cpus, &self.snapshot.cpus);
+        let (recent, all) = (self.recent.cpus(), &self.snapshot.cpus);
         if recent.is_empty() && !all.is_empty() {
             lines.push(Line::raw(NOTHING_BEFORE));
         }
@@ -95,7 +98,7 @@ impl<'a> Table<'a> {
     }
 
     fn row(&self, cpu: &Cpu, since_start: &Cpu) -> Line<'static> {
-        let window = self.snapshot.interval.unwrap_or_default();
+        let window = self.recent.interval().unwrap_or_default();
         let of_time = |time| format::share_of(time, window);
         let absent = || format::ABSENT.to_owned();
         let time = |time| self.styles.units.duration(format::nanos(time));

@@ -8,6 +8,7 @@ use super::glyphs::Glyphs;
 use super::history::{self, Column, History, OCTAVES};
 use super::style::Styles;
 use crate::histogram::{Bucket, Histogram, Nanos};
+use crate::lookback::Recent;
 use crate::snapshot::{
     Device, IoClass, Placement, PlacementTotals, Snapshot, Stage, Totals, stage_name,
 };
@@ -26,6 +27,7 @@ const FIRST_SIZE: u32 = 12;
 pub fn lines(
     device: &Device,
     snapshot: &Snapshot,
+    recent: &Recent,
     history: &History,
     styles: &Styles,
     width: u16,
@@ -40,12 +42,14 @@ pub fn lines(
     {
         sentence.style = styles.notice;
     }
-    let (Some(recent), Some(window)) = (&device.recent, snapshot.interval) else {
+    let (Some(did), Some(window)) = (recent.of(device), recent.interval()) else {
         if device.totals.is_some() {
             lines.push(Line::raw(format!("  {}", history::NOTHING_BEFORE)));
         }
         return lines;
     };
+    let totals = did.totals();
+    let recent = &*totals;
     lines.push(Line::raw(format!("  in the last {}", format::span(window))));
     let bytes = styles.units.bytes;
     lines.extend(text(width, |out| report::sums(recent, window, bytes, out)));

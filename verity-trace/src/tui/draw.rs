@@ -113,7 +113,8 @@ pub fn chosen_row(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
     let snapshot = app.snapshot.as_ref()?;
     let (_, row) = app.chosen_row()?;
     let (rows, history) = (app.rows(), app.history());
-    let table = Table::new(snapshot, &app.outline, rows, history, app.styles, width);
+    let (recent, outline) = (&app.recent, &app.outline);
+    let table = Table::new(snapshot, recent, outline, rows, history, app.styles, width);
     let mut lines = table.head();
     lines.extend(table.lines(row, false));
     Some(lines)
@@ -121,8 +122,8 @@ pub fn chosen_row(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
 
 /// What is drawn on a line of the screen.
 pub enum Place {
-    /// A line above the view.
-    Above(Line<'static>),
+    /// The line of the views, or one of them.
+    Views(Line<'static>),
     /// A row or line of the view, by its number.
     Row(usize),
 }
@@ -132,7 +133,8 @@ pub fn place(app: &App, size: Size, row: u16) -> Option<Place> {
     let page = Page::new(app, size);
     let row = usize::from(row);
     if let Some(line) = page.header.get(row) {
-        return Some(Place::Above(line.clone()));
+        let line = Some(line).filter(|_| row >= page.views);
+        return line.cloned().map(Place::Views);
     }
     let (head, each) = page.body.heights();
     let at = row.checked_sub(page.header.len() + head)? / each;
@@ -144,6 +146,8 @@ pub fn place(app: &App, size: Size, row: u16) -> Option<Place> {
 struct Page<'a> {
     size: Size,
     header: Vec<Line<'static>>,
+    /// The first line of it that has views.
+    views: usize,
     body: Body<'a>,
     /// How many rows or lines of the body fit.
     room: usize,
@@ -164,11 +168,14 @@ impl<'a> Page<'a> {
             return Self {
                 size,
                 header: vec![Line::styled("verity-trace", app.styles.name)],
+                views: 1,
                 body: Body::Lines(Vec::new()),
                 room: 0,
             };
         };
         let mut header = header(app, snapshot, size);
+        let views = header.len();
+        header.extend(status::lines(app, snapshot, size.width));
         header.push(Line::default());
         let body = Body::new(app, snapshot, size);
         let (head, each) = body.heights();
@@ -176,6 +183,7 @@ impl<'a> Page<'a> {
         Self {
             size,
             header,
+            views,
             body,
             room,
         }
@@ -240,6 +248,7 @@ impl<'a> Body<'a> {
             _ if app.help.is_some() => Self::Lines(help(app, width)),
             View::Devices => Self::Devices(Table::new(
                 snapshot,
+                &app.recent,
                 &app.outline,
                 app.rows(),
                 app.history(),
@@ -247,7 +256,7 @@ impl<'a> Body<'a> {
                 width,
             )),
             View::Device => Self::Lines(device_lines(app, snapshot, width)),
-            View::Cpus => Self::Cpus(cpus::Table::new(snapshot, app.styles, width)),
+            View::Cpus => Self::Cpus(cpus::Table::new(snapshot, &app.recent, app.styles, width)),
             View::Ios => Self::Lines(ios_lines(app, snapshot, width)),
             View::Events => Self::Events(app.events()),
         }
@@ -301,24 +310,24 @@ impl<'a> Body<'a> {
 /// What stands above the view.
 fn header(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
     let width = size.width;
-    let mut lines = header::lines(snapshot, &app.styles, width, app.interval());
-    if let Some(playback) = &app.playback {
+    let is_low = size.height < LOW;
+    // On a low screen the view is worth more than all that stands above it, but for what is wrong.
+    let mut lines = if is_low {
+        header::brief(snapshot, &app.styles, width)
+    } else {
+        header::lines(snapshot, &app.styles, width, app.interval())
+    };
+    if let Some(playback) = app.playback.as_ref().filter(|_| !is_low) {
         lines.extend(header::playback(playback, &app.styles, width));
-    }
-    if size.height < LOW {
-        // The view is worth more than all that stands above it.
-        lines.truncate(1);
-        lines.extend(status::lines(app, snapshot, width));
-        return lines;
     }
     for (weight, sentence) in &app.summary {
         let style = match weight {
             Weight::Alarm => app.styles.alarm,
+            Weight::Plain if is_low => continue,
             Weight::Plain => Style::new(),
         };
         lines.extend(prose(sentence, style, usize::from(width)));
     }
-    lines.extend(status::lines(app, snapshot, width));
     lines
 }
 
@@ -374,11 +383,19 @@ fn device_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>
         };
         return vec![Line::raw(text)];
     };
-    device::lines(device, snapshot, app.history(), &app.styles, width)
+    device::lines(
+        device,
+        snapshot,
+        &app.recent,
+        app.history(),
+        &app.styles,
+        width,
+    )
 }
 
 fn ios_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
-    app.ios().lines(snapshot, &app.filter, &app.styles, width)
+    app.ios()
+        .lines(snapshot, &app.recent, &app.filter, &app.styles, width)
 }
 
 fn help(app: &App, width: u16) -> Vec<Line<'static>> {
@@ -395,6 +412,11 @@ fn help(app: &App, width: u16) -> Vec<Line<'static>> {
     keys.chain([Line::default()]).chain(columns).collect()
 }
 
+/// How many cells a text fills.
+fn cells(text: &str) -> usize {
+    Span::raw(text).width()
+}
+
 /// The keys, as far as there is room, and then what is shown.
 fn beside_keys(app: &App, shown: &str, width: usize) -> String {
     let mut footer = String::new();
@@ -406,10 +428,10 @@ fn beside_keys(app: &App, shown: &str, width: usize) -> String {
     };
     for key in app.keys.footer(app.playback.is_some(), word) {
         let gap = if footer.is_empty() { "" } else { "   " };
-        if footer.len() + gap.len() + key.len() + shown.len() + 3 <= width {
+        if cells(&footer) + gap.len() + cells(&key) + cells(shown) + 3 <= width {
             footer = footer + gap + &key;
         }
     }
-    let gap = width.saturating_sub(footer.len() + shown.len());
+    let gap = width.saturating_sub(cells(&footer) + cells(shown));
     format!("{footer}{:gap$}{shown}", "")
 }

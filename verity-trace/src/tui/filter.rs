@@ -4,6 +4,7 @@ use glob::Pattern;
 
 use crate::format;
 use crate::histogram::Nanos;
+use crate::lookback::Recent;
 use crate::snapshot::{Device, Placement, Stage};
 
 /// See the module. Without a word every device is shown.
@@ -41,8 +42,8 @@ impl Filter {
     }
 
     /// Whether a device is shown.
-    pub fn takes(&self, device: &Device) -> bool {
-        self.words.iter().all(|word| word.holds(device))
+    pub fn takes(&self, device: &Device, recent: &Recent) -> bool {
+        self.words.iter().all(|word| word.holds(device, recent))
     }
 }
 
@@ -73,17 +74,16 @@ impl Word {
         Ok(Self::Part(word.to_owned()))
     }
 
-    fn holds(&self, device: &Device) -> bool {
-        let recent = device.recent.as_ref();
+    fn holds(&self, device: &Device, recent: &Recent) -> bool {
+        let did = || recent.of(device);
         match self {
             Self::Part(part) => device.name.contains(part),
             Self::Name(pattern) => pattern.matches(&device.name),
-            Self::Placement(placement) => recent.is_some_and(|recent| {
-                let these = recent.placements.get(placement);
-                these.is_some_and(|these| these.ios > 0)
-            }),
+            Self::Placement(placement) => {
+                did().is_some_and(|did| did.placements().any(|(it, ..)| it == *placement))
+            }
             Self::P99 { is_more, than } => {
-                let p99 = recent.and_then(|recent| recent.stage(Stage::Total).percentile(990));
+                let p99 = did().and_then(|did| did.stage(Stage::Total).percentile(990));
                 p99.is_some_and(|p99| if *is_more { p99 > *than } else { p99 < *than })
             }
         }

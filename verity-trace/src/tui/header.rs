@@ -41,6 +41,13 @@ pub fn lines(
     lines
 }
 
+/// What no screen is without: what was not seen.
+pub fn brief(snapshot: &Snapshot, styles: &Styles, width: u16) -> Vec<Line<'static>> {
+    let name = Part::new(GAP, "verity-trace", styles.name);
+    let parts = std::iter::once(name).chain(loss(snapshot, styles));
+    flow(parts, usize::from(width))
+}
+
 /// Where the player of a recording is, and how it goes on.
 pub fn playback(playback: &Playback, styles: &Styles, width: u16) -> Vec<Line<'static>> {
     let state = if playback.plays { "playing" } else { "paused" };
@@ -144,24 +151,27 @@ fn state(snapshot: &Snapshot, styles: &Styles, interval: Option<Duration>) -> Ve
         let (name, count) = (placement.name(), histogram.count());
         parts.push(Part::plain(format!("began on {name} {count}")));
     }
+    parts.extend(loss(snapshot, styles));
+    parts
+}
+
+fn loss(snapshot: &Snapshot, styles: &Styles) -> Vec<Part> {
     let bound = if snapshot.hides_misses {
         " (lower bound)"
     } else {
         ""
     };
     if snapshot.loss.is_empty() {
-        parts.push(Part::plain(format!("loss 0{bound}")));
-    } else {
-        let all = format!("loss {}{bound}:", snapshot.lost());
-        parts.push(Part::new(GAP, all, styles.alarm));
-        let last = snapshot.loss.len() - 1;
-        let kinds = snapshot.loss.iter().enumerate().map(|(at, (kind, count))| {
-            let comma = if at < last { "," } else { "" };
-            Part::new(" ", format!("{} {count}{comma}", kind.name()), styles.alarm)
-        });
-        parts.extend(kinds);
+        return vec![Part::plain(format!("loss 0{bound}"))];
     }
-    parts
+    let all = format!("loss {}{bound}:", snapshot.lost());
+    let last = snapshot.loss.len() - 1;
+    let kinds = snapshot.loss.iter().enumerate().map(|(at, (kind, count))| {
+        let comma = if at < last { "," } else { "" };
+        Part::new(" ", format!("{} {count}{comma}", kind.name()), styles.alarm)
+    });
+    let all = Part::new(GAP, all, styles.alarm);
+    std::iter::once(all).chain(kinds).collect()
 }
 
 /// What the era means, or why nothing is seen.

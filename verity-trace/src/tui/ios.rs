@@ -2,7 +2,7 @@
 //! with its stages drawn to scale.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ratatui::style::Style;
@@ -13,9 +13,10 @@ use super::header::prose;
 use super::style::Styles;
 use crate::decode::{Io, Unfinished};
 use crate::histogram::Nanos;
-use crate::picked::{Both, KEPT, Name, Picked, Seen};
+use crate::lookback::Recent;
+use crate::picked::{Both, KEPT, Picked, Seen, StillInFlight};
 use crate::snapshot::{
-    Completion, Context, DeviceNumber, InFlight, Placement, Snapshot, Stage, stage_name,
+    Completion, Context, Device, DeviceNumber, InFlight, Placement, Snapshot, Stage, stage_name,
 };
 use crate::{escape, format};
 
@@ -72,6 +73,7 @@ impl Ios {
     pub fn lines(
         &self,
         snapshot: &Snapshot,
+        recent: &Recent,
         filter: &Filter,
         styles: &Styles,
         width: u16,
@@ -81,7 +83,7 @@ impl Ios {
         };
         let sheet = Sheet {
             snapshot,
-            filter,
+            taken: (!filter.text().is_empty()).then(|| taken(snapshot, recent, filter)),
             styles,
             width: usize::from(width),
         };
@@ -93,8 +95,9 @@ impl Ios {
         if self.intervals.iter().any(|it| it.has_undecoded) {
             lines.extend(sheet.prose(UNDECODED, styles.notice));
         }
-        if !filter.text().is_empty() {
-            lines.extend(sheet.prose(FILTERED, Style::new()));
+        let of_each = self.intervals.iter().map(|it| it.of_each).min();
+        if let Some(of_each) = of_each.filter(|&it| sheet.taken.is_some() && it < KEPT) {
+            lines.extend(sheet.prose(&shared(of_each), Style::new()));
         }
         let letters = LETTERS.map(|(stage, letter)| format!("{letter} {}", stage_name(stage)));
         lines.extend(sheet.prose(&format!("stages: {}", letters.join(", ")), Style::new()));
@@ -111,7 +114,8 @@ impl Ios {
 
     fn slowest<'a>(&'a self, sheet: &Sheet<'_>) -> Vec<Shown<'a>> {
         let all = self.intervals.iter();
-        let all = all.flat_map(|picked| sheet.shown(picked, &picked.slowest));
+        // No interval has more of the slowest of all.
+        let all = all.flat_map(|picked| sheet.shown(picked, &picked.slowest).take(KEPT));
         let mut ios: Vec<_> = all.collect();
         ios.sort_by_key(|(io, _)| (Reverse(io.total), io.seq));
         ios.truncate(KEPT);
@@ -129,9 +133,25 @@ impl Ios {
 const UNSEEN: &str = "I/Os are not seen one by one here";
 /// What is said where records make no I/O.
 const UNDECODED: &str = "some records make no I/O, or cannot be read, and were left out";
-/// What is said where a filter hides others.
-const FILTERED: &str =
-    "these are picked from all devices, and those are shown that the filter takes";
+
+/// What is said of devices that the filter takes where these share what is kept with many others.
+fn shared(of_each: usize) -> String {
+    format!(
+        "there are many devices: of each the {of_each} slowest and the {of_each} most recent of an interval are kept, \
+         and the {of_each} oldest in flight"
+    )
+}
+
+/// The devices that a filter takes.
+fn taken<'a>(
+    snapshot: &'a Snapshot,
+    recent: &Recent,
+    filter: &Filter,
+) -> HashMap<DeviceNumber, &'a Device> {
+    let devices = snapshot.devices.iter();
+    let taken = devices.filter(|device| filter.takes(device, recent));
+    taken.map(|device| (device.number, device)).collect()
+}
 
 /// Which I/Os can be among them.
 fn what(seen: Seen) -> String {
@@ -161,7 +181,8 @@ fn what(seen: Seen) -> String {
 /// What the lines are written on.
 struct Sheet<'a> {
     snapshot: &'a Snapshot,
-    filter: &'a Filter,
+    /// The devices that the filter takes; absent without one.
+    taken: Option<HashMap<DeviceNumber, &'a Device>>,
     styles: &'a Styles,
     width: usize,
 }
@@ -173,50 +194,64 @@ impl Sheet<'_> {
 
     /// The name of a device, by its number in an interval, if the filter takes it: without a filter that of one
     /// that is gone, too.
-    fn name<'a>(&self, picked: &'a Picked, number: DeviceNumber) -> Option<&'a str> {
-        let named = picked.devices.iter().find(|it| it.number == number)?;
-        let is_shown = self.filter.text().is_empty() || self.takes(named);
+    fn name<'p>(&self, picked: &'p Picked, number: DeviceNumber) -> Option<&'p str> {
+        let taken = match &self.taken {
+            None => None,
+            Some(taken) => Some(taken.get(&number)?),
+        };
+        let named = picked.devices.get(&number)?;
+        let is_shown = taken.is_none_or(|device| named.is_of(device));
         is_shown.then_some(&named.name)
     }
 
-    fn takes(&self, named: &Name) -> bool {
-        let device = self.snapshot.devices.iter().find(|it| named.is_of(it));
-        device.is_some_and(|device| self.filter.takes(device))
-    }
-
-    fn shown<'a>(&self, picked: &'a Picked, ios: &'a [Io]) -> Vec<Shown<'a>> {
-        let shown = ios.iter();
-        let shown = shown.filter_map(|io| Some((io, self.name(picked, io.device)?)));
-        shown.collect()
+    fn shown<'p>(&self, picked: &'p Picked, ios: &'p [Io]) -> impl Iterator<Item = Shown<'p>> {
+        let ios = ios.iter();
+        ios.filter_map(|io| Some((io, self.name(picked, io.device)?)))
     }
 
     fn in_flight(&self, picked: &Picked) -> Vec<Line<'static>> {
-        let Some((count, oldest)) = &picked.in_flight else {
-            let all = self.snapshot.devices.iter();
-            let count: u64 = all
-                .filter_map(|device| device.in_flight.as_ref())
-                .map(InFlight::ios)
-                .sum();
-            return vec![self.head(format!(
+        let Some(still) = &picked.in_flight else {
+            let count = self.in_flight_now();
+            return self.head(&format!(
                 "in flight: {count}; which ones a recording does not say"
-            ))];
+            ));
         };
-        let those = match oldest.len() as u64 {
+        let count = self.count(picked, still);
+        let shown = still.oldest.iter();
+        let shown = shown.filter_map(|io| Some((io, self.name(picked, io.device)?)));
+        let shown: Vec<_> = shown.take(KEPT).collect();
+        let those = match shown.len() as u64 {
             0 | 1 => String::new(),
-            shown if shown == *count => ", the oldest first".to_owned(),
+            shown if shown == count => ", the oldest first".to_owned(),
             shown => format!(", of which these are the {shown} oldest"),
         };
-        let mut lines = vec![self.head(format!("in flight: {count}{those}"))];
-        for io in oldest {
-            if let Some(name) = self.name(picked, io.device) {
-                lines.extend(self.unfinished(io, name));
-            }
+        let mut lines = self.head(&format!("in flight: {count}{those}"));
+        for (io, name) in shown {
+            lines.extend(self.unfinished(io, name));
         }
         lines
     }
 
-    fn head(&self, text: String) -> Line<'static> {
-        Line::styled(text, self.styles.head)
+    /// I/Os in flight at the snapshot.
+    fn in_flight_now(&self) -> u64 {
+        let is_shown = |device: &&Device| {
+            let taken = self.taken.as_ref();
+            taken.is_none_or(|taken| taken.contains_key(&device.number))
+        };
+        let devices = self.snapshot.devices.iter().filter(is_shown);
+        let in_flight = devices.filter_map(|device| device.in_flight.as_ref());
+        in_flight.map(InFlight::ios).sum()
+    }
+
+    /// Those at the end of an interval, without a filter also of devices that are gone.
+    fn count(&self, picked: &Picked, still: &StillInFlight) -> u64 {
+        let is_shown = |number| self.taken.is_none() || self.name(picked, number).is_some();
+        let shown = still.ios.iter().filter(|&(&number, _)| is_shown(number));
+        shown.map(|(_, ios)| ios).sum()
+    }
+
+    fn head(&self, text: &str) -> Vec<Line<'static>> {
+        self.prose(text, self.styles.head)
     }
 
     fn unfinished(&self, io: &Unfinished, name: &str) -> Vec<Line<'static>> {
@@ -255,9 +290,9 @@ impl Sheet<'_> {
 
     fn finished(&self, title: &str, ios: &[Shown<'_>]) -> Vec<Line<'static>> {
         if ios.is_empty() {
-            return vec![self.head(format!("{title}: none"))];
+            return self.head(&format!("{title}: none"));
         }
-        let mut lines = vec![self.head(title.to_owned())];
+        let mut lines = self.head(title);
         let most = ios.iter().map(|(io, _)| io.total).max().unwrap_or_default();
         for (io, name) in ios {
             lines.push(self.bar(io, most));
@@ -380,6 +415,7 @@ fn bar(io: &Io, Nanos(most): Nanos, cells: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use std::ops::Range;
     use std::time::Duration;
 
@@ -415,11 +451,12 @@ mod tests {
         Arc::new(Picked {
             slowest: Vec::new(),
             recent: Vec::new(),
+            of_each: KEPT,
             in_flight: None,
             seen: None,
             has_undecoded: false,
             span: Duration::from_secs(seconds.start)..Duration::from_secs(seconds.end),
-            devices: Vec::new(),
+            devices: BTreeMap::new(),
         })
     }
 

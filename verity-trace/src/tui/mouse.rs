@@ -36,13 +36,10 @@ pub enum Spot {
 pub fn spot(app: &App, size: Size, column: u16, row: u16) -> Option<Spot> {
     let line = match draw::place(app, size, row)? {
         Place::Row(number) => return app.shows_devices().then_some(Spot::Row(number)),
-        Place::Above(line) => line.to_string(),
+        Place::Views(line) => line.to_string(),
     };
-    // Only the line of the views has them side by side; elsewhere the words may be prose.
-    let is_tabs = line.contains(&tab(app.view, true));
     let column = usize::from(column);
-    let mut views = View::ALL.into_iter().filter(|_| is_tabs);
-    let view = views.find(|&view| {
+    let view = View::ALL.into_iter().find(|&view| {
         let tab = tab(view, view == app.view);
         let start = line.find(&tab);
         start.is_some_and(|start| (start..start + tab.len()).contains(&column))

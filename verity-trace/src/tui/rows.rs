@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use glob::Pattern;
 
 use super::table::STAGES;
-use crate::histogram::Histogram;
-use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage, Totals};
+use crate::histogram::{Histogram, Slots};
+use crate::lookback::Recent;
+use crate::snapshot::{Device, DeviceNumber, Snapshot, Stage};
 
 /// A name that begins with so many hexadecimal digits is a hash.
 const HASH: usize = 16;
@@ -61,6 +62,7 @@ impl Groups {
     pub fn rows(
         &self,
         snapshot: &Snapshot,
+        recent: &Recent,
         takes: impl Fn(&Device) -> bool,
         room: usize,
     ) -> Vec<Row> {
@@ -92,7 +94,7 @@ impl Groups {
             if row.places.len() == 1 {
                 row.group = None;
             } else {
-                let stage = |stage| (stage, row.stage(stage, snapshot).into_owned());
+                let stage = |stage| (stage, row.stage(stage, snapshot, recent).into_owned());
                 row.stages = STAGES.map(stage).into();
             }
         }
@@ -155,12 +157,15 @@ impl Row {
     }
 
     /// How long a stage took in the window, of all of them.
-    pub fn stage(&self, stage: Stage, snapshot: &Snapshot) -> Cow<'_, Histogram> {
+    pub fn stage(&self, stage: Stage, snapshot: &Snapshot, recent: &Recent) -> Cow<'_, Histogram> {
         if let Some(histogram) = self.stages.get(&stage) {
             return Cow::Borrowed(histogram);
         }
-        let recent = self.devices(snapshot).filter_map(|it| it.recent.as_ref());
-        Cow::Owned(Totals::stage_of(recent, stage))
+        let mut slots = Slots::default();
+        for did in self.devices(snapshot).filter_map(|it| recent.of(it)) {
+            did.add_stage(stage, &mut slots);
+        }
+        Cow::Owned(slots.histogram())
     }
 
     /// Whether a device is among them.

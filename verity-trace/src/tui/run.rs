@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 use std::{panic, thread};
@@ -34,6 +35,9 @@ const ASK_FOR_MOUSE: &str = "\u{1b}[?1000h\u{1b}[?1006h";
 /// Takes that back.
 const LEAVE_MOUSE: &str = "\u{1b}[?1006l\u{1b}[?1000l";
 
+/// Whether a panic, of any thread, has given the terminal back: what is drawn later would stand in the shell.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
 /// What the live view asks of whoever feeds it.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -59,7 +63,7 @@ pub fn require_terminal() -> io::Result<()> {
 }
 
 /// Shows every snapshot, and passes on what is asked for, until a key or a message asks to end, or every sender
-/// is gone. The terminal is as it was before when this returns, or panics.
+/// is gone. The terminal is as it was before when this returns, or panics, and a panic elsewhere ends it.
 pub fn run(
     messages: &Receiver<Message>,
     settings: &Settings,
@@ -74,6 +78,9 @@ pub fn run(
         rows: area.height,
     });
     loop {
+        if PANICKED.load(Ordering::Acquire) {
+            return Err(io::Error::other("a part of the program panicked"));
+        }
         screen.terminal.draw(|frame| draw(&app, frame))?;
         match wait(&mut app, messages) {
             Effect::Quit => return Ok(()),
@@ -126,15 +133,14 @@ pub fn forward_input(messages: Sender<Message>) {
     });
 }
 
-/// The terminal in raw mode on its alternate screen, given back when dropped; ratatui's panic
-/// hook gives it back before a panic is told.
+/// The terminal in raw mode on its alternate screen, given back when dropped, or before a panic is told.
 struct Screen {
     terminal: DefaultTerminal,
 }
 
 impl Screen {
     fn open(asks_for_mouse: bool) -> io::Result<Self> {
-        leave_mouse_in_panics();
+        give_back_in_panics();
         let (columns, rows) = terminal::size()?;
         let started = if columns == 0 || rows == 0 {
             Self::start_at(SIZE_OF_A_SILENT_TERMINAL)
@@ -167,20 +173,22 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // A second time would put the cursor back over the panic's message.
-        if !thread::panicking() {
+        if !PANICKED.load(Ordering::Acquire) {
             give_back();
         }
     }
 }
 
-/// Has the mouse left before a panic is told: ratatui's own hook knows nothing of it.
-fn leave_mouse_in_panics() {
+/// Has the terminal given back before a panic is told: ratatui's own hook knows nothing of the mouse, nor the loop
+/// of panics of other threads.
+fn give_back_in_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let told = panic::take_hook();
+        let tell = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            leave_mouse();
-            told(panic);
+            PANICKED.store(true, Ordering::Release);
+            give_back();
+            tell(panic);
         }));
     });
 }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::rows::Row;
 use crate::histogram::Nanos;
+use crate::lookback::{Did, Recent};
 use crate::snapshot::{Placement, Snapshot, Stage, Totals};
 
 /// What the devices are sorted by. All but the first and the last are of the window, most first.
@@ -55,27 +56,28 @@ impl Sort {
     }
 
     /// Sorts rows that stand in the order of their first device's number.
-    pub fn sort(self, rows: &mut [Row], snapshot: &Snapshot) {
+    pub fn sort(self, rows: &mut [Row], snapshot: &Snapshot, recent: &Recent) {
         if self != Self::Number {
-            rows.sort_by_cached_key(|row| Reverse(self.key(row, snapshot)));
+            rows.sort_by_cached_key(|row| Reverse(self.key(row, snapshot, recent)));
         }
     }
 
-    fn key(self, row: &Row, snapshot: &Snapshot) -> u64 {
+    fn key(self, row: &Row, snapshot: &Snapshot, recent: &Recent) -> u64 {
         let devices = row.devices(snapshot);
-        let recent = devices.clone().filter_map(|it| it.recent.as_ref());
+        let did = devices.clone().filter_map(|device| recent.of(device));
         let p99 = |stage| {
-            let value = row.stage(stage, snapshot).percentile(990);
+            let value = row.stage(stage, snapshot, recent).percentile(990);
             value.map_or(0, |Nanos(ns)| ns)
         };
         match self {
             Self::Number => 0,
-            Self::Ios => recent.map(Totals::ios).sum(),
+            Self::Ios => did.map(Did::ios).sum(),
             Self::Wait => p99(Stage::Wait),
             Self::Total => p99(Stage::Total),
-            Self::Fallbacks => recent
-                .filter_map(|totals| totals.placements.get(&Placement::Fallback))
-                .map(|totals| totals.ios)
+            Self::Fallbacks => did
+                .flat_map(Did::placements)
+                .filter(|&(placement, ..)| placement == Placement::Fallback)
+                .map(|(_, ios, _)| ios)
                 .sum(),
             Self::Failed => devices
                 .filter_map(|device| device.totals.as_ref())

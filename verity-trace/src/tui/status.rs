@@ -18,7 +18,7 @@ const WIDE: u16 = 60;
 /// The line, or more where the screen is narrow.
 pub fn lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     let mut parts = tabs(app);
-    parts.push(Part::plain(window(app.window(), snapshot.interval)));
+    parts.push(Part::plain(window(app.window(), app.recent.interval())));
     let notice = app.styles.notice;
     if app.is_paused() {
         parts.push(Part::new(GAP, "paused", notice));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::histogram::Nanos;
+use crate::lookback::{Did, Recent};
 use crate::snapshot::{Device, Failure, InFlight, Snapshot, Stage, Totals, stage_name};
 use crate::{escape, facts, format};
 
@@ -18,13 +20,13 @@ pub enum Weight {
 }
 
 /// What is to be said, the worst first.
-pub fn sentences(snapshot: &Snapshot) -> Vec<(Weight, String)> {
+pub fn sentences(snapshot: &Snapshot, recent: &Recent) -> Vec<(Weight, String)> {
     let mut sentences = Vec::new();
-    let places = places(snapshot);
+    let places = places(snapshot, recent);
     sentences.extend(hanging(&places).map(|it| (Weight::Alarm, it)));
     sentences.extend(hanging_unseen(snapshot).map(|it| (Weight::Alarm, it)));
     sentences.extend(failed(&places).map(|it| (Weight::Alarm, it)));
-    let window = snapshot.interval.unwrap_or_default();
+    let window = recent.interval().unwrap_or_default();
     sentences.extend(share(&places, window).map(|it| (Weight::Plain, it)));
     sentences
 }
@@ -35,23 +37,23 @@ struct Place<'a> {
     name: &'a str,
     in_flight: Option<&'a InFlight>,
     totals: Option<&'a Totals>,
-    recent: Option<&'a Totals>,
+    did: Option<Did<'a>>,
     first_failure: Option<Failure>,
 }
 
-fn places(snapshot: &Snapshot) -> Vec<Place<'_>> {
+fn places<'a>(snapshot: &'a Snapshot, recent: &'a Recent) -> Vec<Place<'a>> {
     let devices = snapshot.devices.iter().map(|device| Place {
         name: &device.name,
         in_flight: device.in_flight.as_ref(),
         totals: device.totals.as_ref(),
-        recent: device.recent.as_ref(),
+        did: recent.of(device),
         first_failure: device.first_failure,
     });
     let other = snapshot.other.iter().map(|other| Place {
         name: facts::OTHER,
         in_flight: Some(&other.in_flight),
         totals: Some(&other.totals),
-        recent: None,
+        did: None,
         first_failure: other.first_failure,
     });
     devices.chain(other).collect()
@@ -118,14 +120,14 @@ fn failed(places: &[Place<'_>]) -> Option<String> {
 /// The share of the I/Os' time that is verification, in the window.
 fn share(places: &[Place<'_>], window: Duration) -> Option<String> {
     let times = places.iter();
-    let times = times.filter_map(|place| Some((place, Times::of(place.recent?)?)));
+    let times = times.filter_map(|place| Some((place, Times::of(place.did?)?)));
     let times: Vec<_> = times.collect();
     let all = times
         .iter()
         .fold(Times::default(), |sum, (_, it)| sum.plus(it));
     let (worst, of_worst) = times.iter().max_by_key(|(_, it)| it.verification())?;
     let of = |part: u64, whole: u64| format::share(Some(part as f64 / whole.max(1) as f64));
-    let place = if times.len() > 1 {
+    let place = if times.len() > 1 && all.verification() > 0 {
         let share = of(of_worst.verification(), all.verification());
         format!(", {share} of it on {}", escape::terminal(worst.name))
     } else {
@@ -149,19 +151,18 @@ struct Times {
 }
 
 impl Times {
-    fn of(totals: &Totals) -> Option<Self> {
-        let mut times = Self::default();
-        for (stage, histogram) in totals.placements.values().flat_map(|it| &it.stages) {
-            let time = match stage {
-                Stage::Wait | Stage::RetryWait => &mut times.waiting,
-                Stage::Attempt | Stage::Verify => &mut times.verifying,
-                Stage::Total => &mut times.total,
-                Stage::Device => continue,
-            };
+    fn of(did: Did<'_>) -> Option<Self> {
+        let time = |stages: [Stage; 2]| {
+            let [Nanos(one), Nanos(other)] = stages.map(|stage| did.time(stage));
             // A recording may say anything.
-            *time = time.saturating_add(histogram.sum().0);
-        }
-        (times.total > 0).then_some(times)
+            one.saturating_add(other)
+        };
+        let Nanos(total) = did.time(Stage::Total);
+        (total > 0).then(|| Self {
+            waiting: time([Stage::Wait, Stage::RetryWait]),
+            verifying: time([Stage::Attempt, Stage::Verify]),
+            total,
+        })
     }
 
     const fn verification(&self) -> u64 {

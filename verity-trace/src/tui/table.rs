@@ -12,6 +12,7 @@ use super::history::History;
 use super::rows::Row;
 use super::style::Styles;
 use crate::facts::{self, OptionEffect};
+use crate::lookback::{Did, Recent};
 use crate::snapshot::{Device, InFlight, Placement, Snapshot, Stage, Totals, stage_name};
 use crate::{escape, format};
 
@@ -35,6 +36,7 @@ const COLUMNS: [Column; 3] = [Column::Wait, Column::Verify, Column::Total];
 /// What the table of one snapshot looks like on a terminal of some width.
 pub struct Table<'a> {
     snapshot: &'a Snapshot,
+    recent: &'a Recent,
     /// All rows, of which some are shown.
     pub rows: &'a [Row],
     styles: Styles,
@@ -84,6 +86,7 @@ enum Shape {
 impl<'a> Table<'a> {
     pub fn new(
         snapshot: &'a Snapshot,
+        recent: &'a Recent,
         outline: &'a Outline,
         rows: &'a [Row],
         history: &'a History,
@@ -95,6 +98,7 @@ impl<'a> Table<'a> {
         let stages = stages.filter(|&(_, column)| has(column));
         let mut table = Self {
             snapshot,
+            recent,
             rows,
             styles,
             stages: stages.map(|(stage, _)| stage).collect(),
@@ -156,7 +160,7 @@ impl<'a> Table<'a> {
 
     /// The lines of one row, which may be the chosen one.
     pub fn lines(&self, row: &Row, is_chosen: bool) -> Vec<Line<'static>> {
-        let sum = Together::new(row, self.snapshot);
+        let sum = Together::new(row, self.snapshot, self.recent);
         let mut rates = self.rates(&sum, is_chosen);
         let stages = Span::raw(self.stages(&sum));
         match self.shape {
@@ -192,6 +196,13 @@ impl<'a> Table<'a> {
             return;
         }
         self.shape = Shape::TwoLines { indent: 0 };
+        // What does not fit is left out, and not cut: of the stages first how long the verification itself took.
+        while self.stages.len() > 1 && self.stages_width() > width {
+            self.stages.remove(self.stages.len() / 2);
+        }
+        while !self.placements.is_empty() && self.rates_head().len() > width {
+            self.placements = &self.placements[..self.placements.len() - 1];
+        }
         let rates = self.rates_head().len() - NAME;
         let filled = width.min((rates + longest).max(TWO_LINES));
         self.name = NAME.max(filled.saturating_sub(rates));
@@ -296,7 +307,7 @@ impl<'a> Table<'a> {
 
     fn stages(&self, sum: &Together<'_>) -> String {
         self.each_stage(|stage| {
-            let histogram = sum.row.stage(stage, self.snapshot);
+            let histogram = sum.row.stage(stage, self.snapshot, self.recent);
             let percentile = |permille| {
                 let value = sum.over.and_then(|_| histogram.percentile(permille));
                 self.styles.units.percentile(value)
@@ -412,25 +423,23 @@ struct Together<'a> {
 }
 
 impl<'a> Together<'a> {
-    fn new(row: &'a Row, snapshot: &'a Snapshot) -> Self {
+    fn new(row: &'a Row, snapshot: &'a Snapshot, recent: &'a Recent) -> Self {
         let devices: Vec<_> = row.devices(snapshot).collect();
-        let is_known = devices.iter().any(|device| device.recent.is_some());
+        let is_known = devices.iter().any(|device| recent.of(device).is_some());
         let mut sum = Self {
             row,
             title: title(row, snapshot),
-            over: snapshot.interval.filter(|_| is_known),
+            over: recent.interval().filter(|_| is_known),
             devices,
             placements: BTreeMap::new(),
             ios: 0,
             bytes: 0,
         };
-        let recent = sum.devices.iter().filter_map(|it| it.recent.as_ref());
-        for (&placement, totals) in recent.flat_map(|it| &it.placements) {
-            sum.ios += totals.ios;
-            sum.bytes += totals.bytes;
-            if totals.ios > 0 {
-                *sum.placements.entry(placement).or_default() += totals.ios;
-            }
+        let did = sum.devices.iter().filter_map(|device| recent.of(device));
+        for (placement, ios, bytes) in did.flat_map(Did::placements) {
+            sum.ios += ios;
+            sum.bytes += bytes;
+            *sum.placements.entry(placement).or_default() += ios;
         }
         sum
     }

@@ -1,0 +1,279 @@
+//! What happened in a window before a snapshot, found out of each device when it is asked for: of hundreds a screen
+//! shows few, and of these mostly sums.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Kept;
+use super::packed::Packed;
+use crate::aggregate;
+use crate::histogram::{Histogram, Nanos, Slots};
+use crate::snapshot::{Cpu, Device, Placement, PlacementTotals, Snapshot, Stage, Totals};
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Recent {
+    interval: Option<Duration>,
+    cpus: Vec<Cpu>,
+    before: Before,
+}
+
+/// What there had been when the window began.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Before {
+    /// The snapshot itself says what happened since.
+    #[default]
+    Told,
+    /// Nothing: it began with the start.
+    Nothing,
+    /// This.
+    Kept(Arc<Kept>),
+}
+
+impl Recent {
+    /// What a snapshot itself says of the time before it ([`Snapshot::interval`]).
+    #[must_use]
+    pub fn told(snapshot: &Snapshot) -> Self {
+        Self::new(snapshot, Before::Told)
+    }
+
+    pub(super) fn new(snapshot: &Snapshot, before: Before) -> Self {
+        let since = |watched| Some(snapshot.watched.saturating_sub(watched));
+        let (interval, cpus) = match &before {
+            Before::Told => (snapshot.interval, snapshot.recent_cpus.clone()),
+            Before::Nothing => (
+                since(Duration::ZERO),
+                aggregate::cpus_since(&snapshot.cpus, &[]),
+            ),
+            Before::Kept(kept) => (
+                since(kept.watched),
+                aggregate::cpus_since(&snapshot.cpus, kept.cpus()),
+            ),
+        };
+        Self {
+            interval,
+            cpus,
+            before,
+        }
+    }
+
+    /// How long the window really is; absent where nothing is known of the time before the snapshot.
+    #[must_use]
+    pub const fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
+    /// What each CPU did in it.
+    #[must_use]
+    pub fn cpus(&self) -> &[Cpu] {
+        &self.cpus
+    }
+
+    /// What a device of the snapshot did in it; absent where that is not known.
+    #[must_use]
+    pub fn of<'a>(&'a self, device: &'a Device) -> Option<Did<'a>> {
+        let (now, earlier) = match &self.before {
+            Before::Told => (&device.recent, Earlier::Apart),
+            Before::Nothing => (&device.totals, Earlier::Nothing),
+            Before::Kept(kept) => (&device.totals, kept.totals(device)),
+        };
+        now.as_ref().map(|now| Did { now, earlier })
+    }
+
+    /// Has the snapshot itself say all of it.
+    pub fn tell(self, snapshot: &mut Snapshot) {
+        for device in &mut snapshot.devices {
+            let did = self.of(device).map(|did| did.totals().into_owned());
+            device.recent = did;
+        }
+        snapshot.interval = self.interval;
+        snapshot.recent_cpus = self.cpus;
+    }
+}
+
+/// What a device did in a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Did<'a> {
+    now: &'a Totals,
+    earlier: Earlier<'a>,
+}
+
+/// What there is to be taken away from what a device has done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Earlier<'a> {
+    /// It has been taken away already.
+    Apart,
+    Nothing,
+    Whole(&'a Totals),
+    Packed(&'a Packed),
+}
+
+impl<'a> Earlier<'a> {
+    /// All but how long it took.
+    fn counts(self, placement: Placement) -> Option<&'a PlacementTotals> {
+        match self {
+            Self::Apart | Self::Nothing => None,
+            Self::Whole(totals) => totals.placements.get(&placement),
+            Self::Packed(packed) => packed.counts(placement),
+        }
+    }
+
+    /// How long a stage took, all added up.
+    fn time(self, placement: Placement, stage: Stage) -> Nanos {
+        match self {
+            Self::Apart | Self::Nothing => Nanos(0),
+            Self::Whole(totals) => {
+                let placement = totals.placements.get(&placement);
+                let stage = placement.and_then(|it| it.stages.get(&stage));
+                stage.map_or(Nanos(0), Histogram::sum)
+            }
+            Self::Packed(packed) => packed.stage(placement, stage).0,
+        }
+    }
+}
+
+impl<'a> Did<'a> {
+    /// I/Os and bytes of each placement that happened.
+    pub fn placements(self) -> impl Iterator<Item = (Placement, u64, u64)> + use<'a> {
+        let placements = self.now.placements.iter();
+        placements.filter_map(move |(&placement, now)| {
+            let before = self.earlier.counts(placement);
+            let less = |count: fn(&PlacementTotals) -> u64| {
+                count(now).saturating_sub(before.map_or(0, count))
+            };
+            let ios = less(|it| it.ios);
+            (ios > 0).then(|| (placement, ios, less(|it| it.bytes)))
+        })
+    }
+
+    /// I/Os finished.
+    #[must_use]
+    pub fn ios(self) -> u64 {
+        self.placements().map(|(_, ios, _)| ios).sum()
+    }
+
+    /// Nanoseconds that a stage took, all added up over all placements.
+    #[must_use]
+    pub fn time(self, stage: Stage) -> Nanos {
+        let times = self.histograms(stage).map(|(placement, now)| {
+            let Nanos(before) = self.earlier.time(placement, stage);
+            now.sum().0.saturating_sub(before)
+        });
+        Nanos(times.fold(0, u64::saturating_add))
+    }
+
+    /// How long a stage took, over all placements.
+    #[must_use]
+    pub fn stage(self, stage: Stage) -> Histogram {
+        let mut slots = Slots::default();
+        self.add_stage(stage, &mut slots);
+        slots.histogram()
+    }
+
+    /// Adds how long it took to what others did.
+    pub fn add_stage(self, stage: Stage, slots: &mut Slots) {
+        for (placement, now) in self.histograms(stage) {
+            let Nanos(before) = self.earlier.time(placement, stage);
+            let sum = Nanos(now.sum().0.saturating_sub(before));
+            match self.earlier {
+                Earlier::Apart | Earlier::Nothing => slots.add(now.slots(), sum),
+                Earlier::Whole(totals) => {
+                    let before = totals.placements.get(&placement);
+                    let before = before.and_then(|it| it.stages.get(&stage));
+                    let before = before.into_iter().flat_map(Histogram::slots);
+                    slots.add(now.slots_since(before), sum);
+                }
+                Earlier::Packed(packed) => {
+                    let (_, before) = packed.stage(placement, stage);
+                    slots.add(now.slots_since(before), sum);
+                }
+            }
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn totals(self) -> Cow<'a, Totals> {
+        match self.earlier {
+            Earlier::Apart => Cow::Borrowed(self.now),
+            Earlier::Nothing => Cow::Owned(aggregate::since(self.now, &Totals::default())),
+            Earlier::Whole(before) => Cow::Owned(aggregate::since(self.now, before)),
+            Earlier::Packed(before) => Cow::Owned(aggregate::since(self.now, &before.totals())),
+        }
+    }
+
+    /// What a stage took until now, for each placement that happened in the window.
+    fn histograms(self, stage: Stage) -> impl Iterator<Item = (Placement, &'a Histogram)> {
+        self.placements().filter_map(move |(placement, ..)| {
+            let histogram = self.now.placements.get(&placement)?.stages.get(&stage)?;
+            Some((placement, histogram))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLACEMENTS: [Placement; 3] = [Placement::Kverityd, Placement::Bh, Placement::Fallback];
+    const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+
+    /// I/Os, each with its placement and how long every stage took.
+    fn totals(ios: &[(usize, [u64; 3])]) -> Totals {
+        let mut totals = Totals::default();
+        for &(placement, times) in ios {
+            let these = totals.placements.entry(PLACEMENTS[placement]).or_default();
+            these.ios += 1;
+            these.bytes += 4_096;
+            for (stage, ns) in STAGES.into_iter().zip(times) {
+                these.stages.entry(stage).or_default().add(Nanos(ns));
+            }
+        }
+        totals
+    }
+
+    fn ios() -> impl Strategy<Value = Vec<(usize, [u64; 3])>> {
+        prop::collection::vec(
+            (0usize..3, [64u64..1 << 20, 64..1 << 20, 64..1 << 20]),
+            0..40,
+        )
+    }
+
+    proptest! {
+        /// However it is kept what there was before, what is found out of it one by one is what a snapshot would
+        /// say.
+        #[test]
+        fn a_part_is_that_of_all_of_it(before in ios(), new in ios()) {
+            let all: Vec<_> = before.iter().chain(&new).copied().collect();
+            let (before, now) = (totals(&before), totals(&all));
+            let packed = Packed::new(&before);
+            let told = aggregate::since(&now, &before);
+            prop_assert_eq!(&told, &totals(&new));
+            let earlier = [
+                (&now, Earlier::Whole(&before)),
+                (&now, Earlier::Packed(&packed)),
+                (&told, Earlier::Apart),
+                (&told, Earlier::Nothing),
+            ];
+            for (now, earlier) in earlier {
+                let did = Did { now, earlier };
+                let all = did.totals();
+                prop_assert_eq!(&*all, &told);
+                prop_assert_eq!(did.ios(), all.ios());
+                let placements: BTreeMap<_, _> =
+                    did.placements().map(|(it, ios, bytes)| (it, (ios, bytes))).collect();
+                let expected = all.placements.iter().map(|(&it, these)| (it, (these.ios, these.bytes)));
+                prop_assert_eq!(placements, expected.collect());
+                for stage in STAGES {
+                    prop_assert_eq!(did.stage(stage), all.stage(stage));
+                    prop_assert_eq!(did.time(stage), all.stage(stage).sum());
+                }
+            }
+        }
+    }
+}
