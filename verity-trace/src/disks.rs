@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::{fs, io};
 
+use crate::kernel;
 use crate::snapshot::{DeviceNumber, Reads};
 
 /// What a disk has read since it was created. Of device-mapper's disks the kernel counts an I/O when it has
@@ -14,13 +15,15 @@ pub fn reads(number: DeviceNumber) -> io::Result<Reads> {
     parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// I/Os that the block layer counts as in flight on a device, none on one that is gone; absent where it does not
-/// count them (`queue/iostats`), or cannot be asked.
+/// I/Os that the block layer counts as in flight on a disk of device-mapper's, none on one that is gone; absent where
+/// it does not count them (`queue/iostats`), or cannot be asked.
 #[must_use]
 pub fn in_flight(device: DeviceNumber) -> Option<u64> {
     let folder: PathBuf = format!("/sys/dev/block/{device}").into();
     match fs::read_to_string(folder.join("queue/iostats")) {
-        Ok(counts) if counts.trim() == "0" => return None,
+        Ok(counts) if counts.trim() == "0" && can_be_off(&kernel::machine().release) => {
+            return None;
+        }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
         Err(_) => return None,
@@ -30,6 +33,16 @@ pub fn in_flight(device: DeviceNumber) -> Option<u64> {
         .split_ascii_whitespace()
         .map(|word| word.parse::<u64>().ok())
         .sum()
+}
+
+/// Whether device-mapper heeds `iostats`: before Linux 6.6 it counts all the same, and the file always has 0
+/// (`DM_IO_BLK_STAT`, drivers/md/dm-core.h).
+fn can_be_off(release: &str) -> bool {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|it| it.parse::<u32>().ok());
+    let version = numbers.next().zip(numbers.next());
+    version.is_none_or(|version| version >= (6, 6))
 }
 
 /// Reads, merged reads, sectors of 512 bytes, and more that is not about reads or not a count
@@ -47,6 +60,16 @@ fn parse(text: &str) -> Option<Reads> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_kernels_count_whatever_the_file_says() {
+        for release in ["6.6.0", "6.12.117+deb13-cloud-amd64", "10.0-rc1", "odd"] {
+            assert!(can_be_off(release), "{release}");
+        }
+        for release in ["6.1.0-50-cloud-amd64", "5.15.0", "6.5.13"] {
+            assert!(!can_be_off(release), "{release}");
+        }
+    }
 
     #[test]
     fn reads_and_their_sectors_are_taken() {
