@@ -421,6 +421,16 @@ fn on_a_low_screen_the_devices_are_still_there() {
 }
 
 #[test]
+fn the_chosen_device_is_below_the_others_where_there_is_room() {
+    let app = app(snapshot("bh_always_with_fallbacks"), 120, 40);
+    let high = screen(&app, 120, 40);
+    let text = "device root (253:0)";
+    assert!(high.contains("[devices]") && high.contains(text), "{high}");
+    let low = screen(&app, 120, 24);
+    assert!(!low.contains(text), "{low}");
+}
+
+#[test]
 fn on_a_narrow_screen_columns_are_left_out_and_not_cut() {
     let app = app(snapshot("bh_always_with_fallbacks"), 40, 24);
     let screen = screen(&app, 40, 24);

@@ -167,7 +167,7 @@ fn a_filter_shows_what_a_quiet_device_did_beside_busy_ones() {
             ..bytemuck::Zeroable::zeroed()
         });
     }
-    let picking = picker.pick(Era::Bh, of_each);
+    let found = picker.pick(Era::Bh, of_each);
     let in_flight = (0..200).map(|number| Unfinished {
         seq: number,
         device: if number < 2 { quiet } else { busy },
@@ -176,8 +176,8 @@ fn a_filter_shows_what_a_quiet_device_did_beside_busy_ones() {
         ..unfinished(busy)
     });
     let picked = Picked {
-        slowest: picking.slowest,
-        recent: picking.recent,
+        slowest: found.slowest,
+        recent: found.recent,
         of_each,
         in_flight: Some(StillInFlight::of(in_flight.collect(), of_each)),
         ..picked(&snapshot)

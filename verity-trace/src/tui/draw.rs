@@ -49,6 +49,9 @@ const COLUMNS: [&str; 10] = [
     "total: from the I/O's start to its end, the device's own time included",
 ];
 
+/// Where so many lines are left below the devices, the chosen one is shown there.
+const ROOM_FOR_DEVICE: usize = 14;
+
 /// A screen with fewer lines has hardly any header.
 const LOW: u16 = 18;
 
@@ -202,13 +205,18 @@ impl<'a> Page<'a> {
     fn lines(self, app: &App) -> Vec<Line<'static>> {
         let first = self.first(app);
         let until = self.body.count().min(first + self.room);
-        let has_hint = matches!(self.body, Body::Devices(_));
+        let has_devices = matches!(self.body, Body::Devices(_));
         let mut lines = self.header;
         lines.extend(self.body.lines(app, first..until));
-        let left = usize::from(self.size.height).saturating_sub(lines.len() + 1);
-        if has_hint {
-            let hint = hint(app, self.size.width);
-            lines.extend(hint.into_iter().filter(|hint| hint.len() <= left).flatten());
+        if has_devices {
+            let left = |lines: &[_]| usize::from(self.size.height).saturating_sub(lines.len() + 1);
+            let hint = hint(app, self.size.width).filter(|hint| hint.len() <= left(&lines));
+            lines.extend(hint.into_iter().flatten());
+            let left = left(&lines);
+            if left >= ROOM_FOR_DEVICE {
+                let chosen = chosen_device(app, self.size.width);
+                lines.extend(chosen.into_iter().take(left));
+            }
         }
         lines
     }
@@ -374,6 +382,17 @@ fn devices(app: &App, table: &Table<'_>, shown: Range<usize>) -> Vec<Line<'stati
     lines
 }
 
+/// Everything about the chosen device, below the others; nothing where that is a group of several.
+fn chosen_device(app: &App, width: u16) -> Vec<Line<'static>> {
+    let row = app.chosen_row().filter(|(_, row)| row.group.is_none());
+    let Some(snapshot) = app.snapshot.as_ref().filter(|_| row.is_some()) else {
+        return Vec::new();
+    };
+    let mut lines = vec![Line::default()];
+    lines.extend(device_lines(app, snapshot, width));
+    lines
+}
+
 fn device_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     let Some(device) = app.opened() else {
         let text = if snapshot.devices.is_empty() {
@@ -422,6 +441,8 @@ fn beside_keys(app: &App, shown: &str, width: usize) -> String {
     let mut footer = String::new();
     let is_folded = app.is_on_group();
     let word = |binding: &Binding| match binding.action {
+        // They do nothing that one could see there.
+        Action::Open | Action::Sort if !app.shows_devices() => None,
         Action::Open if is_folded => Some("unfold"),
         Action::Fold if is_folded || !app.can_fold() => None,
         _ => binding.footer,
