@@ -254,7 +254,7 @@ impl<'a> Servers<'a> {
             .costs
             .dispatch(Way::Inline, self.chance(io, Of::Dispatch));
         self.flights[io as usize].wait = Some(wait);
-        let is_cold = self.costs.is_cold(arrival);
+        let is_cold = self.is_cold(io, now + wait);
         let took = self.attempted(io, is_cold);
         let ends_at = now + wait + took;
         if arrival.completion != Completion::Task {
@@ -266,6 +266,13 @@ impl<'a> Servers<'a> {
             return None;
         }
         Some((io, Placement::Inline, ends_at))
+    }
+
+    /// Whether a hash block is missing that it needs.
+    fn is_cold(&self, io: u32, now: u64) -> bool {
+        let completed_at = self.flights[io as usize].completed_at;
+        let read_after = self.costs.read_after(self.arrival(io));
+        read_after.is_some_and(|after| now < completed_at.saturating_add(after))
     }
 
     /// How long a softirq, or the completion, is busy with it.
@@ -361,8 +368,7 @@ impl<'a> Servers<'a> {
         }
         softirq.works.pop_front();
         softirq.done += 1;
-        let arrival = self.arrival(io);
-        let is_cold = self.costs.is_cold(arrival);
+        let is_cold = self.is_cold(io, now);
         let took = self.attempted(io, is_cold);
         let flight = &mut self.flights[io as usize];
         flight.wait = Some(now - flight.completed_at);
@@ -438,16 +444,18 @@ impl<'a> Servers<'a> {
         let flight = &mut self.flights[io as usize];
         let waited = now - flight.completed_at;
         flight.wait.get_or_insert(waited);
+        let completed_at = flight.completed_at;
         let arrival = self.arrival(io);
-        let took = self.costs.verify(arrival, false);
-        // While it reads a hash block, another worker goes on with the queue.
-        let computes = if self.costs.is_cold(arrival) {
-            took.min(self.costs.warm(arrival))
-        } else {
-            took
+        // While it waits for a hash block, another worker goes on with the queue.
+        let (computes, waits) = match self.costs.read_after(arrival) {
+            Some(after) => {
+                let read_at = completed_at.saturating_add(after);
+                (self.costs.warm(arrival), read_at.saturating_sub(now))
+            }
+            None => (self.costs.verify(arrival, false), 0),
         };
         let ends_at = now + computes;
-        self.servers[usize::from(worker)].running = Some((io, ends_at, took - computes));
+        self.servers[usize::from(worker)].running = Some((io, ends_at, waits));
         self.plan(ends_at, Event::Done(worker));
     }
 
@@ -455,7 +463,7 @@ impl<'a> Servers<'a> {
     fn done(&mut self, worker: u16, now: u64) -> Option<(u32, Placement, u64)> {
         let hand_over = self.costs.hand_over(Way::Kverityd);
         let server = &mut self.servers[usize::from(worker)];
-        let (io, ends_at, reads) = server.running?;
+        let (io, ends_at, waits) = server.running?;
         if ends_at > now {
             self.plan(ends_at, Event::Done(worker));
             return None;
@@ -471,7 +479,7 @@ impl<'a> Servers<'a> {
         } else {
             Placement::Kverityd
         };
-        Some((io, placement, now + reads))
+        Some((io, placement, now + waits))
     }
 }
 
