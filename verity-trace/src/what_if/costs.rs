@@ -126,7 +126,8 @@ impl Knob {
     /// What is said of it.
     pub const fn unknown(self) -> Unknown {
         match self {
-            Self::Dispatch(way) | Self::HandOver(way) => way.unknown(),
+            Self::Dispatch(way) => way.unknown(),
+            Self::HandOver(_) => Unknown::HandOver,
             Self::InSoftirq => Unknown::SoftirqCost,
             Self::Attempt => Unknown::AttemptCost,
             Self::Cold => Unknown::ColdCache,
@@ -187,6 +188,10 @@ impl Learned {
     /// What is not known.
     pub fn knobs(&self, facts: &Facts) -> Vec<Knob> {
         let mut knobs = Vec::new();
+        if !facts.era.can_attempt() {
+            // No setting changes anything.
+            return knobs;
+        }
         for way in Way::ALL {
             if self.dispatch[way as usize].is_empty() {
                 knobs.push(Knob::Dispatch(way));
