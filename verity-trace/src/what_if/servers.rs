@@ -94,7 +94,7 @@ pub(super) struct Servers<'a> {
     setting: &'a Setting,
     seed: u64,
     flights: Vec<Flight>,
-    servers: Vec<Server>,
+    all: Vec<Server>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     /// Events until now: those of one moment happen in the order in which they were planned.
     planned: u64,
@@ -122,7 +122,7 @@ impl<'a> Servers<'a> {
             setting,
             seed,
             flights: vec![Flight::default(); trace.arrivals.len()],
-            servers: (0..cpus.max(facts.cpus))
+            all: (0..cpus.max(facts.cpus))
                 .map(|_| Server::default())
                 .collect(),
             events: BinaryHeap::new(),
@@ -178,10 +178,11 @@ impl<'a> Servers<'a> {
         self.events.push(Reverse((at, self.planned, event)));
     }
 
-    /// A number from 0 to 1 that is the same for an I/O under every setting.
-    fn chance(&self, io: u32, of: Of) -> f64 {
-        let number = self.seed ^ (u64::from(io) << 8 | of as u64);
-        (scattered(number) >> 11) as f64 / (1_u64 << 53) as f64
+    /// A number that is the same for an I/O under every setting.
+    fn chance(&self, io: u32, of: Of) -> u32 {
+        let number = scattered(self.seed ^ (u64::from(io) << 8 | of as u64));
+        // The upper half.
+        (number >> u32::BITS) as u32
     }
 
     fn begin(&mut self, io: u32, mapped_at: u64) {
@@ -204,7 +205,7 @@ impl<'a> Servers<'a> {
             arrival.completion,
             Completion::HardirqOrIrqsOff | Completion::Unknown
         );
-        let taken_until = self.servers[usize::from(arrival.complete_cpu)].taken_until;
+        let taken_until = self.all[usize::from(arrival.complete_cpu)].taken_until;
         if !in_interrupt && taken_until > now {
             self.plan(taken_until, Event::Complete(io));
             return None;
@@ -222,7 +223,7 @@ impl<'a> Servers<'a> {
         };
         let returns_at = if is_inline && self.flights[io as usize].wait.is_some() {
             // The completion did it, whether or not it gave up.
-            self.servers[usize::from(arrival.complete_cpu)].taken_until
+            self.all[usize::from(arrival.complete_cpu)].taken_until
         } else {
             now
         };
@@ -287,7 +288,7 @@ impl<'a> Servers<'a> {
 
     /// The CPU does this meanwhile, and a worker of kverityd on it waits.
     fn take(&mut self, cpu: u16, from: u64, until: u64) {
-        let server = &mut self.servers[usize::from(cpu)];
+        let server = &mut self.all[usize::from(cpu)];
         server.taken_until = server.taken_until.max(until);
         if !self.facts.is_unbound
             && let Some((_, ends_at, _)) = &mut server.running
@@ -302,7 +303,7 @@ impl<'a> Servers<'a> {
         let way = Way::into_softirq(arrival.completion);
         let begins_at = now + self.costs.dispatch(way, self.chance(io, Of::Dispatch));
         let cpu = arrival.complete_cpu;
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.works.push_back(io);
         // Softirqs that wait for ksoftirqd also run on the way out of the next interrupt.
         let comes_first =
@@ -317,7 +318,7 @@ impl<'a> Servers<'a> {
 
     /// Softirqs begin to run, with all of their time.
     fn restart(&mut self, cpu: u16, at: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.began_at = at;
         softirq.restarts = 0;
         self.call(cpu, at);
@@ -325,14 +326,14 @@ impl<'a> Servers<'a> {
 
     /// The BH worker begins, with all of its time.
     fn call(&mut self, cpu: u16, at: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.called_at = at;
         softirq.done = 0;
         self.plan_softirq(cpu, at);
     }
 
     fn plan_softirq(&mut self, cpu: u16, at: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.next_at = at;
         softirq.turn = softirq.turn.wrapping_add(1);
         let turn = softirq.turn;
@@ -347,7 +348,7 @@ impl<'a> Servers<'a> {
         now: u64,
         tally: &mut Tally,
     ) -> Option<(u32, Placement, u64)> {
-        let server = &mut self.servers[usize::from(cpu)];
+        let server = &mut self.all[usize::from(cpu)];
         let softirq = &mut server.softirq;
         if softirq.turn != turn {
             return None;
@@ -389,7 +390,7 @@ impl<'a> Servers<'a> {
 
     /// The BH worker has had its time: it is called again, unless softirqs have had theirs, which wakes ksoftirqd.
     fn leave_or_call(&mut self, io: u32, cpu: u16, now: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.restarts += 1;
         let is_over =
             softirq.restarts >= RESTARTS || now.saturating_sub(softirq.began_at) >= BUDGET_NS;
@@ -410,7 +411,7 @@ impl<'a> Servers<'a> {
         let wakes = self
             .costs
             .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd));
-        let server = &mut self.servers[usize::from(worker)];
+        let server = &mut self.all[usize::from(worker)];
         server.works.push_back(io);
         if !server.is_awake {
             server.is_awake = true;
@@ -423,7 +424,7 @@ impl<'a> Servers<'a> {
         if !self.facts.is_unbound {
             return cpu;
         }
-        let workers = (0..).zip(&self.servers[..self.facts.cpus]);
+        let workers = (0..).zip(&self.all[..self.facts.cpus]);
         let load = |server: &Server| server.works.len() + usize::from(server.is_awake);
         let least = workers.min_by_key(|(_, server)| load(server));
         least.map_or(0, |(worker, _)| worker)
@@ -431,7 +432,7 @@ impl<'a> Servers<'a> {
 
     /// A worker of kverityd begins with a work.
     fn work(&mut self, worker: u16, now: u64) {
-        let server = &mut self.servers[usize::from(worker)];
+        let server = &mut self.all[usize::from(worker)];
         if !self.facts.is_unbound && server.taken_until > now {
             let until = server.taken_until;
             self.plan(until, Event::Kverityd(worker));
@@ -455,14 +456,14 @@ impl<'a> Servers<'a> {
             None => (self.costs.verify(arrival, false), 0),
         };
         let ends_at = now + computes;
-        self.servers[usize::from(worker)].running = Some((io, ends_at, waits));
+        self.all[usize::from(worker)].running = Some((io, ends_at, waits));
         self.plan(ends_at, Event::Done(worker));
     }
 
     /// A worker of kverityd is done with its work.
     fn done(&mut self, worker: u16, now: u64) -> Option<(u32, Placement, u64)> {
         let hand_over = self.costs.hand_over(Way::Kverityd);
-        let server = &mut self.servers[usize::from(worker)];
+        let server = &mut self.all[usize::from(worker)];
         let (io, ends_at, waits) = server.running?;
         if ends_at > now {
             self.plan(ends_at, Event::Done(worker));

@@ -47,7 +47,6 @@ fn at(completed_at: u64) -> Arrival {
         retry_wait: 0,
         bytes: 4_096,
         submitter: u32::try_from(completed_at).expect("a small number"),
-        submit_cpu: 0,
         complete_cpu: 0,
         verify_cpu: 0,
         class: 2,
@@ -57,7 +56,6 @@ fn at(completed_at: u64) -> Arrival {
         is_ours: true,
         gave_way: false,
         in_softirq: false,
-        in_ksoftirqd: false,
     }
 }
 
@@ -148,6 +146,7 @@ fn bh_takes_every_size_one_after_the_other_when_it_has_no_limit() {
 
 #[test]
 fn where_there_are_limits_they_decide_by_class_and_bytes() {
+    use Placement::{Bh, Kverityd};
     let large = Arrival {
         bytes: 8_193,
         ..at(2_000)
@@ -167,7 +166,6 @@ fn where_there_are_limits_they_decide_by_class_and_bytes() {
     let load = [at(1_000), large, idle, beyond, two_blocks];
     let found = rows(&load, facts(Era::Inline), ON);
     let placements: Vec<_> = found.iter().map(|it| it.0).collect();
-    use Placement::{Bh, Kverityd};
     assert_eq!(placements, [Bh, Kverityd, Kverityd, Kverityd, Bh]);
 }
 
@@ -378,7 +376,6 @@ fn made_up(
         retry_wait: if gave_up { 60 } else { 0 },
         bytes: 4_096 << (class * 2),
         submitter,
-        submit_cpu: cpu,
         complete_cpu: cpu,
         verify_cpu: cpu,
         class,
@@ -388,7 +385,6 @@ fn made_up(
         is_ours,
         gave_way: seen == Seen::Kverityd && wait % 7 == 0,
         in_softirq: false,
-        in_ksoftirqd: false,
     }
 }
 
