@@ -39,7 +39,7 @@ fn loads(bytes: &[u8]) -> (Facts, BTreeMap<String, Load>) {
     let snapshot = overview.snapshot;
     let facts = Facts::of(&snapshot.kernel).expect("an era");
     let limits = snapshot.use_bh_bytes.as_deref();
-    let limits = limits.map(|it| it.try_into().expect("four classes"));
+    let limits: Option<[u64; 4]> = limits.map(|it| it.try_into().expect("four classes"));
     let devices = snapshot.devices.iter().map(|device| {
         let recorded = Setting {
             option: device.table.options.try_verify_in_tasklet,
