@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 26] = [
+const PURE: [&str; 27] = [
     "histogram",
     "cost",
     "budget",
@@ -16,6 +16,7 @@ const PURE: [&str; 26] = [
     "aggregate",
     "escape",
     "facts",
+    "recommend",
     "devices",
     "doctor",
     "report",

@@ -26,6 +26,7 @@ pub mod checkup;
 pub mod escape;
 pub mod facts;
 pub mod format;
+pub mod recommend;
 pub mod devices;
 pub mod doctor;
 pub mod report;

@@ -20,9 +20,13 @@ use verity_trace::html::{self, Gathered};
 use verity_trace::inventory::Inventory;
 use verity_trace::live::Wanted;
 use verity_trace::overview::{self, Overview};
+use verity_trace::recommend::Advice;
 use verity_trace::selection::Selection;
+use verity_trace::snapshot::Snapshot;
 use verity_trace::table::{self, Stop};
-use verity_trace::{devices, doctor, escape, export, output, parquet, perfetto, window};
+use verity_trace::{
+    devices, doctor, escape, export, output, parquet, perfetto, recommend, window,
+};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -42,6 +46,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Record(it) => record::record(&it, it.wanted.clone().selection()),
         Command::Replay(it) => watch::replay(&it),
         Command::Compare(it) => compare(&it),
+        Command::Recommend(it) => recommend(&it),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;
             if it.json {
@@ -142,7 +147,39 @@ fn export(it: &cli::Export) -> Result<ExitCode, Error> {
     if let Some(cut) = overview.condition.cut {
         say(&format!("{given} was cut at byte {cut}"));
     }
-    print(|out| export::json(&overview.snapshot, None, out))
+    print(|out| export::json(&overview.snapshot, &overview.advices, None, out))
+}
+
+/// Of a recording, or of what is watched for a while.
+fn recommend(it: &cli::Recommend) -> Result<ExitCode, Error> {
+    let (given, selection) = it.subjects()?;
+    let Some(given) = given else {
+        return watch::recommend(it, selection);
+    };
+    let mut archive = given.open(it.of.salvage)?;
+    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    let overview = overview.of(&selection)?;
+    if let Some(cut) = overview.condition.cut {
+        say(&format!("{given} was cut at byte {cut}"));
+    }
+    advise(it, &overview.snapshot, &overview.advices)
+}
+
+/// Prints the advice. The exit code is that of the advice, where it is asked for.
+fn advise(
+    it: &cli::Recommend,
+    snapshot: &Snapshot,
+    advices: &[Advice],
+) -> Result<ExitCode, Error> {
+    print(|out| {
+        if it.json {
+            export::recommendation(snapshot, advices, out)
+        } else {
+            recommend::page(snapshot, advices, out)
+        }
+    })?;
+    let changes = it.exit_code && advices.iter().any(Advice::changes);
+    Ok(if changes { ExitCode::from(10) } else { ExitCode::SUCCESS })
 }
 
 fn compare(it: &cli::Compare) -> Result<ExitCode, Error> {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::export::{self, Document};
 use crate::histogram::Nanos;
 use crate::mounts::Mounts;
+use crate::recommend::{self, Advice, Origin};
 use crate::recording::{
     Block, Condition, Devices, End, Ended, Fault, Header, Machine, Parameters, Picture, Reader,
     What,
@@ -35,6 +36,8 @@ pub struct Overview {
     pub machine: Option<Machine>,
     /// The last snapshot.
     pub snapshot: Snapshot,
+    /// What is advised for each of its devices.
+    pub advices: Vec<Advice>,
     /// When the first one was made, and the last, on `CLOCK_MONOTONIC`.
     pub pictures_ns: (u64, u64),
     /// How often devices were noted: at the start, and after each change.
@@ -103,10 +106,12 @@ impl Overview {
             let limits = parameters.iter().rfind(until);
             snapshot.use_bh_bytes = limits.and_then(|it| it.use_bh_bytes.clone());
         }
+        let advices = recommend::advices(&snapshot, Some(&Origin::of(&snapshot)));
         Ok(Self {
             header: reader.header(),
             machine,
             snapshot,
+            advices,
             pictures_ns: (first.unwrap_or(0), picture.monotonic_ns),
             devices,
             parameters,
@@ -127,6 +132,8 @@ impl Overview {
             let all: Vec<_> = devices.iter().map(VerityDevice::from).collect();
             let wanted = selection.all_of(&all, &Mounts::none())?;
             devices.retain(|device| wanted.iter().any(|it| it.number == device.number));
+            let advices = &mut self.advices;
+            advices.retain(|advice| wanted.iter().any(|it| it.number == advice.number));
         }
         Ok(self)
     }
@@ -169,6 +176,7 @@ impl Overview {
 /// Writes the report of the last snapshot, and how the recording came to be.
 pub fn overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
     report::report(&overview.snapshot, out)?;
+    recommend::section(&overview.advices, out)?;
     writeln!(out)?;
     about(overview)
         .into_iter()
@@ -349,7 +357,7 @@ pub struct About<'a> {
 impl<'a> From<&'a Overview> for Recorded<'a> {
     fn from(overview: &'a Overview) -> Self {
         Self {
-            document: Document::new(&overview.snapshot, None),
+            document: Document::new(&overview.snapshot, None).advised(&overview.advices),
             recording: About::from(overview),
         }
     }
