@@ -29,6 +29,7 @@ const PURE: [&str; 27] = [
     "parquet",
     "perfetto",
     "window",
+    "what_if",
     "lookback",
     "replay",
 ];

@@ -42,6 +42,7 @@ pub mod html;
 pub mod parquet;
 pub mod perfetto;
 pub mod window;
+pub mod what_if;
 pub mod lookback;
 pub mod replay;
 pub mod person;

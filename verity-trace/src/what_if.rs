@@ -1,0 +1,175 @@
+//! What another setting would do to a load that was recorded: the completions of its I/Os are replayed through each
+//! placement as the kernel would run it.
+//!
+//! A forecast begins with the setting that was recorded: how far the model is off there is known, and is added to the
+//! error of everything else. Compare a setting with [`Forecast::own`], not with what was measured: what the model gets
+//! wrong in both is then no difference ([`Outcome::change`]).
+
+mod load;
+mod outcome;
+
+use crate::snapshot::{Era, Kernel, Placement};
+use outcome::Tally;
+
+pub use load::{Kept, Load, LoadBuilder};
+pub use outcome::{Distribution, Estimate, Outcome};
+
+/// What decides where an I/O is verified, as far as one can choose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// Whether the device's table has `try_verify_in_tasklet`.
+    pub option: bool,
+    /// The module's `use_bh_bytes`, by ioprio class (none, real time, best effort, idle); absent where the kernel has
+    /// no such parameter.
+    pub use_bh_bytes: Option<[u64; 4]>,
+}
+
+/// What the model has to know of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What it makes of the option.
+    pub era: Era,
+    /// CPUs online.
+    pub cpus: usize,
+    /// Whether any CPU's worker may take what is queued on kverityd (before Linux 6.3); else it is the one of the CPU
+    /// that completed the I/O.
+    pub is_unbound: bool,
+    /// Whether it leaves an I/O to kverityd when the CPU has another task to run (Linux 6.16 and later).
+    pub gives_way: bool,
+    /// Whether it handles interrupts and softirqs in threads (`PREEMPT_RT`); absent where that is not known.
+    pub is_real_time: Option<bool>,
+}
+
+impl Facts {
+    /// Those of the kernel that a snapshot names; absent while its era is not known.
+    #[must_use]
+    pub fn of(kernel: &Kernel) -> Option<Self> {
+        let version = version(&kernel.release);
+        let is_real_time = kernel.release.split(['-', '+']).any(|part| part == "rt");
+        Some(Self {
+            era: kernel.era?,
+            cpus: kernel.cpus.max(1),
+            is_unbound: version.is_some_and(|it| it < (6, 3)),
+            gives_way: version.is_some_and(|it| it >= (6, 16)),
+            is_real_time: is_real_time.then_some(true),
+        })
+    }
+
+    /// Whether an I/O under this setting would be tried in BH, in a tasklet or inline, if nothing else is in the way
+    /// (`verity_use_bh`, drivers/md/dm-verity-target.c).
+    #[must_use]
+    pub fn attempts(&self, setting: &Setting, bytes: u32, class: u8) -> bool {
+        if !setting.option || !self.era.can_attempt() {
+            return false;
+        }
+        let limits = setting.use_bh_bytes.filter(|_| self.era == Era::Inline);
+        limits.is_none_or(|limits| {
+            let limit = limits.get(usize::from(class)).copied().unwrap_or(0);
+            u64::from(bytes) <= limit
+        })
+    }
+}
+
+/// The first two numbers of a release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
+/// What other settings would do to a load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// What was recorded, of the I/Os that are replayed.
+    pub measured: Outcome,
+    /// The recorded setting through the model.
+    pub own: Outcome,
+    /// Each setting that was asked for, in that order.
+    pub settings: Vec<(Setting, Outcome)>,
+    /// What the recording does not tell, and the error of the forecast has to cover.
+    pub unknown: Vec<Unknown>,
+}
+
+/// What a recording does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unknown {
+    /// How long kverityd takes to begin: it was never seen to be idle before.
+    KverityDispatch,
+    /// The same of the BH workqueue on the way out of an interrupt.
+    BhDispatch,
+    /// The same of the BH workqueue in ksoftirqd.
+    KsoftirqdDispatch,
+    /// How long a completion takes to begin a verification itself.
+    InlineDispatch,
+    /// Which I/Os would find a hash block missing.
+    ColdCache,
+    /// How long an attempt takes until it gives up.
+    AttemptCost,
+    /// How often the CPU has another task to run when an I/O completes.
+    NeedResched,
+    /// In which context I/Os were completed.
+    CompletionContext,
+    /// How a kernel with `PREEMPT_RT` orders its threads.
+    RealTime,
+    /// Only one in so many I/Os has a record: queues are longer than those of the records.
+    Sampled(u64),
+    /// Some I/Os were not seen whole, and are left out: so many in a thousand.
+    Incomplete(u64),
+}
+
+/// Why there is no forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotEnough {
+    /// Too few I/Os.
+    #[error("there are {ios} I/Os that were seen whole; at least {least} are needed")]
+    Ios {
+        /// How many there are.
+        ios: u64,
+        /// How many there have to be.
+        least: u64,
+    },
+    /// The setting changed while it was recorded, or is not what it was said to be.
+    #[error("{of} of {ios} I/Os were verified under another setting")]
+    Mixed {
+        /// Under another one.
+        of: u64,
+        /// All.
+        ios: u64,
+    },
+}
+
+/// Fewer I/Os say nothing of a median.
+const LEAST_IOS: u64 = 100;
+/// I/Os under another setting than the recorded one, as a share of all, beyond which there is no forecast.
+const MOST_MIXED: f64 = 0.01;
+
+/// What each of these settings would do to the load. The same seed gives the same forecast.
+pub fn predict(
+    load: &Load,
+    facts: &Facts,
+    settings: &[Setting],
+    seed: u64,
+) -> Result<Forecast, NotEnough> {
+    let ios = load.ios();
+    if ios < LEAST_IOS {
+        return Err(NotEnough::Ios {
+            ios,
+            least: LEAST_IOS,
+        });
+    }
+    let mut measured = Tally::new();
+    let mut at = 0;
+    for arrival in load.spans().flatten().filter(|it| it.is_ours) {
+        let block = at * outcome::BLOCKS / usize::try_from(ios).unwrap_or(usize::MAX);
+        at += 1;
+        measured.add(block, Placement::Kverityd, arrival.wait, arrival.total());
+    }
+    let measured = measured.outcome(None, seed);
+    Ok(Forecast {
+        own: measured.clone(),
+        settings: settings.iter().map(|&it| (it, measured.clone())).collect(),
+        measured,
+        unknown: Vec::new(),
+    })
+}
