@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 27] = [
+const PURE: [&str; 28] = [
     "histogram",
     "cost",
     "budget",
@@ -16,6 +16,7 @@ const PURE: [&str; 27] = [
     "aggregate",
     "escape",
     "facts",
+    "what_if",
     "recommend",
     "devices",
     "doctor",
@@ -29,7 +30,6 @@ const PURE: [&str; 27] = [
     "parquet",
     "perfetto",
     "window",
-    "what_if",
     "lookback",
     "replay",
 ];
