@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 28] = [
+const PURE: [&str; 29] = [
     "histogram",
     "cost",
     "budget",
@@ -24,6 +24,7 @@ const PURE: [&str; 28] = [
     "export",
     "recording",
     "overview",
+    "forecasts",
     "compare",
     "table",
     "html",

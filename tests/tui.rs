@@ -57,7 +57,7 @@ fn views() {
         ("bh_always_with_fallbacks", 1),
         ("who_submits", 1),
         ("workqueues_alone", 1),
-        ("softirqs_and_workqueues", 2),
+        ("softirqs_and_workqueues", 3),
     ];
     for (name, tabs) in scenarios {
         for (columns, rows) in [(80, 24), (120, 40), (200, 60)] {
@@ -78,7 +78,14 @@ fn views() {
 fn views_are_gone_through_in_both_directions() {
     let mut app = app(snapshot("seventy_devices"), 80, 24);
     let devices = screen(&app, 80, 24);
-    for view in ["[device]", "[CPUs]", "[I/Os]", "[events]", "[devices]"] {
+    for view in [
+        "[device]",
+        "[advice]",
+        "[CPUs]",
+        "[I/Os]",
+        "[events]",
+        "[devices]",
+    ] {
         app.update(Message::Key(Key::Tab));
         assert!(screen(&app, 80, 24).contains(view), "{view}");
     }
@@ -242,7 +249,7 @@ fn devices_that_a_named_pattern_fits_are_a_group() {
 #[test]
 fn what_changes_is_an_event() {
     let mut app = app(snapshot("failed_ios"), 100, 24);
-    for _ in 0..4 {
+    for _ in 0..5 {
         app.update(Message::Key(Key::Tab));
     }
     let nothing = screen(&app, 100, 24);
@@ -1177,8 +1184,9 @@ fn the_chosen_line_or_the_whole_view_is_copied() {
         .collect();
     many.interval = None;
     app.update(Message::Snapshot(Arc::new(many)));
-    app.update(Message::Key(Key::Tab));
-    app.update(Message::Key(Key::Tab));
+    for _ in 0..3 {
+        app.update(Message::Key(Key::Tab));
+    }
     app.update(Message::Key(Key::Char('y')));
     let text = app.copied().expect("a view").text;
     assert!((60_000..=74_000).contains(&text.len()), "{}", text.len());

@@ -36,6 +36,7 @@ pub mod recording;
 pub mod demo;
 pub mod archive;
 pub mod overview;
+pub mod forecasts;
 pub mod recorder;
 pub mod compare;
 pub mod table;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use verity_trace::archive::Given;
+use verity_trace::archive::{Archive, Given};
 use verity_trace::checkup::{self, Checkup};
 use verity_trace::cli::{self, Cli, Command, Document, Format};
 use verity_trace::compare::{self, Comparison, Side};
@@ -25,8 +25,11 @@ use verity_trace::selection::Selection;
 use verity_trace::snapshot::Snapshot;
 use verity_trace::table::{self, Stop};
 use verity_trace::{
-    devices, doctor, escape, export, output, parquet, perfetto, recommend, window,
+    devices, doctor, escape, export, forecasts, output, parquet, perfetto, recommend, window,
 };
+
+/// With more records than these a report is not to wait until all were replayed; `recommend` does.
+const REPLAYED: u64 = 1 << 20;
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -78,7 +81,12 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     };
     let mut archive = given.open(it.of.salvage)?;
     let start = archive.place();
-    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    let mut overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    let shows_advice = matches!(it.format, Format::Text | Format::Json | Format::Html);
+    if shows_advice && window.is_none() && overview.records <= REPLAYED {
+        archive.go_to(start).map_err(|fault| given.wrong(&fault))?;
+        overview = replayed(&mut archive, overview, &given, &selection)?;
+    }
     let overview = overview.of(&selection)?;
     if let Some(cut) = overview.condition.cut {
         say(&format!("{given} was cut at byte {cut}"));
@@ -157,7 +165,10 @@ fn recommend(it: &cli::Recommend) -> Result<ExitCode, Error> {
         return watch::recommend(it, selection);
     };
     let mut archive = given.open(it.of.salvage)?;
+    let start = archive.place();
     let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    archive.go_to(start).map_err(|fault| given.wrong(&fault))?;
+    let overview = replayed(&mut archive, overview, &given, &selection)?;
     let overview = overview.of(&selection)?;
     if let Some(cut) = overview.condition.cut {
         say(&format!("{given} was cut at byte {cut}"));
@@ -165,12 +176,22 @@ fn recommend(it: &cli::Recommend) -> Result<ExitCode, Error> {
     advise(it, &overview.snapshot, &overview.advices)
 }
 
+/// The overview with what is advised from replaying its I/Os too, which are read from the start.
+fn replayed(
+    archive: &mut Archive,
+    overview: Overview,
+    given: &Given<'_>,
+    selection: &Selection,
+) -> Result<Overview, Error> {
+    let selected = overview.selected(selection)?;
+    let wants = |number| selected.as_ref().is_none_or(|it| it.contains(&number));
+    let forecasts = forecasts::read(archive, &overview, wants);
+    let forecasts = forecasts.map_err(|fault| given.wrong(&fault))?;
+    Ok(overview.advised(&forecasts))
+}
+
 /// Prints the advice. The exit code is that of the advice, where it is asked for.
-fn advise(
-    it: &cli::Recommend,
-    snapshot: &Snapshot,
-    advices: &[Advice],
-) -> Result<ExitCode, Error> {
+fn advise(it: &cli::Recommend, snapshot: &Snapshot, advices: &[Advice]) -> Result<ExitCode, Error> {
     print(|out| {
         if it.json {
             export::recommendation(snapshot, advices, out)
@@ -179,7 +200,11 @@ fn advise(
         }
     })?;
     let changes = it.exit_code && advices.iter().any(Advice::changes);
-    Ok(if changes { ExitCode::from(10) } else { ExitCode::SUCCESS })
+    Ok(if changes {
+        ExitCode::from(10)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn compare(it: &cli::Compare) -> Result<ExitCode, Error> {

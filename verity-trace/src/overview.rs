@@ -1,5 +1,6 @@
 //! What a recording says beside its records: the last snapshot, and how the recording came to be.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, SystemTime};
@@ -11,14 +12,14 @@ use crate::error::{Error, Result};
 use crate::export::{self, Document};
 use crate::histogram::Nanos;
 use crate::mounts::Mounts;
-use crate::recommend::{self, Advice, Origin};
+use crate::recommend::{self, Advice, Forecasts, Origin};
 use crate::recording::{
     Block, Condition, Devices, End, Ended, Fault, Header, Machine, Parameters, Picture, Reader,
     What,
 };
 use crate::report;
 use crate::selection::Selection;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{DeviceNumber, Snapshot};
 use crate::{escape, format};
 
 /// Why a mount point stands for no device of a recording.
@@ -106,7 +107,7 @@ impl Overview {
             let limits = parameters.iter().rfind(until);
             snapshot.use_bh_bytes = limits.and_then(|it| it.use_bh_bytes.clone());
         }
-        let advices = recommend::advices(&snapshot, Some(&Origin::of(&snapshot)));
+        let advices = advices(&snapshot, &Forecasts::new());
         Ok(Self {
             header: reader.header(),
             machine,
@@ -122,20 +123,36 @@ impl Overview {
         })
     }
 
-    /// The same with these of the devices alone.
-    pub fn of(mut self, selection: &Selection) -> Result<Self> {
+    /// The devices that are selected; absent where all are.
+    pub fn selected(&self, selection: &Selection) -> Result<Option<BTreeSet<DeviceNumber>>> {
         if selection.has_mount_point() {
             return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
         }
-        let devices = &mut self.snapshot.devices;
-        if !selection.is_everything() {
-            let all: Vec<_> = devices.iter().map(VerityDevice::from).collect();
-            let wanted = selection.all_of(&all, &Mounts::none())?;
-            devices.retain(|device| wanted.iter().any(|it| it.number == device.number));
-            let advices = &mut self.advices;
-            advices.retain(|advice| wanted.iter().any(|it| it.number == advice.number));
+        if selection.is_everything() {
+            return Ok(None);
+        }
+        let devices = &self.snapshot.devices;
+        let all: Vec<_> = devices.iter().map(VerityDevice::from).collect();
+        let wanted = selection.all_of(&all, &Mounts::none())?;
+        Ok(Some(wanted.iter().map(|device| device.number).collect()))
+    }
+
+    /// The same with these of the devices alone.
+    pub fn of(mut self, selection: &Selection) -> Result<Self> {
+        if let Some(wanted) = self.selected(selection)? {
+            self.snapshot
+                .devices
+                .retain(|it| wanted.contains(&it.number));
+            self.advices.retain(|it| wanted.contains(&it.number));
         }
         Ok(self)
+    }
+
+    /// The same with what is advised from these forecasts too. All devices have to be there still.
+    #[must_use]
+    pub fn advised(mut self, forecasts: &Forecasts) -> Self {
+        self.advices = advices(&self.snapshot, forecasts);
+        self
     }
 
     /// How many records, and which I/Os have some.
@@ -171,6 +188,10 @@ impl Overview {
         let realtime = Duration::from_nanos(self.header.realtime_at(monotonic_ns));
         humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + realtime).to_string()
     }
+}
+
+fn advices(snapshot: &Snapshot, forecasts: &Forecasts) -> Vec<Advice> {
+    recommend::advices(snapshot, forecasts, Some(&Origin::of(snapshot)))
 }
 
 /// Writes the report of the last snapshot, and how the recording came to be.

@@ -9,12 +9,14 @@ mod commands;
 mod effect;
 mod evidence;
 mod limits;
+mod model;
 mod risk;
 mod rules;
 mod sample;
 mod text;
 mod verdict;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use case::Case;
@@ -25,6 +27,7 @@ pub use rules::{Finding, RULES, Rule};
 pub use text::{confidence, none, of as place_and_time, page, section, text, verdict};
 
 use crate::snapshot::{Device, DeviceNumber, Rung, Snapshot, Tracing};
+use crate::what_if::Forecast;
 
 /// What is advised for one device.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,13 +157,25 @@ impl Origin {
     }
 }
 
+/// What replaying its I/Os says of each device, or why that says nothing.
+pub type Forecasts = BTreeMap<DeviceNumber, Result<Forecast, String>>;
+
+/// Why there is no forecast where nobody asked for one.
+pub const NOT_REPLAYED: &str =
+    "nothing was replayed: `verity-trace recommend` does, from the records of I/Os";
+
 /// The advice for each device of a snapshot, which has to have all devices of the host: limits are for all of them.
 /// There is none where I/Os are not seen one by one.
 #[must_use]
-pub fn advices(snapshot: &Snapshot, origin: Option<&Origin>) -> Vec<Advice> {
+pub fn advices(snapshot: &Snapshot, forecasts: &Forecasts, origin: Option<&Origin>) -> Vec<Advice> {
     let devices = snapshot.devices.iter();
     let cases = devices.filter_map(|device| since_start(snapshot, device));
-    cases.map(|case| advise(&case, origin)).collect()
+    let advice = |case: Case<'_>| {
+        let forecast = forecasts.get(&case.device.number);
+        let forecast = forecast.map_or(Err(NOT_REPLAYED), |it| it.as_ref().map_err(String::as_str));
+        advise(&case, forecast, origin)
+    };
+    cases.map(advice).collect()
 }
 
 /// What is known of a device since tracing began; absent where its I/Os are not seen one by one.
@@ -180,14 +195,25 @@ fn sees_ios(snapshot: &Snapshot) -> bool {
     !matches!(snapshot.tracing, Tracing::Attached(Rung::Tracepoint))
 }
 
-/// The advice for one device.
+/// The advice for one device, from what replaying its I/Os says too, or why that says nothing.
 #[must_use]
-pub fn advise(case: &Case<'_>, origin: Option<&Origin>) -> Advice {
+pub fn advise(
+    case: &Case<'_>,
+    forecast: Result<&Forecast, &str>,
+    origin: Option<&Origin>,
+) -> Advice {
     let findings = rules::findings(case);
-    let (verdict, confidence) = verdict::of(case, &findings.fired);
+    let model = forecast.ok();
+    let (verdict, confidence) = verdict::of(case, &findings.fired, model);
     let mut not_considered = case.weaknesses();
+    match forecast {
+        Err(reason) => not_considered.push(format!("I/Os one by one: {reason}")),
+        Ok(forecast) => {
+            not_considered.extend(forecast.unknown.iter().map(|&it| model::unknown(it)));
+        }
+    }
     not_considered.extend(findings.unanswered);
-    let mut risk = risk::of(case, verdict);
+    let mut risk = risk::of(case, verdict, model);
     let commands = commands::of(case, verdict).unwrap_or_else(|reason| {
         risk.push(reason);
         Vec::new()
@@ -197,7 +223,7 @@ pub fn advise(case: &Case<'_>, origin: Option<&Origin>) -> Advice {
         name: case.device.name.clone(),
         verdict,
         confidence,
-        evidence: evidence::of(case),
+        evidence: evidence::of(case, model),
         findings: findings.fired,
         not_considered,
         risk,

@@ -146,7 +146,8 @@ impl Table {
         let line = words.join(" ");
         // What is read back is the same, so that no word is another one's.
         let is_whole = Self::parse(&line).as_ref() == Some(self);
-        let has_escapes = line.contains('\\') || line.contains(|it: char| it.is_whitespace() && it != ' ');
+        let has_escapes =
+            line.contains('\\') || line.contains(|it: char| it.is_whitespace() && it != ' ');
         (is_whole && !has_escapes).then_some(line)
     }
 }
@@ -169,7 +170,11 @@ impl Options {
                 ("fec_start", fec.start_block?.to_string()),
                 ("fec_roots", fec.roots?.to_string()),
             ];
-            words.extend(values.into_iter().flat_map(|(word, value)| [word.to_owned(), value]));
+            words.extend(
+                values
+                    .into_iter()
+                    .flat_map(|(word, value)| [word.to_owned(), value]),
+            );
         }
         if let Some(key) = &self.root_hash_sig_key_desc {
             if key.contains(char::is_whitespace) {

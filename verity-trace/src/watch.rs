@@ -17,11 +17,12 @@ use verity_trace::collector::{Collector, TICK};
 use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
+use verity_trace::forecasts::Gathering;
 use verity_trace::html;
 use verity_trace::live::{Options, Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
+use verity_trace::recommend::{self, Advice, Forecasts};
 use verity_trace::recording::Fault;
-use verity_trace::recommend::{self, Advice};
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
@@ -225,7 +226,7 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
         false,
     )?;
     let signal = watch(&mut collector, arguments.watches(), |_| {})?;
-    let (snapshot, advices) = advised(&mut collector)?;
+    let (snapshot, advices) = advised(&mut collector, &Forecasts::new())?;
     // Whoever reads the text may take long, and the probes hold dm_verity.
     drop(collector);
     deliver(
@@ -247,15 +248,19 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
     Ok(exit_code(signal))
 }
 
-/// What is advised after a while.
+/// What is advised after a while, from the records of all I/Os too.
 pub fn recommend(arguments: &Recommend, selection: Selection) -> Result<ExitCode> {
-    let mut collector = Collector::start(
-        options(arguments.source, Wanted::Nothing, None),
-        selection,
-        false,
-    )?;
-    let signal = watch(&mut collector, arguments.watches(), |_| {})?;
-    let (snapshot, advices) = advised(&mut collector)?;
+    let options = options(arguments.source, Wanted::Everything, None);
+    let mut collector = Collector::start(options, selection, false)?;
+    let start = collector.whole_snapshot()?;
+    let selected = collector.selected()?;
+    let wants = |number| selected.as_ref().is_none_or(|it| it.contains(&number));
+    let mut gathering = Gathering::new(&start, wants, 1);
+    let signal = watch(&mut collector, arguments.watches(), |io| gathering.add(&io))?;
+    // Of no I/O that is replayed the record is still on its way.
+    collector.drain(decode::io, |io| gathering.add(&io));
+    let forecasts = gathering.forecasts(&start.kernel);
+    let (snapshot, advices) = advised(&mut collector, &forecasts)?;
     // As above.
     drop(collector);
     let code = advise(arguments, &snapshot, &advices)?;
@@ -264,9 +269,9 @@ pub fn recommend(arguments: &Recommend, selection: Selection) -> Result<ExitCode
 
 /// The picture now, of the devices that are wanted, and what is advised for these: from all devices, since limits
 /// are for all of them.
-fn advised(collector: &mut Collector) -> Result<(Snapshot, Vec<Advice>)> {
+fn advised(collector: &mut Collector, forecasts: &Forecasts) -> Result<(Snapshot, Vec<Advice>)> {
     let mut snapshot = collector.whole_snapshot()?;
-    let mut advices = recommend::advices(&snapshot, None);
+    let mut advices = recommend::advices(&snapshot, forecasts, None);
     if let Some(selected) = collector.selected()? {
         snapshot.devices.retain(|it| selected.contains(&it.number));
         advices.retain(|it| selected.contains(&it.number));
@@ -294,7 +299,7 @@ pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
         }
     };
     let signal = watch(&mut collector, arguments.watches(), &mut record)?;
-    let (snapshot, advices) = advised(&mut collector)?;
+    let (snapshot, advices) = advised(&mut collector, &Forecasts::new())?;
     // Of no I/O that is counted the record is still on its way.
     collector.drain(decode::io, record);
     // As above.

@@ -23,7 +23,9 @@ fn of_device(advice: &Advice) -> Markup {
         recommend::confidence(&advice.confidence),
     );
     let findings = advice.findings.iter();
-    let findings: Vec<_> = findings.map(|it| format!("{}: {}", it.id, it.sentence)).collect();
+    let findings: Vec<_> = findings
+        .map(|it| format!("{}: {}", it.id, it.sentence))
+        .collect();
     html! {
         h3 { (escape::terminal(&advice.name)) " " small.same { (advice.number) } }
         p.lead { b { (verdict) } }

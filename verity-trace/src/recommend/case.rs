@@ -110,13 +110,17 @@ impl<'a> Case<'a> {
     pub fn is_real_time(&self) -> bool {
         let seen = self.placements().any(|(_, totals)| {
             let contexts = &totals.contexts;
-            contexts.get(&Context::IrqThread).is_some_and(|&ios| ios > 0)
+            contexts
+                .get(&Context::IrqThread)
+                .is_some_and(|&ios| ios > 0)
         });
         let mut words = self.snapshot.kernel.release.split(['-', '+']);
         seen || words.any(|word| word == "rt")
     }
 
-    fn placements(&self) -> impl Iterator<Item = (Placement, &'a crate::snapshot::PlacementTotals)> {
+    fn placements(
+        &self,
+    ) -> impl Iterator<Item = (Placement, &'a crate::snapshot::PlacementTotals)> {
         let placements = self.totals.into_iter().flat_map(|it| &it.placements);
         placements.map(|(&placement, totals)| (placement, totals))
     }
@@ -244,7 +248,9 @@ impl<'a> Case<'a> {
     pub fn most_bytes(&self, size: u32) -> u64 {
         let block = u64::from(self.device.table.data_block_bytes);
         // Sizes are known by the power of two that they are not below.
-        (2 * u64::from(size)).saturating_sub(block).max(u64::from(size))
+        (2 * u64::from(size))
+            .saturating_sub(block)
+            .max(u64::from(size))
     }
 
     /// The limit for a class; absent where this kernel has none.
@@ -258,8 +264,14 @@ impl<'a> Case<'a> {
         let verified = self.verified();
         match self.era()? {
             _ if verified == 0 => None,
-            Era::NoOption | Era::Inert => Some(Range { low: 0.0, high: 0.0 }),
-            Era::Tasklet | Era::Bh => Some(Range { low: 1.0, high: 1.0 }),
+            Era::NoOption | Era::Inert => Some(Range {
+                low: 0.0,
+                high: 0.0,
+            }),
+            Era::Tasklet | Era::Bh => Some(Range {
+                low: 1.0,
+                high: 1.0,
+            }),
             Era::Inline => {
                 self.snapshot.use_bh_bytes.as_ref()?;
                 let within = |bytes: fn(&Self, u32) -> u64| -> u64 {
@@ -295,7 +307,9 @@ impl<'a> Case<'a> {
         }
         let fastest = self.stage_of_all(Stage::Device).buckets().next()?.lower;
         let verify = self.stage_of_all(Stage::Verify);
-        let longer = verify.buckets().filter(|it| it.upper.is_none_or(|upper| upper > fastest));
+        let longer = verify
+            .buckets()
+            .filter(|it| it.upper.is_none_or(|upper| upper > fastest));
         let longer: u64 = longer.map(|it| it.count).sum();
         (verify.count() > 0).then(|| longer as f64 / verify.count() as f64)
     }
@@ -390,11 +404,15 @@ impl<'a> Case<'a> {
             found.push(format!("the {share} of I/Os that were lost or incomplete"));
         }
         if self.snapshot.hides_misses {
-            found.push(format!("what else was lost: {}", crate::facts::HIDDEN_MISSES));
+            found.push(format!(
+                "what else was lost: {}",
+                crate::facts::HIDDEN_MISSES
+            ));
         }
         if let Tracing::Attached(Rung::Kprobe) = self.snapshot.tracing {
             found.push(
-                "in which context I/Os were completed, which the rung kprobe does not see".to_owned(),
+                "in which context I/Os were completed, which the rung kprobe does not see"
+                    .to_owned(),
             );
         }
         if self.device.table.options.check_at_most_once {

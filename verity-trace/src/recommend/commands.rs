@@ -56,8 +56,16 @@ fn switched(case: &Case<'_>, on: bool) -> Result<Vec<Command>, String> {
             "there is no command: its status is not valid, and loading a table anew would erase that".to_owned(),
         );
     }
-    if !device.table.root_hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err("there is no command: its root hash is not known, as of a recording that leaves it out".to_owned());
+    if !device
+        .table
+        .root_hash
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+    {
+        return Err(
+            "there is no command: its root hash is not known, as of a recording that leaves it out"
+                .to_owned(),
+        );
     }
     let mut commands = vec![reload(device, on)?];
     commands.extend(activation(case, on));
@@ -172,11 +180,7 @@ fn without_superblock(table: &Table) -> Option<Vec<String>> {
 }
 
 /// The other options; absent where veritysetup has no word for one, or needs a file that a table does not name.
-fn flags(
-    options: &Options,
-    table: &Table,
-    path: &impl Fn(&str) -> String,
-) -> Option<Vec<String>> {
+fn flags(options: &Options, table: &Table, path: &impl Fn(&str) -> String) -> Option<Vec<String>> {
     if !options.unknown.is_empty() || options.root_hash_sig_key_desc.is_some() {
         return None;
     }
@@ -187,8 +191,14 @@ fn flags(
         }
     };
     add(options.on_corruption == Mode::Ignore, "--ignore-corruption");
-    add(options.on_corruption == Mode::Restart, "--restart-on-corruption");
-    add(options.on_corruption == Mode::Panic, "--panic-on-corruption");
+    add(
+        options.on_corruption == Mode::Restart,
+        "--restart-on-corruption",
+    );
+    add(
+        options.on_corruption == Mode::Panic,
+        "--panic-on-corruption",
+    );
     match options.on_error {
         Mode::Eio => {}
         // It is said together with that of corruption alone.
@@ -213,6 +223,7 @@ fn quoted(word: &str) -> Result<String, String> {
     let quoted = shlex::try_quote(word).ok();
     let quoted = quoted.filter(|it| !it.contains(escape::is_hidden));
     quoted.map(std::borrow::Cow::into_owned).ok_or_else(|| {
-        "there is no command: a name or a word of its table has characters that cannot be typed".to_owned()
+        "there is no command: a name or a word of its table has characters that cannot be typed"
+            .to_owned()
     })
 }

@@ -63,7 +63,12 @@ pub fn of_enabling(case: &Case<'_>) -> Option<Effect> {
     let worst = (1.0 - gives_up) * saved - gives_up * verify.high();
     Some(relative(
         wait.high() * eligible.high,
-        worst * if worst > 0.0 { eligible.low } else { eligible.high },
+        worst
+            * if worst > 0.0 {
+                eligible.low
+            } else {
+                eligible.high
+            },
         &total,
     ))
 }
@@ -83,7 +88,9 @@ pub fn of_disabling(case: &Case<'_>) -> Option<Effect> {
             worst: None,
         });
     };
-    let handed_over = kverityd.percentile(NOBODY_AHEAD).map_or(0.0, |it| it.0 as f64);
+    let handed_over = kverityd
+        .percentile(NOBODY_AHEAD)
+        .map_or(0.0, |it| it.0 as f64);
     Some(relative(
         attempted * (best - handed_over),
         attempted * (first.low() + fallbacks - wait.high()),

@@ -2,9 +2,11 @@
 
 use super::case::Case;
 use super::sample::Sample;
+use super::{limits, model};
 use crate::format;
 use crate::histogram::{Histogram, Nanos};
 use crate::snapshot::{Cpu, IoClass, Placement, Stage};
+use crate::what_if::Forecast;
 
 /// A number, what it is of, and where it comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,28 +64,80 @@ impl Evidence {
 const COUNTERS: &str = "counters";
 /// A mean is a sum divided by a count, both exact.
 const SUMS: &str = "exact sum / count";
+/// What the model says.
+const REPLAYED: &str = "I/Os replayed through the model";
 
 /// All that is known of a case.
-pub fn of(case: &Case<'_>) -> Vec<Evidence> {
-    let mut found = vec![number("I/Os verified", case.verified() as f64, Unit::Ios, COUNTERS)];
+pub fn of(case: &Case<'_>, forecast: Option<&Forecast>) -> Vec<Evidence> {
+    let mut found = vec![number(
+        "I/Os verified",
+        case.verified() as f64,
+        Unit::Ios,
+        COUNTERS,
+    )];
     let mut add = |what, value: Option<f64>, unit, source| {
         found.extend(value.map(|value| number(what, value, unit, source)));
     };
     let mean = |histogram: &Histogram| Sample::of(histogram).map(|it| it.mean);
     let of_kverityd = |stage| mean(case.stage(Placement::Kverityd, stage)?);
     let ns = Unit::Nanoseconds;
-    add("total, mean", mean(&case.stage_of_all(Stage::Total)), ns, SUMS);
-    add("device, mean", mean(&case.stage_of_all(Stage::Device)), ns, SUMS);
-    add("wait for kverityd, mean", of_kverityd(Stage::Wait), ns, SUMS);
+    add(
+        "total, mean",
+        mean(&case.stage_of_all(Stage::Total)),
+        ns,
+        SUMS,
+    );
+    add(
+        "device, mean",
+        mean(&case.stage_of_all(Stage::Device)),
+        ns,
+        SUMS,
+    );
+    add(
+        "wait for kverityd, mean",
+        of_kverityd(Stage::Wait),
+        ns,
+        SUMS,
+    );
     let wait = case.stage(Placement::Kverityd, Stage::Wait);
     let p99 = wait.and_then(|it| it.percentile(990)).map(|it| it.0 as f64);
-    add("wait for kverityd, p99", p99, ns, "histogram, at most 1/32 off");
-    add("wait for BH or inline, mean", mean(&case.attempts_stage(Stage::Wait)), ns, SUMS);
-    add("verify, mean", mean(&case.stage_of_all(Stage::Verify)), ns, SUMS);
-    add("verify of a block, mean", case.verify_per_block(), ns, "sum of verify / blocks");
+    add(
+        "wait for kverityd, p99",
+        p99,
+        ns,
+        "histogram, at most 1/32 off",
+    );
+    add(
+        "wait for BH or inline, mean",
+        mean(&case.attempts_stage(Stage::Wait)),
+        ns,
+        SUMS,
+    );
+    add(
+        "verify, mean",
+        mean(&case.stage_of_all(Stage::Verify)),
+        ns,
+        SUMS,
+    );
+    add(
+        "verify of a block, mean",
+        case.verify_per_block(),
+        ns,
+        "sum of verify / blocks",
+    );
     if case.attempted() > 0 {
-        add("tried in BH or inline", case.attempted_share(), Unit::Share, COUNTERS);
-        add("of these, gave up", case.fallback_share(), Unit::Share, COUNTERS);
+        add(
+            "tried in BH or inline",
+            case.attempted_share(),
+            Unit::Share,
+            COUNTERS,
+        );
+        add(
+            "of these, gave up",
+            case.fallback_share(),
+            Unit::Share,
+            COUNTERS,
+        );
         let longest = case.longest_in_softirq();
         add(
             "longest verification in softirq",
@@ -93,15 +147,54 @@ pub fn of(case: &Case<'_>) -> Vec<Evidence> {
         );
     } else if let Some(eligible) = case.eligible() {
         let source = "sizes and ioprio classes against use_bh_bytes";
-        add("small enough for BH or inline, at least", Some(eligible.low), Unit::Share, source);
-        add("small enough for BH or inline, at most", Some(eligible.high), Unit::Share, source);
+        add(
+            "small enough for BH or inline, at least",
+            Some(eligible.low),
+            Unit::Share,
+            source,
+        );
+        add(
+            "small enough for BH or inline, at most",
+            Some(eligible.high),
+            Unit::Share,
+            source,
+        );
         let gives_up = case.may_give_up();
         let source = if case.totals.is_some_and(|it| it.hash_cache.is_some()) {
             "look-ups in the cache of hash blocks"
         } else {
             "verifications longer than the fastest read (inferred)"
         };
-        add("attempts that would give up, at most", gives_up, Unit::Share, source);
+        add(
+            "attempts that would give up, at most",
+            gives_up,
+            Unit::Share,
+            source,
+        );
+    }
+    if let Some(forecast) = forecast {
+        let own = &forecast.own;
+        add(
+            "total as recorded, mean",
+            Some(own.total.mean.value),
+            ns,
+            REPLAYED,
+        );
+        let (on, limits) = (!case.option(), limits::current(case));
+        let other = model::switched(forecast, on, limits).map(|it| it.outcome);
+        let [total, wait] = if on {
+            [
+                "total with the option, mean",
+                "wait with the option, median",
+            ]
+        } else {
+            [
+                "total without the option, mean",
+                "wait without the option, median",
+            ]
+        };
+        add(total, other.map(|it| it.total.mean.value), ns, REPLAYED);
+        add(wait, other.map(|it| it.wait.median.value), ns, REPLAYED);
     }
     let busiest = busiest(case);
     add(

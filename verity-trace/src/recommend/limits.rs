@@ -64,7 +64,7 @@ pub fn lower(case: &Case<'_>) -> Option<Result<Proposal, ()>> {
 
 /// The most bytes that are verified in a piece, on every device that the limits are for. A device with too few I/Os
 /// says nothing.
-fn shortest_piece(case: &Case<'_>) -> Option<u64> {
+pub fn shortest_piece(case: &Case<'_>) -> Option<u64> {
     let of = |case: &Case<'_>| {
         let block = case.verify_per_block()?;
         let blocks = (PIECE / block.max(1.0)) as u64;
@@ -86,9 +86,8 @@ fn concerned<'a>(case: &Case<'a>) -> impl Iterator<Item = Case<'a>> {
 
 /// The part of the I/Os that other limits would move.
 fn moved(case: &Case<'_>, now: [u64; 4], then: [u64; 4]) -> f64 {
-    let is_within = |kind: &Kind, limits: [u64; 4]| {
-        case.most_bytes(kind.size) <= limits[kind.class as usize]
-    };
+    let is_within =
+        |kind: &Kind, limits: [u64; 4]| case.most_bytes(kind.size) <= limits[kind.class as usize];
     let moved = case
         .mix()
         .filter(|(kind, _)| is_within(kind, now) != is_within(kind, then));
@@ -140,7 +139,10 @@ mod tests {
     };
 
     fn made() -> Made {
-        Made::on("7.3.4", Era::Inline).option().ios(IN_BH).ios(LARGE)
+        Made::on("7.3.4", Era::Inline)
+            .option()
+            .ios(IN_BH)
+            .ios(LARGE)
     }
 
     #[test]
@@ -154,7 +156,10 @@ mod tests {
 
     #[test]
     fn higher_limits_stay_below_what_the_slowest_device_can_do() {
-        let slow = Ios { verify: 50_000, ..IN_BH };
+        let slow = Ios {
+            verify: 50_000,
+            ..IN_BH
+        };
         let made = made().beside(slow);
         assert_eq!(higher(&made.case()), None);
         let touched = touched(&made.case(), [8_192, 8_192, 126_976, 0]);
@@ -164,9 +169,11 @@ mod tests {
 
     #[test]
     fn lower_limits_make_pieces_short() {
-        let mut made = Made::on("7.3.4", Era::Inline)
-            .option()
-            .ios(Ios { bytes: 1 << 20, verify: 2_560_000, ..IN_BH });
+        let mut made = Made::on("7.3.4", Era::Inline).option().ios(Ios {
+            bytes: 1 << 20,
+            verify: 2_560_000,
+            ..IN_BH
+        });
         made.0.use_bh_bytes = Some(vec![8_192, 8_192, 1 << 21, 0]);
         let found = lower(&made.case()).expect("too high").expect("some blocks");
         // 10 us a block: 20 blocks.

@@ -4,18 +4,20 @@ use super::case::Case;
 use super::evidence::busiest;
 use super::rules::BUDGET;
 use super::verdict::longest_if_enabled;
-use super::{Verdict, limits};
+use super::{Verdict, limits, model};
 use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::{Cpu, Era, Placement, Stage};
 use crate::target::Mode;
+use crate::what_if::{Forecast, Outcome};
 
 /// See the module; one sentence each.
-pub fn of(case: &Case<'_>, verdict: Verdict) -> Vec<String> {
+pub fn of(case: &Case<'_>, verdict: Verdict, forecast: Option<&Forecast>) -> Vec<String> {
     let mut found = Vec::new();
     match verdict {
         Verdict::Enable => {
-            found.extend(added_softirq(case));
+            let replayed = forecast.and_then(|it| replayed_softirq(case, it));
+            found.extend(replayed.or_else(|| added_softirq(case)));
             found.extend(longest(case));
             found.extend(real_time(case));
         }
@@ -32,7 +34,10 @@ pub fn of(case: &Case<'_>, verdict: Verdict) -> Vec<String> {
         Verdict::Disable => found.extend(back_to_kverityd(case)),
         Verdict::NotEffective => {
             if case.era() == Some(Era::Inert) && case.option() {
-                found.push("none is expected of leaving it as it is but the cost of these locks".to_owned());
+                found.push(
+                    "none is expected of leaving it as it is but the cost of these locks"
+                        .to_owned(),
+                );
             }
         }
         Verdict::Keep | Verdict::NotEnoughData => return found,
@@ -48,6 +53,28 @@ pub fn of(case: &Case<'_>, verdict: Verdict) -> Vec<String> {
     found
 }
 
+/// How much more of a CPU verification takes in softirq, by the model.
+fn replayed_softirq(case: &Case<'_>, forecast: &Forecast) -> Option<String> {
+    let on = model::switched(forecast, true, limits::current(case))?.outcome;
+    let share = |outcome: &Outcome, cpu: u16| {
+        let time = outcome.softirq.get(&cpu).map_or(0, |it| it.0);
+        time as f64 / outcome.duration.0.max(1) as f64
+    };
+    let added = on
+        .softirq
+        .keys()
+        .map(|&cpu| (cpu, share(on, cpu) - share(&forecast.own, cpu)));
+    let (cpu, most) = added.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    Some(format!(
+        "softirq time: {} of CPU {cpu} more, and no more of any other, by the model. {MEANWHILE}",
+        format::percentage(Some(most.max(0.0))),
+    ))
+}
+
+/// What softirq time means for others.
+const MEANWHILE: &str = "Network, timers and other disks' completions on a CPU wait meanwhile, and whatever task is \
+     interrupted pays for it";
+
 /// How much of a CPU verification would take in softirq.
 fn added_softirq(case: &Case<'_>) -> Option<String> {
     let verify = case.stage(Placement::Kverityd, Stage::Verify)?.sum();
@@ -58,12 +85,14 @@ fn added_softirq(case: &Case<'_>) -> Option<String> {
     let seconds = verify.0 as f64 / 1e9 * eligible;
     let of_one = seconds / case.over.as_secs_f64();
     let all: u64 = case.cpus.iter().map(|cpu| cpu.kverityd_verifications).sum();
-    let most = case.cpus.iter().max_by_key(|cpu: &&Cpu| cpu.kverityd_verifications)?;
+    let most = case
+        .cpus
+        .iter()
+        .max_by_key(|cpu: &&Cpu| cpu.kverityd_verifications)?;
     let part = most.kverityd_verifications as f64 / all.max(1) as f64;
     Some(format!(
         "softirq time: up to {} of one CPU more, over all CPUs; of CPU {}, which begins most verifications now, {}. \
-         Network, timers and other disks' completions on that CPU wait meanwhile, and whatever task it interrupts \
-         pays for it",
+         {MEANWHILE}",
         format::percentage(Some(of_one)),
         most.number,
         format::percentage(Some(of_one * part)),
@@ -75,7 +104,10 @@ fn longest(case: &Case<'_>) -> Option<String> {
     let seen = case.longest_in_softirq().filter(|_| case.attempted() > 0);
     let (longest, how) = match seen {
         Some((longest, _)) => (longest, "so far"),
-        None => (Nanos(longest_if_enabled(case)? as u64), "computed from its blocks"),
+        None => (
+            Nanos(longest_if_enabled(case)? as u64),
+            "computed from its blocks",
+        ),
     };
     Some(format!(
         "the longest single verification in softirq takes {} ({how}), and all softirqs of a CPU have {} before \
@@ -120,7 +152,10 @@ fn of_reload(case: &Case<'_>) -> Vec<String> {
             .to_owned(),
     ];
     if options.check_at_most_once {
-        found.push("check_at_most_once: what was verified already is forgotten, and is verified once more".to_owned());
+        found.push(
+            "check_at_most_once: what was verified already is forgotten, and is verified once more"
+                .to_owned(),
+        );
     }
     if let Some(key) = &options.root_hash_sig_key_desc {
         found.push(format!(

@@ -74,7 +74,12 @@ pub fn text(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<(
     let findings = findings.map(|it| format!("{}: {}", it.id, it.sentence));
     list("findings", findings, width, out)?;
     list("risk", advice.risk.iter().cloned(), width, out)?;
-    list("unconsidered", advice.not_considered.iter().cloned(), width, out)?;
+    list(
+        "unconsidered",
+        advice.not_considered.iter().cloned(),
+        width,
+        out,
+    )?;
     if !advice.commands.is_empty() {
         let whose = advice.origin.as_ref().map_or_else(
             || "as root".to_owned(),
@@ -82,7 +87,9 @@ pub fn text(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<(
         );
         field("commands", &whose, width, out)?;
         let commands = advice.commands.iter();
-        commands.map(|it| command(it, width, out)).collect::<io::Result<()>>()?;
+        commands
+            .map(|it| command(it, width, out))
+            .collect::<io::Result<()>>()?;
     }
     Ok(())
 }
@@ -98,7 +105,10 @@ pub fn verdict(verdict: Verdict) -> String {
         Verdict::Enable => format!("{}: switch try_verify_in_tasklet on", verdict.name()),
         Verdict::Disable => format!("{}: switch try_verify_in_tasklet off", verdict.name()),
         Verdict::Keep => format!("{}: leave it as it is", verdict.name()),
-        Verdict::NotEffective => format!("{}: try_verify_in_tasklet does nothing here", verdict.name()),
+        Verdict::NotEffective => format!(
+            "{}: try_verify_in_tasklet does nothing here",
+            verdict.name()
+        ),
         Verdict::NotEnoughData => verdict.name().to_owned(),
     }
 }
@@ -110,7 +120,11 @@ pub fn confidence(confidence: &Confidence) -> String {
     let effect = effect.map_or_else(String::new, |effect| {
         format!("; mean total would change by {effect}")
     });
-    format!("{}: {}{effect}", confidence.certainty.name(), confidence.reason)
+    format!(
+        "{}: {}{effect}",
+        confidence.certainty.name(),
+        confidence.reason
+    )
 }
 
 /// Of which host and moment a recording is. It is not harmless yet.
@@ -118,7 +132,10 @@ pub fn confidence(confidence: &Confidence) -> String {
 pub fn of(origin: &Origin) -> String {
     let at = SystemTime::UNIX_EPOCH.checked_add(origin.taken_at.min(format::YEAR_9999));
     let at = humantime::format_rfc3339_seconds(at.unwrap_or(SystemTime::UNIX_EPOCH));
-    format!("{}, of which this is a recording that ends at {at}", origin.host)
+    format!(
+        "{}, of which this is a recording that ends at {at}",
+        origin.host
+    )
 }
 
 fn evidence(evidence: &[Evidence], width: usize, out: &mut impl Write) -> io::Result<()> {

@@ -3,14 +3,19 @@
 use super::case::{Case, MUCH_LOSS};
 use super::effect::{self, Effect, MATTERS};
 use super::rules::{BUDGET, Finding, Findings};
-use super::{Certainty, Confidence, Verdict, limits};
+use super::{Certainty, Confidence, Verdict, limits, model};
 use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::Era;
+use crate::what_if::Forecast;
 
 /// What to advise where these rules fired.
-pub fn of(case: &Case<'_>, fired: &[Finding]) -> (Verdict, Confidence) {
-    let (verdict, mut confidence) = undoubted(case, fired);
+pub fn of(
+    case: &Case<'_>,
+    fired: &[Finding],
+    forecast: Option<&Forecast>,
+) -> (Verdict, Confidence) {
+    let (verdict, mut confidence) = undoubted(case, fired, forecast);
     if is_doubtful(case) {
         confidence.certainty = match confidence.certainty {
             Certainty::Certain => Certainty::Likely,
@@ -29,9 +34,15 @@ fn is_doubtful(case: &Case<'_>) -> bool {
         || case.snapshot.hides_misses
 }
 
-fn undoubted(case: &Case<'_>, fired: &[Finding]) -> (Verdict, Confidence) {
+fn undoubted(
+    case: &Case<'_>,
+    fired: &[Finding],
+    forecast: Option<&Forecast>,
+) -> (Verdict, Confidence) {
     let Some(era) = case.era() else {
-        return not_enough("what this kernel makes of the option is not known: `verity-trace doctor` says why");
+        return not_enough(
+            "what this kernel makes of the option is not known: `verity-trace doctor` says why",
+        );
     };
     if Findings::has(fired, "option-inert") {
         return certain(
@@ -46,8 +57,15 @@ fn undoubted(case: &Case<'_>, fired: &[Finding]) -> (Verdict, Confidence) {
         );
     }
     if era == Era::Tasklet {
-        let verdict = if case.option() { Verdict::Disable } else { Verdict::Keep };
-        return certain(verdict, "tasklets of this kernel write to memory that was freed");
+        let verdict = if case.option() {
+            Verdict::Disable
+        } else {
+            Verdict::Keep
+        };
+        return certain(
+            verdict,
+            "tasklets of this kernel write to memory that was freed",
+        );
     }
     if case.totals.is_none() {
         return not_enough("its I/Os are not seen apart: watch with a higher --max-devices");
@@ -64,11 +82,68 @@ fn undoubted(case: &Case<'_>, fired: &[Finding]) -> (Verdict, Confidence) {
             format::percentage(Some(MUCH_LOSS)),
         ));
     }
+    let replayed = forecast.and_then(|forecast| of_model(case, forecast));
+    replayed.unwrap_or_else(|| {
+        if case.option() {
+            of_option_on(case)
+        } else {
+            of_option_off(case)
+        }
+    })
+}
+
+/// By replaying I/Os one by one; absent where the setting that matters was not replayed.
+fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence)> {
+    let limits = limits::current(case);
+    let replayed = model::switched(forecast, !case.option(), limits)?;
+    let effect = replayed.effect;
+    let how = format!(
+        "by replaying {} I/Os through a model of each placement, whose error is within the interval",
+        forecast.own.ios
+    );
     if case.option() {
-        of_option_on(case)
+        if let Some(harm) = harm(case) {
+            return Some(harm);
+        }
+        if effect.is_gain() {
+            return Some(likely(Verdict::Disable, effect, &how));
+        }
+        if let Some((limited, limits)) = limited(case, forecast) {
+            return Some(likely(Verdict::Limit(limits), limited.effect, &how));
+        }
     } else {
-        of_option_off(case)
+        let longest = replayed.outcome.longest_in_softirq;
+        if let Some(longest) = longest.filter(|&longest| longest >= BUDGET) {
+            let reason = format!("{how}; {}", too_long(longest));
+            return Some(likely(Verdict::Keep, effect, &reason));
+        }
+        if effect.is_gain() {
+            return Some(likely(Verdict::Enable, effect, &how));
+        }
     }
+    if effect.is_no_gain() {
+        return Some(likely(Verdict::Keep, effect, &how));
+    }
+    let matters = format::percentage(Some(MATTERS));
+    let reason = format!("{how}; a gain of {matters} may be and may not be");
+    Some(weak(Verdict::Keep, effect, &reason))
+}
+
+/// Other limits that gain, and let no device verify for too long in one piece.
+fn limited<'a>(case: &Case<'_>, forecast: &'a Forecast) -> Option<(model::Replayed<'a>, [u64; 4])> {
+    if !limits::are_heeded(case) {
+        return None;
+    }
+    let most = limits::shortest_piece(case)?;
+    model::limited(forecast, limits::current(case)?, most)
+}
+
+fn too_long(longest: Nanos) -> String {
+    format!(
+        "the largest I/O would be verified in softirq in one piece of about {}, and all softirqs of a CPU have {}",
+        format::duration(longest),
+        format::duration(BUDGET),
+    )
 }
 
 fn of_option_off(case: &Case<'_>) -> (Verdict, Confidence) {
@@ -83,16 +158,7 @@ fn of_option_off(case: &Case<'_>) -> (Verdict, Confidence) {
         );
     }
     if let Some(longest) = longest_if_enabled(case).filter(|&it| it >= BUDGET.0 as f64) {
-        return weak(
-            Verdict::Keep,
-            effect,
-            &format!(
-                "the largest I/O would be verified in softirq in one piece of about {}, and all softirqs of a CPU \
-                 have {}",
-                format::duration(Nanos(longest as u64)),
-                format::duration(BUDGET),
-            ),
-        );
+        return weak(Verdict::Keep, effect, &too_long(Nanos(longest as u64)));
     }
     if effect.is_gain() {
         return weak(
@@ -114,7 +180,10 @@ fn of_option_on(case: &Case<'_>) -> (Verdict, Confidence) {
     }
     if case.attempted() == 0 {
         return raised(case).unwrap_or_else(|| {
-            let nothing = Effect { best: 0.0, worst: Some(0.0) };
+            let nothing = Effect {
+                best: 0.0,
+                worst: Some(0.0),
+            };
             likely(
                 Verdict::Keep,
                 nothing,

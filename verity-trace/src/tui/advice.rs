@@ -25,7 +25,7 @@ pub fn lines(
         return vec![Line::raw(text)];
     };
     let origin = is_replay.then(|| Origin::of(all));
-    let advice = recommend::advise(&case, origin.as_ref());
+    let advice = recommend::advise(&case, Err(recommend::NOT_REPLAYED), origin.as_ref());
     let mut text = Vec::new();
     // A vector takes what it is given.
     let _ = recommend::text(&advice, usize::from(width), &mut text);

@@ -42,14 +42,24 @@ mod tests {
     use super::*;
     use crate::snapshot::{IoClass, Reason};
 
-    const LARGE: Ios = Ios { bytes: 131_072, reason: Some(Reason::TooLarge), ..ON_KVERITYD };
+    const LARGE: Ios = Ios {
+        bytes: 131_072,
+        reason: Some(Reason::TooLarge),
+        ..ON_KVERITYD
+    };
 
     #[test]
     fn fires_where_nothing_is_small_enough() {
         let found = fires(&RULE, &Made::on("7.3.4", Era::Inline).option().ios(LARGE));
-        assert!(found.contains("128 KiB") && found.contains(" goes "), "{found}");
+        assert!(
+            found.contains("128 KiB") && found.contains(" goes "),
+            "{found}"
+        );
         // Idle has no limit above 0 by default.
-        let idle = Ios { class: IoClass::Idle, ..ON_KVERITYD };
+        let idle = Ios {
+            class: IoClass::Idle,
+            ..ON_KVERITYD
+        };
         fires(&RULE, &Made::on("7.3.4", Era::Inline).ios(idle));
     }
 

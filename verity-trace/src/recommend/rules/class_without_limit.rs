@@ -47,14 +47,20 @@ mod tests {
         let mut made = Made::on("7.3.4", Era::Inline).option().ios(ON_KVERITYD);
         made.0.use_bh_bytes = Some(vec![131_072, 8_192, 8_192, 0]);
         let found = fires(&RULE, &made);
-        assert!(found.contains("131072") && found.contains("third"), "{found}");
+        assert!(
+            found.contains("131072") && found.contains("third"),
+            "{found}"
+        );
     }
 
     #[test]
     fn stays_quiet_by_default_and_where_there_are_such_ios() {
         let made = Made::on("7.3.4", Era::Inline).option();
         is_quiet(&RULE, &made.clone().ios(ON_KVERITYD));
-        let mut made = made.ios(Ios { class: IoClass::None, ..ON_KVERITYD });
+        let mut made = made.ios(Ios {
+            class: IoClass::None,
+            ..ON_KVERITYD
+        });
         made.0.use_bh_bytes = Some(vec![131_072, 8_192, 8_192, 0]);
         is_quiet(&RULE, &made);
     }

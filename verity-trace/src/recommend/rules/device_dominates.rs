@@ -40,7 +40,10 @@ mod tests {
 
     #[test]
     fn fires_where_the_disk_is_slow() {
-        let slow = Ios { device: 3_000_000, ..ON_KVERITYD };
+        let slow = Ios {
+            device: 3_000_000,
+            ..ON_KVERITYD
+        };
         let found = fires(&RULE, &Made::on("6.12.94", Era::Bh).ios(slow));
         assert!(found.contains("0.99 %"), "{found}");
     }

@@ -56,25 +56,43 @@ mod tests {
 
     #[test]
     fn fires_where_most_attempts_give_up() {
-        let cold = Ios { count: 50_000, ..FELL_BACK };
+        let cold = Ios {
+            count: 50_000,
+            ..FELL_BACK
+        };
         let made = Made::on("6.12.94", Era::Bh).option().ios(IN_BH).ios(cold);
         let found = fires(&RULE, &made);
-        assert!(found.starts_with("90.9 %") && found.contains("300 s"), "{found}");
+        assert!(
+            found.starts_with("90.9 %") && found.contains("300 s"),
+            "{found}"
+        );
         let newer = Made::on("7.3.4", Era::Inline).option().ios(IN_BH).ios(cold);
         assert!(!fires(&RULE, &newer).contains("300 s"));
     }
 
     #[test]
     fn stays_quiet_where_few_give_up() {
-        let made = Made::on("6.12.94", Era::Bh).option().ios(IN_BH).ios(FELL_BACK);
+        let made = Made::on("6.12.94", Era::Bh)
+            .option()
+            .ios(IN_BH)
+            .ios(FELL_BACK);
         is_quiet(&RULE, &made);
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(IN_BH));
     }
 
     #[test]
     fn needs_fallbacks_to_know_what_one_costs() {
-        let few = Ios { count: 20, ..FELL_BACK };
-        let some = Ios { count: 200, ..IN_BH };
-        has_too_little(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(some).ios(few));
+        let few = Ios {
+            count: 20,
+            ..FELL_BACK
+        };
+        let some = Ios {
+            count: 200,
+            ..IN_BH
+        };
+        has_too_little(
+            &RULE,
+            &Made::on("6.12.94", Era::Bh).option().ios(some).ios(few),
+        );
     }
 }

@@ -43,20 +43,35 @@ mod tests {
     use super::super::fixture::{IN_BH, Ios, Made, ON_KVERITYD, fires, has_too_little, is_quiet};
     use super::*;
 
-    const GAVE_WAY: Ios = Ios { reason: Some(Reason::NeedResched), ..ON_KVERITYD };
+    const GAVE_WAY: Ios = Ios {
+        reason: Some(Reason::NeedResched),
+        ..ON_KVERITYD
+    };
 
     #[test]
     fn fires_where_many_give_way() {
-        let made = Made::on("7.3.4", Era::Inline).option().ios(IN_BH).ios(GAVE_WAY);
+        let made = Made::on("7.3.4", Era::Inline)
+            .option()
+            .ios(IN_BH)
+            .ios(GAVE_WAY);
         let found = fires(&RULE, &made);
         assert!(found.starts_with("50.0 %"), "{found}");
     }
 
     #[test]
     fn stays_quiet_where_few_do() {
-        let few = Ios { count: 200, ..GAVE_WAY };
-        is_quiet(&RULE, &Made::on("7.3.4", Era::Inline).option().ios(IN_BH).ios(few));
-        let large = Ios { reason: Some(Reason::TooLarge), ..ON_KVERITYD };
+        let few = Ios {
+            count: 200,
+            ..GAVE_WAY
+        };
+        is_quiet(
+            &RULE,
+            &Made::on("7.3.4", Era::Inline).option().ios(IN_BH).ios(few),
+        );
+        let large = Ios {
+            reason: Some(Reason::TooLarge),
+            ..ON_KVERITYD
+        };
         is_quiet(&RULE, &Made::on("7.3.4", Era::Inline).option().ios(large));
     }
 

@@ -53,11 +53,21 @@ mod tests {
 
     #[test]
     fn fires_where_large_ios_are_verified_in_bh() {
-        let large = Ios { bytes: LARGE, count: 200, ..IN_BH };
+        let large = Ios {
+            bytes: LARGE,
+            count: 200,
+            ..IN_BH
+        };
         let made = Made::on("6.12.94", Era::Bh).option().ios(IN_BH).ios(large);
         let found = fires(&RULE, &made);
-        assert!(found.starts_with("3.85 %") && found.contains("1 MiB"), "{found}");
-        let off = Ios { bytes: LARGE, ..ON_KVERITYD };
+        assert!(
+            found.starts_with("3.85 %") && found.contains("1 MiB"),
+            "{found}"
+        );
+        let off = Ios {
+            bytes: LARGE,
+            ..ON_KVERITYD
+        };
         let found = fires(&RULE, &Made::on("6.12.94", Era::Bh).ios(off));
         assert!(found.contains("would be"), "{found}");
     }
@@ -65,7 +75,10 @@ mod tests {
     #[test]
     fn stays_quiet_for_small_ones_and_where_there_is_a_limit() {
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(IN_BH));
-        let large = Ios { bytes: LARGE, ..ON_KVERITYD };
+        let large = Ios {
+            bytes: LARGE,
+            ..ON_KVERITYD
+        };
         is_quiet(&RULE, &Made::on("7.3.4", Era::Inline).option().ios(large));
     }
 

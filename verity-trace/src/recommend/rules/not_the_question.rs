@@ -23,7 +23,9 @@ fn check(case: &Case<'_>) -> Outcome {
     if let Some(status) = &device.status
         && status.verdict == Verdict::Corruption
     {
-        found.push("the target has found corruption since its table was loaded (status C)".to_owned());
+        found.push(
+            "the target has found corruption since its table was loaded (status C)".to_owned(),
+        );
     }
     let failed = device.totals.as_ref().map_or(0, Totals::failed);
     if failed > 0 {
@@ -31,12 +33,16 @@ fn check(case: &Case<'_>) -> Outcome {
     }
     let mismatched = case.reason(Reason::Mismatch);
     if mismatched > 0 {
-        found.push(format!("{mismatched} attempts found a hash that does not match"));
+        found.push(format!(
+            "{mismatched} attempts found a hash that does not match"
+        ));
     }
     let oldest = device.in_flight.as_ref().and_then(InFlight::oldest);
     if let Some((stage, age)) = oldest.filter(|(_, age)| *age >= HANGS) {
         let (stage, age) = (stage_name(stage), format::span(age));
-        found.push(format!("an I/O has been in flight for {age}, in the stage {stage}"));
+        found.push(format!(
+            "an I/O has been in flight for {age}, in the stage {stage}"
+        ));
     }
     if !found.is_empty() {
         return Outcome::Fires(found.join("; "));

@@ -5,7 +5,8 @@ use crate::snapshot::Era;
 pub const RULE: Rule = Rule {
     id: "option-inert",
     source: "commit 0a9bab391e33 (6.8; stable 6.1.79, 6.6.18, 6.7.6); before 6.0 verity_ctr() refuses the option",
-    check: |case| match (case.era(), case.option()) {
+    check: |case| {
+        match (case.era(), case.option()) {
         (None, _) => lacks("dm_verity is not loaded, or its symbols are hidden: `verity-trace doctor` says which"),
         (Some(Era::Inert), true) => Outcome::Fires(
             "the option is on, and this kernel verifies everything on kverityd all the same; what is left of the \
@@ -21,6 +22,7 @@ pub const RULE: Rule = Rule {
             Outcome::Fires("this kernel refuses the option: a table with it does not load".to_owned())
         }
         (Some(Era::Tasklet | Era::Bh | Era::Inline), _) => Outcome::Quiet,
+    }
     },
 };
 

@@ -28,11 +28,15 @@ fn check(case: &Case<'_>) -> Outcome {
         return lacks("how fast another algorithm than sha256 should be");
     }
     if table.options.check_at_most_once || table.options.ignore_zero_blocks {
-        return lacks("what a block takes, since check_at_most_once and ignore_zero_blocks skip some");
+        return lacks(
+            "what a block takes, since check_at_most_once and ignore_zero_blocks skip some",
+        );
     }
     let outside = case.attempted() >= FEWEST;
     if !outside && case.may_give_up().is_none_or(|share| share > WAITING) {
-        return lacks("what a block takes without waiting for hash blocks: --hash-cache tells, or the option on");
+        return lacks(
+            "what a block takes without waiting for hash blocks: --hash-cache tells, or the option on",
+        );
     }
     let Some(block) = case.verify_per_block() else {
         return lacks("too few verifications outside kverityd that did not give up");
@@ -55,7 +59,11 @@ mod tests {
 
     #[test]
     fn fires_where_a_block_takes_long() {
-        let slow = Ios { verify: 28_000, bytes: 8_192, ..IN_BH };
+        let slow = Ios {
+            verify: 28_000,
+            bytes: 8_192,
+            ..IN_BH
+        };
         let found = fires(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(slow));
         assert!(found.contains("14.0 us"), "{found}");
     }
@@ -68,7 +76,10 @@ mod tests {
 
     #[test]
     fn needs_blocks_that_were_all_hashed_and_not_waited_for() {
-        let cold = Ios { verify: 900_000, ..ON_KVERITYD };
+        let cold = Ios {
+            verify: 900_000,
+            ..ON_KVERITYD
+        };
         has_too_little(&RULE, &Made::on("6.12.94", Era::Bh).ios(cold));
         let mut other = Made::on("6.12.94", Era::Bh).ios(ON_KVERITYD);
         other.0.devices[0].table.algorithm = "blake2b-256".to_owned();

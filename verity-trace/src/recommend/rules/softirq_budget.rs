@@ -50,7 +50,10 @@ mod tests {
 
     #[test]
     fn fires_where_one_verification_takes_most_of_the_budget() {
-        let long = Ios { verify: 1_600_000, ..IN_BH };
+        let long = Ios {
+            verify: 1_600_000,
+            ..IN_BH
+        };
         let found = fires(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(long));
         assert!(found.contains("ms (histograms"), "{found}");
         let mut made = Made::on("6.12.94", Era::Bh).option().ios(IN_BH);
@@ -60,19 +63,28 @@ mod tests {
             ..CpuQueues::default()
         });
         let found = fires(&RULE, &made);
-        assert!(found.contains("1.64 ms") && found.contains("3 times"), "{found}");
+        assert!(
+            found.contains("1.64 ms") && found.contains("3 times"),
+            "{found}"
+        );
     }
 
     #[test]
     fn stays_quiet_where_verifications_are_short_or_on_kverityd() {
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(IN_BH));
-        let long = Ios { verify: 1_600_000, ..ON_KVERITYD };
+        let long = Ios {
+            verify: 1_600_000,
+            ..ON_KVERITYD
+        };
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).ios(long));
     }
 
     #[test]
     fn needs_the_context() {
-        let unseen = Ios { context: Context::Unknown, ..IN_BH };
+        let unseen = Ios {
+            context: Context::Unknown,
+            ..IN_BH
+        };
         has_too_little(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(unseen));
     }
 }

@@ -41,21 +41,33 @@ mod tests {
 
     #[test]
     fn fires_where_tasks_complete() {
-        let by_task = Ios { completion: Completion::Task, ..ON_KVERITYD };
+        let by_task = Ios {
+            completion: Completion::Task,
+            ..ON_KVERITYD
+        };
         let found = fires(&RULE, &Made::on("6.12.94", Era::Bh).ios(by_task));
-        assert!(found.contains("100 %") && found.contains("would be"), "{found}");
+        assert!(
+            found.contains("100 %") && found.contains("would be"),
+            "{found}"
+        );
     }
 
     #[test]
     fn stays_quiet_where_interrupts_do_or_the_kernel_verifies_inline() {
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(IN_BH));
-        let by_task = Ios { completion: Completion::Task, ..IN_BH };
+        let by_task = Ios {
+            completion: Completion::Task,
+            ..IN_BH
+        };
         is_quiet(&RULE, &Made::on("7.3.4", Era::Inline).option().ios(by_task));
     }
 
     #[test]
     fn needs_the_context() {
-        let unseen = Ios { completion: Completion::Unknown, ..IN_BH };
+        let unseen = Ios {
+            completion: Completion::Unknown,
+            ..IN_BH
+        };
         has_too_little(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(unseen));
     }
 }

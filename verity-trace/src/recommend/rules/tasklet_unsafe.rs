@@ -11,7 +11,11 @@ pub const RULE: Rule = Rule {
             return lacks("the era of this kernel");
         };
         fires_if(era == Era::Tasklet, || {
-            let state = if case.option() { "verifies" } else { "would verify" };
+            let state = if case.option() {
+                "verifies"
+            } else {
+                "would verify"
+            };
             format!(
                 "with the option this kernel {state} in a tasklet, and then writes to memory that was freed, for \
                  every I/O: an update of the kernel is the remedy"

@@ -53,22 +53,34 @@ mod tests {
     #[test]
     fn fires_where_waiting_takes_longer_than_verifying() {
         let found = fires(&RULE, &Made::on("6.12.94", Era::Bh).ios(ON_KVERITYD));
-        assert!(found.contains("30.0 us") && found.contains("26.1 %"), "{found}");
+        assert!(
+            found.contains("30.0 us") && found.contains("26.1 %"),
+            "{found}"
+        );
     }
 
     #[test]
     fn stays_quiet_where_verifying_takes_longer_or_the_option_is_on() {
-        let short = Ios { wait: 4_900, ..ON_KVERITYD };
+        let short = Ios {
+            wait: 4_900,
+            ..ON_KVERITYD
+        };
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).ios(short));
         // It is longer than the verification, and nothing beside the device.
-        let slow = Ios { device: 3_000_000, ..ON_KVERITYD };
+        let slow = Ios {
+            device: 3_000_000,
+            ..ON_KVERITYD
+        };
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).ios(slow));
         is_quiet(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(IN_BH));
     }
 
     #[test]
     fn needs_ios() {
-        let few = Ios { count: 99, ..ON_KVERITYD };
+        let few = Ios {
+            count: 99,
+            ..ON_KVERITYD
+        };
         let text = has_too_little(&RULE, &Made::on("6.12.94", Era::Bh).ios(few));
         assert!(text.starts_with("99 I/Os were verified"), "{text}");
     }
