@@ -219,19 +219,19 @@ fn the_next_activation_is_that_of_the_table() {
     for word in [
         "--panic-on-corruption",
         "--error-as-corruption",
-        "--fec-device=/dev/block/8:3",
-        "--fec-offset=40960",
-        "--fec-roots=2",
+        "--fec-device /dev/block/8:3",
+        "--fec-offset 40960",
+        "--fec-roots 2",
     ] {
         assert!(line.contains(word), "{line}");
     }
     let bare = with("root", "CRYPT-VERITY-root", "");
     let (line, _) = activation(&bare).expect("by veritysetup");
     assert!(
-        line.contains("--no-superblock --format=1 --hash=sha256"),
+        line.contains("--no-superblock --format 1 --hash sha256"),
         "{line}"
     );
-    assert!(line.contains("--hash-offset=4096"), "{line}");
+    assert!(line.contains("--hash-offset 4096"), "{line}");
     assert_eq!(activation(&with("root", "", "")), None);
     assert_eq!(
         activation(&with("root", uuid, " 2 root_hash_sig_key_desc key")),

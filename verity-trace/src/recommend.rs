@@ -23,7 +23,7 @@ pub use case::Case;
 pub use commands::Command;
 pub use effect::Effect;
 pub use evidence::{Evidence, Unit};
-pub use rules::{Finding, RULES, Rule};
+pub use rules::{Finding, Outcome, RULES, Rule};
 pub use text::{confidence, none, of as place_and_time, page, section, text, verdict};
 
 use crate::snapshot::{Device, DeviceNumber, Rung, Snapshot, Tracing};

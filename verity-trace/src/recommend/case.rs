@@ -7,8 +7,8 @@ use super::sample::Sample;
 use crate::format;
 use crate::histogram::{Histogram, Nanos};
 use crate::snapshot::{
-    Completion, Context, Cpu, Device, Era, IoClass, Kind, Loss, Placement, Reason, Rung, Snapshot,
-    Stage, Totals, Tracing, stage_name,
+    Completion, Context, Cpu, Device, Era, IoClass, Kind, Loss, Placement, PlacementTotals, Reason,
+    Rung, Snapshot, Stage, Totals, Tracing, stage_name,
 };
 
 /// Fewer I/Os that were verified say nothing: it is what `compare` asks of a recording too.
@@ -118,9 +118,7 @@ impl<'a> Case<'a> {
         seen || words.any(|word| word == "rt")
     }
 
-    fn placements(
-        &self,
-    ) -> impl Iterator<Item = (Placement, &'a crate::snapshot::PlacementTotals)> {
+    fn placements(&self) -> impl Iterator<Item = (Placement, &'a PlacementTotals)> {
         let placements = self.totals.into_iter().flat_map(|it| &it.placements);
         placements.map(|(&placement, totals)| (placement, totals))
     }

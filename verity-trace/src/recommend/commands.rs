@@ -134,7 +134,9 @@ fn activation(case: &Case<'_>, on: bool) -> Option<Command> {
     if has_superblock {
         let block = u64::from(table.hash_block_bytes);
         let offset = table.hash_start_block.checked_sub(1)?.checked_mul(block)?;
-        words.extend((offset > 0).then(|| format!("--hash-offset={offset}")));
+        if offset > 0 {
+            words.extend(option("--hash-offset", offset));
+        }
     } else {
         words.extend(without_superblock(table)?);
     }
@@ -167,16 +169,19 @@ fn activation(case: &Case<'_>, on: bool) -> Option<Command> {
 fn without_superblock(table: &Table) -> Option<Vec<String>> {
     let block = u64::from(table.hash_block_bytes);
     let offset = table.hash_start_block.checked_mul(block)?;
-    Some(vec![
-        "--no-superblock".to_owned(),
-        format!("--format={}", table.hash_type),
-        format!("--hash={}", table.algorithm),
-        format!("--data-block-size={}", table.data_block_bytes),
-        format!("--hash-block-size={}", table.hash_block_bytes),
-        format!("--data-blocks={}", table.data_blocks),
-        format!("--salt={}", table.salt.as_deref().unwrap_or("-")),
-        format!("--hash-offset={offset}"),
-    ])
+    let mut words = vec!["--no-superblock".to_owned()];
+    words.extend(option("--format", table.hash_type));
+    words.extend(option("--hash", &table.algorithm));
+    words.extend(option("--data-block-size", table.data_block_bytes));
+    words.extend(option("--hash-block-size", table.hash_block_bytes));
+    words.extend(option("--data-blocks", table.data_blocks));
+    words.extend(option("--salt", table.salt.as_deref().unwrap_or("-")));
+    words.extend(option("--hash-offset", offset));
+    Some(words)
+}
+
+fn option(name: &str, value: impl std::fmt::Display) -> [String; 2] {
+    [name.to_owned(), value.to_string()]
 }
 
 /// The other options; absent where veritysetup has no word for one, or needs a file that a table does not name.
@@ -209,11 +214,11 @@ fn flags(options: &Options, table: &Table, path: &impl Fn(&str) -> String) -> Op
     add(options.check_at_most_once, "--check-at-most-once");
     if let Some(fec) = &options.fec {
         let device = fec.device.as_deref()?;
-        flags.push(format!("--fec-device={}", path(device)));
+        flags.extend(option("--fec-device", path(device)));
         let block = u64::from(table.data_block_bytes);
         let offset = fec.start_block?.checked_mul(block)?;
-        flags.push(format!("--fec-offset={offset}"));
-        flags.push(format!("--fec-roots={}", fec.roots?));
+        flags.extend(option("--fec-offset", offset));
+        flags.extend(option("--fec-roots", fec.roots?));
     }
     Some(flags)
 }

@@ -5,7 +5,6 @@
 
 use super::case::Case;
 use super::sample::Sample;
-use crate::format;
 use crate::snapshot::{Completion, Era, Placement, Stage};
 
 /// From this change of the mean `total` on, two settings differ: below, keeping is right.
@@ -142,15 +141,4 @@ pub struct Range {
     pub low: f64,
     /// At the most.
     pub high: f64,
-}
-
-impl std::fmt::Display for Range {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [low, high] = [self.low, self.high].map(|it| format::share(Some(it)));
-        if low == high {
-            write!(f, "{low}")
-        } else {
-            write!(f, "{low} to {high}")
-        }
-    }
 }

@@ -17,6 +17,8 @@ mod task_completion;
 mod tasklet_unsafe;
 mod wait_dominates;
 
+pub use softirq_budget::BUDGET;
+
 use super::case::Case;
 
 /// A rule.
@@ -78,13 +80,6 @@ pub struct Findings {
     pub fired: Vec<Finding>,
     /// What the others would need, each with its rule.
     pub unanswered: Vec<String>,
-}
-
-impl Findings {
-    /// Whether this rule is among those that fired.
-    pub fn has(fired: &[Finding], id: &str) -> bool {
-        fired.iter().any(|it| it.id == id)
-    }
 }
 
 /// Asks every rule.

@@ -86,10 +86,9 @@ pub fn text(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<(
             |origin| format!("as root on {}", of(origin)),
         );
         field("commands", &whose, width, out)?;
-        let commands = advice.commands.iter();
-        commands
-            .map(|it| command(it, width, out))
-            .collect::<io::Result<()>>()?;
+        for it in &advice.commands {
+            command(it, width, out)?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::case::{Case, MUCH_LOSS};
 use super::effect::{self, Effect, MATTERS};
-use super::rules::{BUDGET, Finding, Findings};
+use super::rules::{BUDGET, Finding};
 use super::{Certainty, Confidence, Verdict, limits, model};
 use crate::format;
 use crate::histogram::Nanos;
@@ -44,13 +44,14 @@ fn undoubted(
             "what this kernel makes of the option is not known: `verity-trace doctor` says why",
         );
     };
-    if Findings::has(fired, "option-inert") {
+    let has = |id| fired.iter().any(|it| it.id == id);
+    if has("option-inert") {
         return certain(
             Verdict::NotEffective,
             "no placement but kverityd exists on this kernel",
         );
     }
-    if Findings::has(fired, "not-the-question") {
+    if has("not-the-question") {
         return certain(
             Verdict::Keep,
             "I/Os fail or hang, or data is corrupt: that comes first, and no setting of the option mends it",
@@ -230,8 +231,9 @@ fn harm(case: &Case<'_>) -> Option<(Verdict, Confidence)> {
     );
     let verdict = if limits::are_heeded(case) {
         match limits::lower(case)? {
-            Ok(proposal) => Verdict::Limit(proposal.limits),
-            Err(()) => Verdict::Disable,
+            // Not even one block is verified in time.
+            [.., 0, _] => Verdict::Disable,
+            limits => Verdict::Limit(limits),
         }
     } else {
         Verdict::Disable
