@@ -168,11 +168,12 @@ fn of_option_off(case: &Case<'_>) -> (Verdict, Confidence) {
             "from the waits for kverityd alone: how long BH would wait here was not measured",
         );
     }
-    undecided(
-        effect,
-        "how many attempts would give up, and how long BH would wait here, is not known well enough: watch with \
-         --hash-cache",
-    )
+    let why = if case.may_give_up().is_some_and(|share| share <= 0.0) {
+        "how long BH would wait here was not measured; replaying I/Os one by one says more"
+    } else {
+        "how many attempts would give up is not known well enough: watch with --hash-cache"
+    };
+    undecided(effect, why)
 }
 
 fn of_option_on(case: &Case<'_>) -> (Verdict, Confidence) {
