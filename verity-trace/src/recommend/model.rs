@@ -62,6 +62,9 @@ pub fn unknown(unknown: Unknown) -> String {
         Unknown::InlineDispatch => {
             "how long a completion takes to begin a verification itself".to_owned()
         }
+        Unknown::HandOver => {
+            "how long a worker of kverityd takes from one verification to the next".to_owned()
+        }
         Unknown::SoftirqCost => {
             "how much longer a verification takes in softirq than on kverityd".to_owned()
         }
