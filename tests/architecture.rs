@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 27] = [
+const PURE: [&str; 29] = [
     "histogram",
     "cost",
     "budget",
@@ -16,19 +16,21 @@ const PURE: [&str; 27] = [
     "aggregate",
     "escape",
     "facts",
+    "what_if",
+    "recommend",
     "devices",
     "doctor",
     "report",
     "export",
     "recording",
     "overview",
+    "forecasts",
     "compare",
     "table",
     "html",
     "parquet",
     "perfetto",
     "window",
-    "what_if",
     "lookback",
     "replay",
 ];

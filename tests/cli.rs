@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 43] = [
+    let cases: [(&[&str], &str); 45] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -76,6 +76,11 @@ fn wrong_input_is_told_once_and_ends_with_2() {
             &["compare", "demo:6.1", "demo:7.3", "--force"],
             "--output <FILE>",
         ),
+        (
+            &["recommend", "--demo", "--duration", "1s"],
+            "a recording is not watched",
+        ),
+        (&["recommend", "a/b"], "neither a name"),
         (&["doctor", "root"], "unexpected argument 'root'"),
         (&["doctor", "--facts", "--json"], "cannot be used with"),
         (&["doctor", "--max-devices", "0"], "0 is not in 1..=1024"),
@@ -113,6 +118,7 @@ fn help_names_every_command_and_exit_code() {
         "record",
         "replay",
         "compare",
+        "recommend",
         "devices",
         "doctor",
         "completions",
@@ -134,6 +140,7 @@ fn help_names_every_command_and_exit_code() {
         "  4       the kernel cannot do it",
         "  5       no such device",
         "  6       bad input file",
+        "  10      with --exit-code: the advice is to change something",
         "  11      with --exit-code: slower",
         "  12      with --exit-code: faster",
         "  125     verity-trace failed where it runs a command",

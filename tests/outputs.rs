@@ -15,11 +15,12 @@ use verity_trace::dm::VerityDevice;
 use verity_trace::export::{self, Document, Records};
 use verity_trace::histogram::Nanos;
 use verity_trace::inventory::Inventory;
+use verity_trace::recommend::{Advice, Forecasts};
 use verity_trace::snapshot::{
     DeviceNumber, Era, Failure, Kernel, Other, Probe, ProbeKind, Snapshot, Stage, When,
 };
 use verity_trace::target::{Status, Table};
-use verity_trace::{devices, escape, format, html, report};
+use verity_trace::{devices, escape, format, html, recommend, report};
 
 use common::Scenario;
 
@@ -97,11 +98,11 @@ fn a_reader_that_goes_away_is_told_from_other_failures() {
     });
     let all = json_of(&snapshot, records).len();
     for bytes in [0, 100, all - 1] {
-        let left = export::json(&snapshot, records, &mut Reader(bytes));
+        let left = export::json(&snapshot, &[], records, &mut Reader(bytes));
         let error = left.expect_err("nobody reads to the end");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{bytes}");
     }
-    export::json(&snapshot, records, &mut Reader(all)).expect("read to the end");
+    export::json(&snapshot, &[], records, &mut Reader(all)).expect("read to the end");
 }
 
 #[test]
@@ -349,7 +350,7 @@ fn a_page_says_when_a_watch_began() {
 
 fn page_of(snapshot: &Snapshot) -> Html {
     let mut text = Vec::new();
-    html::live(snapshot, &mut text).expect("written to memory");
+    html::live(snapshot, &advices_of(snapshot), &mut text).expect("written to memory");
     page::checked(&String::from_utf8(text).expect("text"))
 }
 
@@ -540,12 +541,18 @@ fn conserved(placement: &Value, name: &str) {
 fn report_of(snapshot: &Snapshot) -> String {
     let mut text = Vec::new();
     report::report(snapshot, &mut text).expect("written to memory");
+    recommend::section(&advices_of(snapshot), &mut text).expect("written to memory");
     String::from_utf8(text).expect("text")
+}
+
+fn advices_of(snapshot: &Snapshot) -> Vec<Advice> {
+    recommend::advices(snapshot, &Forecasts::new(), None)
 }
 
 fn json_of(snapshot: &Snapshot, records: Option<Records<'_>>) -> String {
     let mut text = Vec::new();
-    export::json(snapshot, records, &mut text).expect("written to memory");
+    let advices = advices_of(snapshot);
+    export::json(snapshot, &advices, records, &mut text).expect("written to memory");
     String::from_utf8(text).expect("text")
 }
 

@@ -58,7 +58,7 @@ fn views() {
         ("bh_always_with_fallbacks", 1),
         ("who_submits", 1),
         ("workqueues_alone", 1),
-        ("softirqs_and_workqueues", 2),
+        ("softirqs_and_workqueues", 3),
     ];
     for (name, tabs) in scenarios {
         for (columns, rows) in [(80, 24), (120, 40), (200, 60)] {
@@ -76,10 +76,46 @@ fn views() {
 }
 
 #[test]
+fn advice_on_screens_of_every_size() {
+    let sizes = [(80, 24), (120, 40), (200, 60), (40, 12), (1, 1)];
+    for (columns, rows) in sizes {
+        let mut app = watched("kverityd_only_option_off", 30, columns, rows);
+        for _ in 0..2 {
+            app.update(Message::Key(Key::Tab));
+        }
+        insta::assert_snapshot!(
+            format!("{columns}x{rows}_advice"),
+            screen(&app, columns, rows)
+        );
+    }
+}
+
+/// What is copied is to be typed: it is whole.
+#[test]
+fn commands_are_copied_whole() {
+    let mut app = watched("kverityd_only_option_off", 30, 80, 24);
+    for _ in 0..2 {
+        app.update(Message::Key(Key::Tab));
+    }
+    app.update(Message::Key(Key::Char('y')));
+    let text = app.copied().expect("a view").text;
+    let command = text.lines().find(|line| line.contains("dmsetup reload"));
+    let command = command.expect("a command");
+    assert!(command.ends_with("&& dmsetup resume root"), "{command}");
+}
+
+#[test]
 fn views_are_gone_through_in_both_directions() {
     let mut app = app(snapshot("seventy_devices"), 80, 24);
     let devices = screen(&app, 80, 24);
-    for view in ["[device]", "[CPUs]", "[I/Os]", "[events]", "[devices]"] {
+    for view in [
+        "[device]",
+        "[advice]",
+        "[CPUs]",
+        "[I/Os]",
+        "[events]",
+        "[devices]",
+    ] {
         app.update(Message::Key(Key::Tab));
         assert!(screen(&app, 80, 24).contains(view), "{view}");
     }
@@ -243,7 +279,7 @@ fn devices_that_a_named_pattern_fits_are_a_group() {
 #[test]
 fn what_changes_is_an_event() {
     let mut app = app(snapshot("failed_ios"), 100, 24);
-    for _ in 0..4 {
+    for _ in 0..5 {
         app.update(Message::Key(Key::Tab));
     }
     let nothing = screen(&app, 100, 24);
@@ -1197,8 +1233,9 @@ fn the_chosen_line_or_the_whole_view_is_copied() {
         .collect();
     many.interval = None;
     app.update(Message::Snapshot(Arc::new(many)));
-    app.update(Message::Key(Key::Tab));
-    app.update(Message::Key(Key::Tab));
+    for _ in 0..3 {
+        app.update(Message::Key(Key::Tab));
+    }
     app.update(Message::Key(Key::Char('y')));
     let text = app.copied().expect("a view").text;
     assert!((60_000..=74_000).contains(&text.len()), "{}", text.len());

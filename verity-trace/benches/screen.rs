@@ -40,7 +40,7 @@ const TURNS: usize = 30;
 /// How often the program is started.
 const STARTS: usize = 15;
 /// Views that there are.
-const VIEWS: usize = 5;
+const VIEWS: usize = 6;
 /// Drawings in a second.
 const RATE: f64 = 4.0;
 /// How long the program may take for anything.

@@ -23,7 +23,7 @@ use crate::tui::INTERVALS;
 use crate::window::Window;
 
 /// The exit codes of this version, and what they mean.
-const EXIT_CODES: [(&str, &str); 11] = [
+const EXIT_CODES: [(&str, &str); 12] = [
     ("0", "done"),
     (
         "1",
@@ -37,6 +37,7 @@ const EXIT_CODES: [(&str, &str); 11] = [
         "no such device: a one-shot command without any verity device, or an argument that fits none",
     ),
     ("6", "bad input file"),
+    ("10", "with --exit-code: the advice is to change something"),
     ("11", "with --exit-code: slower"),
     ("12", "with --exit-code: faster"),
     (
@@ -90,6 +91,8 @@ pub enum Command {
     Replay(Replay),
     /// Set two recordings against each other: what differs, and whether B is faster or slower than A
     Compare(Compare),
+    /// Print whether the option try_verify_in_tasklet should be on: of a recording, or after watching for a while
+    Recommend(Recommend),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),
     /// Print how this kernel would be watched, what would not be seen, and how to get it
@@ -434,6 +437,40 @@ impl Export {
     pub fn subjects(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
         let has_records = self.records.is_some();
         let watches = has_records || self.duration.is_some() || self.source != Source::default();
+        self.of.not_watched(watches)
+    }
+}
+
+/// What `recommend` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Recommend {
+    /// Time to watch, such as 500ms, 10s or 2m [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = watching)]
+    pub duration: Option<Duration>,
+    /// Print a JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// End with 10 where the advice for a device is to change something
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How to watch.
+    #[command(flatten)]
+    pub source: Source,
+    /// What is advised on.
+    #[command(flatten)]
+    pub of: Subjects,
+}
+
+impl Recommend {
+    /// How long to watch: what is rarer than every few seconds is not what an average is made of.
+    #[must_use]
+    pub fn watches(&self) -> Duration {
+        self.duration.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// The recording, where there is one, and the devices.
+    pub fn subjects(&self) -> Result<(Option<Given<'_>>, Selection), Error> {
+        let watches = self.duration.is_some() || self.source != Source::default();
         self.of.not_watched(watches)
     }
 }

@@ -3,6 +3,7 @@
 //! Durations are integers in nanoseconds, sizes in bytes. What is absent is unknown or did not
 //! happen. `dashboards/README.md` describes every field.
 
+mod advice;
 mod cost;
 mod devices;
 mod doctor;
@@ -13,6 +14,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub use advice::Recommendation;
 pub use devices::{Entry, Listing};
 pub use doctor::Diagnosis;
 pub use document::Document;
@@ -23,6 +25,7 @@ use crate::checkup::Checkup;
 use crate::decode::Io;
 use crate::inventory::Inventory;
 use crate::plan::Facts;
+use crate::recommend::Advice;
 use crate::snapshot::Snapshot;
 
 /// Raised when a field changes its meaning or goes away, not when one is added.
@@ -37,13 +40,24 @@ pub struct Records<'a> {
     pub omitted: u64,
 }
 
-/// Writes a snapshot, with records when there are any to show, as one indented JSON document.
+/// Writes a snapshot, with records when there are any to show and with what is advised, as one indented JSON
+/// document.
 pub fn json(
     snapshot: &Snapshot,
+    advices: &[Advice],
     records: Option<Records<'_>>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    write(&Document::new(snapshot, records), out)
+    write(&Document::new(snapshot, records).advised(advices), out)
+}
+
+/// Writes what is advised from a snapshot as one indented JSON document.
+pub fn recommendation(
+    snapshot: &Snapshot,
+    advices: &[Advice],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    write(&Recommendation::new(snapshot, advices), out)
 }
 
 /// Writes an inventory as one indented JSON document.

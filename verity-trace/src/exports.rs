@@ -70,7 +70,7 @@ fn write(snapshot: &Snapshot) -> Result<String> {
         return Err(Error::Usage(format!("{name} is there already")));
     }
     let mut out = BufWriter::new(output::create(path, false)?);
-    export::json(snapshot, None, &mut out)
+    export::json(snapshot, &[], None, &mut out)
         .and_then(|()| out.flush())
         .with_context(|| format!("write {name}"))?;
     Ok(name)

@@ -12,6 +12,9 @@ use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
 
 use crate::histogram::Nanos;
 
+/// The last second of that year, which is the last that has a name.
+pub const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
+
 /// What stands where there is no value.
 pub const ABSENT: &str = "-";
 

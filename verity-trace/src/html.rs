@@ -2,6 +2,7 @@
 //!
 //! It grows with devices and CPUs, never with records: these are gathered in one pass before.
 
+mod advice;
 mod bins;
 mod device;
 mod gather;
@@ -15,7 +16,7 @@ mod summary;
 mod timeline;
 
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -25,6 +26,7 @@ use crate::escape;
 use crate::facts;
 use crate::format;
 use crate::overview::{self, Overview};
+use crate::recommend::{self, Advice};
 use crate::report;
 use crate::snapshot::Snapshot;
 
@@ -35,6 +37,7 @@ pub fn html(overview: &Overview, gathered: &Gathered, out: &mut impl Write) -> i
     let recording = Some((overview, gathered));
     document(
         &overview.snapshot,
+        &overview.advices,
         recording,
         &String::from_utf8_lossy(&text),
         out,
@@ -42,14 +45,22 @@ pub fn html(overview: &Overview, gathered: &Gathered, out: &mut impl Write) -> i
 }
 
 /// Writes the report of a snapshot, of which there are no records.
-pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+pub fn live(snapshot: &Snapshot, advices: &[Advice], out: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
     report::report(snapshot, &mut text)?;
-    document(snapshot, None, &String::from_utf8_lossy(&text), out)
+    recommend::section(advices, &mut text)?;
+    document(
+        snapshot,
+        advices,
+        None,
+        &String::from_utf8_lossy(&text),
+        out,
+    )
 }
 
 fn document(
     snapshot: &Snapshot,
+    advices: &[Advice],
     recording: Option<(&Overview, &Gathered)>,
     text: &str,
     out: &mut impl Write,
@@ -66,6 +77,7 @@ fn document(
     put(header(snapshot, recording.map(|it| it.0), &title))?;
     put(PreEscaped("<main>".to_owned()))?;
     put(summary::section(snapshot, recording))?;
+    put(advice::section(advices))?;
     if let Some((overview, gathered)) = recording {
         let start = overview.pictures_ns.0;
         put(heat_map::section(
@@ -121,7 +133,7 @@ fn head(title: &str) -> Markup {
 fn header(snapshot: &Snapshot, overview: Option<&Overview>, title: &str) -> Markup {
     // Of a live watch the snapshot is the end.
     let start = snapshot.taken_at.saturating_sub(snapshot.watched);
-    let start = SystemTime::UNIX_EPOCH.checked_add(start.min(YEAR_9999));
+    let start = SystemTime::UNIX_EPOCH.checked_add(start.min(format::YEAR_9999));
     let start = start.unwrap_or(SystemTime::UNIX_EPOCH);
     let time = overview.map_or_else(
         || humantime::format_rfc3339_seconds(start).to_string(),
@@ -142,9 +154,6 @@ fn header(snapshot: &Snapshot, overview: Option<&Overview>, title: &str) -> Mark
         }
     }
 }
-
-/// The last second of that year, which is the last that has a name.
-const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// Which I/Os have records.
 fn records(overview: &Overview, gathered: &Gathered) -> String {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use verity_trace::archive::Given;
+use verity_trace::archive::{Archive, Given};
 use verity_trace::checkup::{self, Checkup};
 use verity_trace::cli::{self, Cli, Command, Document, Format};
 use verity_trace::compare::{self, Comparison, Side};
@@ -20,9 +20,16 @@ use verity_trace::html::{self, Gathered};
 use verity_trace::inventory::Inventory;
 use verity_trace::live::Wanted;
 use verity_trace::overview::{self, Overview};
+use verity_trace::recommend::Advice;
 use verity_trace::selection::Selection;
+use verity_trace::snapshot::Snapshot;
 use verity_trace::table::{self, Stop};
-use verity_trace::{devices, doctor, escape, export, output, parquet, perfetto, window};
+use verity_trace::{
+    devices, doctor, escape, export, forecasts, output, parquet, perfetto, recommend, window,
+};
+
+/// With more records than these a report is not to wait until all were replayed; `recommend` does.
+const REPLAYED: u64 = 1 << 20;
 
 fn main() -> ExitCode {
     match run(Cli::parse().command()) {
@@ -42,6 +49,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Record(it) => record::record(&it, it.wanted.clone().selection()),
         Command::Replay(it) => watch::replay(&it),
         Command::Compare(it) => compare(&it),
+        Command::Recommend(it) => recommend(&it),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;
             if it.json {
@@ -73,7 +81,12 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
     };
     let mut archive = given.open(it.of.salvage)?;
     let start = archive.place();
-    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    let mut overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    let shows_advice = matches!(it.format, Format::Text | Format::Json | Format::Html);
+    if shows_advice && window.is_none() && overview.records <= REPLAYED {
+        archive.go_to(start).map_err(|fault| given.wrong(&fault))?;
+        overview = replayed(&mut archive, overview, &given, &selection)?;
+    }
     let overview = overview.of(&selection)?;
     if let Some(cut) = overview.condition.cut {
         say(&format!("{given} was cut at byte {cut}"));
@@ -142,7 +155,56 @@ fn export(it: &cli::Export) -> Result<ExitCode, Error> {
     if let Some(cut) = overview.condition.cut {
         say(&format!("{given} was cut at byte {cut}"));
     }
-    print(|out| export::json(&overview.snapshot, None, out))
+    print(|out| export::json(&overview.snapshot, &overview.advices, None, out))
+}
+
+/// Of a recording, or of what is watched for a while.
+fn recommend(it: &cli::Recommend) -> Result<ExitCode, Error> {
+    let (given, selection) = it.subjects()?;
+    let Some(given) = given else {
+        return watch::recommend(it, selection);
+    };
+    let mut archive = given.open(it.of.salvage)?;
+    let start = archive.place();
+    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
+    archive.go_to(start).map_err(|fault| given.wrong(&fault))?;
+    let overview = replayed(&mut archive, overview, &given, &selection)?;
+    let overview = overview.of(&selection)?;
+    if let Some(cut) = overview.condition.cut {
+        say(&format!("{given} was cut at byte {cut}"));
+    }
+    advise(it, &overview.snapshot, &overview.advices)
+}
+
+/// The overview with what is advised from replaying its I/Os too, which are read from the start.
+fn replayed(
+    archive: &mut Archive,
+    overview: Overview,
+    given: &Given<'_>,
+    selection: &Selection,
+) -> Result<Overview, Error> {
+    let selected = overview.selected(selection)?;
+    let wants = |number| selected.as_ref().is_none_or(|it| it.contains(&number));
+    let forecasts = forecasts::read(archive, &overview, wants);
+    let forecasts = forecasts.map_err(|fault| given.wrong(&fault))?;
+    Ok(overview.advised(&forecasts))
+}
+
+/// Prints the advice. The exit code is that of the advice, where it is asked for.
+fn advise(it: &cli::Recommend, snapshot: &Snapshot, advices: &[Advice]) -> Result<ExitCode, Error> {
+    print(|out| {
+        if it.json {
+            export::recommendation(snapshot, advices, out)
+        } else {
+            recommend::page(snapshot, advices, out)
+        }
+    })?;
+    let changes = it.exit_code && advices.iter().any(Advice::changes);
+    Ok(if changes {
+        ExitCode::from(10)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn compare(it: &cli::Compare) -> Result<ExitCode, Error> {

@@ -1,5 +1,6 @@
 //! What a recording says beside its records: the last snapshot, and how the recording came to be.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, SystemTime};
@@ -11,13 +12,14 @@ use crate::error::{Error, Result};
 use crate::export::{self, Document};
 use crate::histogram::Nanos;
 use crate::mounts::Mounts;
+use crate::recommend::{self, Advice, Forecasts, Origin};
 use crate::recording::{
     Block, Condition, Devices, End, Ended, Fault, Header, Machine, Parameters, Picture, Reader,
     What,
 };
 use crate::report;
 use crate::selection::Selection;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{DeviceNumber, Snapshot};
 use crate::{escape, format};
 
 /// Why a mount point stands for no device of a recording.
@@ -35,6 +37,8 @@ pub struct Overview {
     pub machine: Option<Machine>,
     /// The last snapshot.
     pub snapshot: Snapshot,
+    /// What is advised for each of its devices.
+    pub advices: Vec<Advice>,
     /// When the first one was made, and the last, on `CLOCK_MONOTONIC`.
     pub pictures_ns: (u64, u64),
     /// How often devices were noted: at the start, and after each change.
@@ -103,10 +107,12 @@ impl Overview {
             let limits = parameters.iter().rfind(until);
             snapshot.use_bh_bytes = limits.and_then(|it| it.use_bh_bytes.clone());
         }
+        let advices = advices(&snapshot, &Forecasts::new());
         Ok(Self {
             header: reader.header(),
             machine,
             snapshot,
+            advices,
             pictures_ns: (first.unwrap_or(0), picture.monotonic_ns),
             devices,
             parameters,
@@ -117,18 +123,36 @@ impl Overview {
         })
     }
 
-    /// The same with these of the devices alone.
-    pub fn of(mut self, selection: &Selection) -> Result<Self> {
+    /// The devices that are selected; absent where all are.
+    pub fn selected(&self, selection: &Selection) -> Result<Option<BTreeSet<DeviceNumber>>> {
         if selection.has_mount_point() {
             return Err(Error::Usage(NO_MOUNT_POINTS.to_owned()));
         }
-        let devices = &mut self.snapshot.devices;
-        if !selection.is_everything() {
-            let all: Vec<_> = devices.iter().map(VerityDevice::from).collect();
-            let wanted = selection.all_of(&all, &Mounts::none())?;
-            devices.retain(|device| wanted.iter().any(|it| it.number == device.number));
+        if selection.is_everything() {
+            return Ok(None);
+        }
+        let devices = &self.snapshot.devices;
+        let all: Vec<_> = devices.iter().map(VerityDevice::from).collect();
+        let wanted = selection.all_of(&all, &Mounts::none())?;
+        Ok(Some(wanted.iter().map(|device| device.number).collect()))
+    }
+
+    /// The same with these of the devices alone.
+    pub fn of(mut self, selection: &Selection) -> Result<Self> {
+        if let Some(wanted) = self.selected(selection)? {
+            self.snapshot
+                .devices
+                .retain(|it| wanted.contains(&it.number));
+            self.advices.retain(|it| wanted.contains(&it.number));
         }
         Ok(self)
+    }
+
+    /// The same with what is advised from these forecasts too. All devices have to be there still.
+    #[must_use]
+    pub fn advised(mut self, forecasts: &Forecasts) -> Self {
+        self.advices = advices(&self.snapshot, forecasts);
+        self
     }
 
     /// How many records, and which I/Os have some.
@@ -166,9 +190,14 @@ impl Overview {
     }
 }
 
+fn advices(snapshot: &Snapshot, forecasts: &Forecasts) -> Vec<Advice> {
+    recommend::advices(snapshot, forecasts, Some(&Origin::of(snapshot)))
+}
+
 /// Writes the report of the last snapshot, and how the recording came to be.
 pub fn overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
     report::report(&overview.snapshot, out)?;
+    recommend::section(&overview.advices, out)?;
     writeln!(out)?;
     about(overview)
         .into_iter()
@@ -349,7 +378,7 @@ pub struct About<'a> {
 impl<'a> From<&'a Overview> for Recorded<'a> {
     fn from(overview: &'a Overview) -> Self {
         Self {
-            document: Document::new(&overview.snapshot, None),
+            document: Document::new(&overview.snapshot, None).advised(&overview.advices),
             recording: About::from(overview),
         }
     }

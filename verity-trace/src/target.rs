@@ -116,7 +116,75 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The parameters as the kernel prints them (`verity_status`), which a new table is made of. Absent where this
+    /// version does not know every word, or a word has blanks, which a new table would break.
+    #[must_use]
+    pub fn parameters(&self) -> Option<String> {
+        let Self {
+            hash_type,
+            data_device,
+            hash_device,
+            data_block_bytes,
+            hash_block_bytes,
+            data_blocks,
+            hash_start_block,
+            algorithm,
+            root_hash,
+            ..
+        } = self;
+        let salt = self.salt.as_deref().unwrap_or("-");
+        let mut words = vec![format!(
+            "{hash_type} {data_device} {hash_device} {data_block_bytes} {hash_block_bytes} {data_blocks} \
+             {hash_start_block} {algorithm} {root_hash} {salt}"
+        )];
+        let options = self.options.line()?;
+        if !options.is_empty() {
+            words.push(options.len().to_string());
+            words.extend(options);
+        }
+        let line = words.join(" ");
+        // What is read back is the same, so that no word is another one's.
+        let is_whole = Self::parse(&line).as_ref() == Some(self);
+        let has_escapes =
+            line.contains('\\') || line.contains(|it: char| it.is_whitespace() && it != ' ');
+        (is_whole && !has_escapes).then_some(line)
+    }
+}
+
 impl Options {
+    /// Every word in the order of the table line; absent where one is not known, or has blanks.
+    fn line(&self) -> Option<Vec<String>> {
+        if !self.unknown.is_empty() {
+            return None;
+        }
+        let mut words = Self {
+            root_hash_sig_key_desc: None,
+            ..self.clone()
+        }
+        .words();
+        if let Some(fec) = &self.fec {
+            let values = [
+                ("use_fec_from_device", fec.device.clone()?),
+                ("fec_blocks", fec.blocks?.to_string()),
+                ("fec_start", fec.start_block?.to_string()),
+                ("fec_roots", fec.roots?.to_string()),
+            ];
+            words.extend(
+                values
+                    .into_iter()
+                    .flat_map(|(word, value)| [word.to_owned(), value]),
+            );
+        }
+        if let Some(key) = &self.root_hash_sig_key_desc {
+            if key.contains(char::is_whitespace) {
+                return None;
+            }
+            words.extend(["root_hash_sig_key_desc".to_owned(), key.clone()]);
+        }
+        Some(words)
+    }
+
     /// Reads their count and the options themselves.
     fn parse(words: &[&str]) -> Self {
         let mut options = Self::default();
@@ -402,6 +470,43 @@ mod tests {
         }
     }
 
+    /// As Linux 5.15 to 7.3 print them, from the lab and from the reports of others.
+    #[test]
+    fn the_parameters_are_those_of_the_line() {
+        let short = format!("1 254:0 254:16 4096 4096 16384 1 sha256 {ROOT}");
+        for line in [
+            format!("{short} {SALT}"),
+            format!("{short} -"),
+            format!("0 8:3 8:3 4096 4096 307200 307200 sha1 {ROOT} -"),
+            format!("{short} {SALT} 1 try_verify_in_tasklet"),
+            format!("{short} {SALT} 2 check_at_most_once try_verify_in_tasklet"),
+            format!(
+                "{short} - 12 restart_on_corruption restart_on_error ignore_zero_blocks try_verify_in_tasklet \
+                 use_fec_from_device 254:32 fec_blocks 16513 fec_start 0 fec_roots 2"
+            ),
+            format!(
+                "{short} - 4 panic_on_corruption panic_on_error root_hash_sig_key_desc \
+                 cryptsetup:2f5f1d3c-7d0e-4b0a-9a57-0c1d2e3f4a5b"
+            ),
+        ] {
+            let table = Table::parse(&line).expect("a verity table");
+            assert_eq!(table.parameters(), Some(line));
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_known_there_are_no_parameters() {
+        for options in [
+            " 1 new_option",
+            " 2 fec_roots 2",
+            " 2 root_hash_sig_key_desc my own key",
+            " 2 root_hash_sig_key_desc a\\b",
+            " 2 root_hash_sig_key_desc a\tb",
+        ] {
+            assert_eq!(table(options).parameters(), None, "{options}");
+        }
+    }
+
     #[test]
     fn a_line_that_is_too_short_is_none() {
         assert_eq!(Table::parse("1 254:0"), None);
@@ -429,6 +534,14 @@ mod tests {
         fn no_line_panics(line in any::<String>()) {
             let _ = Table::parse(&line);
             let _ = Status::parse(&line);
+        }
+
+        #[test]
+        fn parameters_are_read_back_as_they_are(line in "[ -~]{0,20}", options in "[ -~]{0,60}") {
+            let line = format!("1 254:0 254:16 4096 4096 16384 1 sha256 {ROOT} {line} {options}");
+            if let Some(table) = Table::parse(&line) && let Some(parameters) = table.parameters() {
+                prop_assert_eq!(Table::parse(&parameters), Some(table));
+            }
         }
 
         #[test]

@@ -3,6 +3,7 @@
 //!
 //! Everything that happens is a [`Message`]: a snapshot, a key, a new size, a request to stop.
 
+mod advice;
 mod app;
 mod columns;
 mod copy;

@@ -12,24 +12,27 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use verity_trace::archive;
 use verity_trace::budget::Budget;
-use verity_trace::cli::{Attach, Export, Format, Replay, Report, Source, Top};
+use verity_trace::cli::{Attach, Export, Format, Recommend, Replay, Report, Source, Top};
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
 use verity_trace::export::{self, Records};
+use verity_trace::forecasts::Gathering;
 use verity_trace::html;
 use verity_trace::live::{Options, Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
+use verity_trace::recommend::{self, Advice, Forecasts};
 use verity_trace::recording::Fault;
 use verity_trace::replay::{Control, Film, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
+use verity_trace::snapshot::Snapshot;
 use verity_trace::tui::{self, Message, Request};
 
 use crate::exports::Exports;
 use crate::looks::Looks;
 use crate::record::live::LiveRecording;
-use crate::{configured, deliver, print, say};
+use crate::{advise, configured, deliver, print, say};
 
 /// Time between two pictures of a replay.
 const FRAME: Duration = Duration::from_millis(100);
@@ -223,7 +226,7 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
         false,
     )?;
     let signal = watch(&mut collector, arguments.watches(), |_| {})?;
-    let snapshot = collector.snapshot()?;
+    let (snapshot, advices) = advised(&mut collector, &Forecasts::new())?;
     // Whoever reads the text may take long, and the probes hold dm_verity.
     drop(collector);
     deliver(
@@ -232,14 +235,48 @@ pub fn report(arguments: &Report, selection: Selection) -> Result<ExitCode> {
         None,
         |mut out| {
             match arguments.format {
-                Format::Json => export::json(&snapshot, None, &mut out)?,
-                Format::Html => html::live(&snapshot, &mut out)?,
-                _ => report::report(&snapshot, &mut out)?,
+                Format::Json => export::json(&snapshot, &advices, None, &mut out)?,
+                Format::Html => html::live(&snapshot, &advices, &mut out)?,
+                _ => {
+                    report::report(&snapshot, &mut out)?;
+                    recommend::section(&advices, &mut out)?;
+                }
             }
             Ok(())
         },
     )?;
     Ok(exit_code(signal))
+}
+
+/// What is advised after a while, from the records of all I/Os too.
+pub fn recommend(arguments: &Recommend, selection: Selection) -> Result<ExitCode> {
+    let options = options(arguments.source, Wanted::Everything, None);
+    let mut collector = Collector::start(options, selection, false)?;
+    let start = collector.whole_snapshot()?;
+    let selected = collector.selected()?;
+    let wants = |number| selected.as_ref().is_none_or(|it| it.contains(&number));
+    let mut gathering = Gathering::new(&start, wants, 1);
+    let signal = watch(&mut collector, arguments.watches(), |io| gathering.add(&io))?;
+    // Of no I/O that is replayed the record is still on its way.
+    collector.drain(decode::io, |io| gathering.add(&io));
+    let forecasts = gathering.forecasts(&start.kernel);
+    let (snapshot, advices) = advised(&mut collector, &forecasts)?;
+    // As above.
+    drop(collector);
+    let code = advise(arguments, &snapshot, &advices)?;
+    Ok(signal.map_or(code, |signal| exit_code(Some(signal))))
+}
+
+/// The picture now, of the devices that are wanted, and what is advised for these: from all devices, since limits
+/// are for all of them.
+fn advised(collector: &mut Collector, forecasts: &Forecasts) -> Result<(Snapshot, Vec<Advice>)> {
+    let mut snapshot = collector.whole_snapshot()?;
+    let mut advices = recommend::advices(&snapshot, forecasts, None);
+    if let Some(selected) = collector.selected()? {
+        snapshot.devices.retain(|it| selected.contains(&it.number));
+        advices.retain(|it| selected.contains(&it.number));
+    }
+    Ok((snapshot, advices))
 }
 
 /// One JSON document after a while.
@@ -262,7 +299,7 @@ pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
         }
     };
     let signal = watch(&mut collector, arguments.watches(), &mut record)?;
-    let snapshot = collector.snapshot()?;
+    let (snapshot, advices) = advised(&mut collector, &Forecasts::new())?;
     // Of no I/O that is counted the record is still on its way.
     collector.drain(decode::io, record);
     // As above.
@@ -271,7 +308,7 @@ pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
         ios: &records,
         omitted,
     });
-    print(|out| export::json(&snapshot, records, out))?;
+    print(|out| export::json(&snapshot, &advices, records, out))?;
     Ok(exit_code(signal))
 }
 

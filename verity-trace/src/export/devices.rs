@@ -64,7 +64,7 @@ pub(super) struct Target<'a> {
 /// A block device.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Place<'a> {
-    number: String,
+    pub(super) number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kernel_name: Option<Cow<'a, str>>,
 }

@@ -15,12 +15,14 @@ use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
 
 use part::Part;
 
+use super::advice::Advised;
 use super::cost::SelfCost;
 use super::devices::{Place, Target};
 use super::{Records, SCHEMA_VERSION};
 use crate::decode::Io;
 use crate::format::nanos;
 use crate::histogram::{self, Nanos};
+use crate::recommend::Advice;
 use crate::snapshot::{
     self, Completion, Context, Loss, Placement, Reason, Snapshot, Softirq, When, stage_name,
 };
@@ -144,6 +146,8 @@ struct Device<'a> {
     in_flight_before_attach: Option<u64>,
     #[serde(flatten, deserialize_with = "part::read")]
     totals: Option<Totals>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    advice: Option<Advised<'a>>,
 }
 
 /// Devices without an object of their own, together.
@@ -432,6 +436,17 @@ impl<'a> Document<'a> {
             records_sampled_out: snapshot.sampling.map(|sampling| sampling.sampled_out),
         }
     }
+
+    /// The same with what is advised for its devices.
+    #[must_use]
+    pub fn advised(mut self, advices: &'a [Advice]) -> Self {
+        for device in &mut self.devices {
+            let number = &device.place.number;
+            let advice = advices.iter().find(|it| it.number.to_string() == *number);
+            device.advice = advice.map(Advised::from);
+        }
+        self
+    }
 }
 
 fn inferred_reasons(snapshot: &Snapshot) -> Vec<Word> {
@@ -526,6 +541,7 @@ impl<'a> Device<'a> {
             before_attach: device.before_attach.map(Reads::from),
             in_flight_before_attach: device.in_flight_before_attach,
             totals: device.totals.as_ref().map(Totals::from),
+            advice: None,
         }
     }
 }

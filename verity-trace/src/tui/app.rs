@@ -375,6 +375,19 @@ impl App {
         devices.find(|device| device.number == chosen)
     }
 
+    /// The same device among all that there are, shown or not.
+    pub(super) fn opened_of_all(&self) -> Option<(&Device, &Snapshot)> {
+        let number = self.opened()?.number;
+        let all = self.whole.as_deref()?;
+        let device = all.devices.iter().find(|it| it.number == number)?;
+        Some((device, all))
+    }
+
+    /// Whether what is shown is a recording.
+    pub(super) const fn is_replay(&self) -> bool {
+        self.playback.is_some()
+    }
+
     /// Arranges the devices anew where they are shown, and chooses one that there is. An opened device stays the
     /// chosen one.
     fn arrange(&mut self) {

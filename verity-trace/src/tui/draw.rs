@@ -29,7 +29,7 @@ use super::keys::{Action, Binding};
 use super::summary::Weight;
 use super::table::Table;
 use super::view::View;
-use super::{cpus, device, status};
+use super::{advice, cpus, device, status};
 use crate::escape;
 use crate::snapshot::Snapshot;
 
@@ -264,6 +264,7 @@ impl<'a> Body<'a> {
                 width,
             )),
             View::Device => Self::Lines(device_lines(app, snapshot, width)),
+            View::Advice => Self::Lines(advice_lines(app, snapshot, width)),
             View::Cpus => Self::Cpus(cpus::Table::new(snapshot, &app.recent, app.styles, width)),
             View::Ios => Self::Lines(ios_lines(app, snapshot, width)),
             View::Events => Self::Events(app.events()),
@@ -394,22 +395,35 @@ fn chosen_device(app: &App, width: u16) -> Vec<Line<'static>> {
 }
 
 fn device_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
-    let Some(device) = app.opened() else {
-        let text = if snapshot.devices.is_empty() {
-            "there is no device"
-        } else {
-            "the device is gone; Esc shows those that there are"
-        };
-        return vec![Line::raw(text)];
-    };
-    device::lines(
-        device,
-        snapshot,
-        &app.recent,
-        app.history(),
-        &app.styles,
-        width,
+    app.opened().map_or_else(
+        || no_device(snapshot),
+        |device| {
+            device::lines(
+                device,
+                snapshot,
+                &app.recent,
+                app.history(),
+                &app.styles,
+                width,
+            )
+        },
     )
+}
+
+fn advice_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
+    app.opened_of_all().map_or_else(
+        || no_device(snapshot),
+        |(device, all)| advice::lines(device, all, app.is_replay(), &app.styles, width),
+    )
+}
+
+fn no_device(snapshot: &Snapshot) -> Vec<Line<'static>> {
+    let text = if snapshot.devices.is_empty() {
+        "there is no device"
+    } else {
+        "the device is gone; Esc shows those that there are"
+    };
+    vec![Line::raw(text)]
 }
 
 fn ios_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {

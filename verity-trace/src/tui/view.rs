@@ -8,6 +8,8 @@ pub enum View {
     Devices,
     /// Everything about the chosen device.
     Device,
+    /// What is advised for it.
+    Advice,
     /// A line for each CPU.
     Cpus,
     /// I/Os one by one.
@@ -18,9 +20,10 @@ pub enum View {
 
 impl View {
     /// Every view, in the order in which one comes to them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Devices,
         Self::Device,
+        Self::Advice,
         Self::Cpus,
         Self::Ios,
         Self::Events,
@@ -32,6 +35,7 @@ impl View {
         match self {
             Self::Devices => "devices",
             Self::Device => "device",
+            Self::Advice => "advice",
             Self::Cpus => "CPUs",
             Self::Ios => "I/Os",
             Self::Events => "events",

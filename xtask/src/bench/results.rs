@@ -87,7 +87,7 @@ impl Results {
         let programs = self.programs(case)?;
         let mut ends = programs
             .iter()
-            .filter(|program| program.name.contains("verity_finish_io"));
+            .filter(|program| program.name.contains("verity_finish_i"));
         let all = ends.clone().count() > 0 && ends.all(|program| program.runs == READS as u64);
         ensure!(all, "{case}: not every read was seen: {programs:?}");
         Ok(())

@@ -1,0 +1,83 @@
+//! What the model says that replays I/Os one by one: its settings against the one that was recorded.
+
+use super::effect::Effect;
+use crate::snapshot::IoClass;
+use crate::what_if::{Forecast, Outcome, Setting, Unknown};
+
+/// A setting that was replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Replayed<'a> {
+    /// The setting.
+    pub setting: Setting,
+    /// What becomes of the load.
+    pub outcome: &'a Outcome,
+    /// How the mean `total` changes against the recorded setting, both through the model.
+    pub effect: Effect,
+}
+
+/// Every setting that was replayed.
+pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
+    let own = forecast.own.total.mean.value.max(1.0);
+    forecast
+        .settings
+        .iter()
+        .map(move |(setting, outcome)| Replayed {
+            setting: *setting,
+            outcome,
+            effect: Effect {
+                best: outcome.change.low / own,
+                worst: Some(outcome.change.high / own),
+            },
+        })
+}
+
+/// The one with the option on or off and the limits of now.
+pub fn switched(forecast: &Forecast, on: bool, limits: Option<[u64; 4]>) -> Option<Replayed<'_>> {
+    let mut all = all(forecast);
+    all.find(|it| it.setting.option == on && it.setting.use_bh_bytes == limits)
+}
+
+/// The best of those with other limits, none above this one, that gain whatever is true within their error; of those
+/// that are as good, the lowest.
+pub fn limited(forecast: &Forecast, now: [u64; 4], most: u64) -> Option<(Replayed<'_>, [u64; 4])> {
+    let others = all(forecast).filter_map(|it| {
+        let limits = it.setting.use_bh_bytes.filter(|&limits| limits != now)?;
+        let is_low = limits[IoClass::BestEffort as usize] <= most;
+        (it.setting.option && is_low && it.effect.is_gain()).then_some((it, limits))
+    });
+    others.min_by(|(a, lower), (b, higher)| {
+        let by_change = a.outcome.change.value.total_cmp(&b.outcome.change.value);
+        by_change.then_with(|| lower.cmp(higher))
+    })
+}
+
+/// What a recording did not tell the model, in words.
+pub fn unknown(unknown: Unknown) -> String {
+    match unknown {
+        Unknown::KverityDispatch => "how long kverityd takes to begin with nobody ahead".to_owned(),
+        Unknown::BhDispatch => {
+            "how long the BH workqueue takes to begin after an interrupt".to_owned()
+        }
+        Unknown::KsoftirqdDispatch => "how long ksoftirqd takes to begin".to_owned(),
+        Unknown::InlineDispatch => {
+            "how long a completion takes to begin a verification itself".to_owned()
+        }
+        Unknown::HandOver => {
+            "how long a worker of kverityd takes from one verification to the next".to_owned()
+        }
+        Unknown::SoftirqCost => {
+            "how much longer a verification takes in softirq than on kverityd".to_owned()
+        }
+        Unknown::ColdCache => "which I/Os would find a hash block missing".to_owned(),
+        Unknown::AttemptCost => "how long an attempt takes until it gives up".to_owned(),
+        Unknown::NeedResched => {
+            "how often a CPU has another task to run when an I/O completes".to_owned()
+        }
+        Unknown::CompletionContext => "in which context I/Os were completed".to_owned(),
+        Unknown::RealTime => "how this kernel orders its threads, with PREEMPT_RT".to_owned(),
+        Unknown::Sampled(one_in) => format!("I/Os without a record: one in {one_in} has one"),
+        Unknown::Incomplete(permille) => {
+            format!("the {permille} in a thousand I/Os that were not seen whole")
+        }
+    }
+}
