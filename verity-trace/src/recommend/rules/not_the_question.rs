@@ -44,6 +44,14 @@ fn check(case: &Case<'_>) -> Outcome {
             "an I/O has been in flight for {age}, in the stage {stage}"
         ));
     }
+    let before = device.in_flight_before_attach.unwrap_or(0);
+    let watched = case.snapshot.watched;
+    if before > 0 && watched >= HANGS {
+        let (ios, watched) = (format::ios(before), format::span(watched));
+        found.push(format!(
+            "at least {ios} in flight since before it was watched, for {watched} and more"
+        ));
+    }
     if !found.is_empty() {
         return Outcome::Fires(found.join("; "));
     }
@@ -78,6 +86,9 @@ mod tests {
         in_flight.add(Stage::Device, Duration::from_secs(45));
         hangs.0.devices[0].in_flight = Some(in_flight);
         assert!(fires(&RULE, &hangs).contains("45.0 s"));
+        let mut hung = made();
+        hung.0.devices[0].in_flight_before_attach = Some(4);
+        assert!(fires(&RULE, &hung).contains("at least 4 I/Os"));
     }
 
     #[test]
