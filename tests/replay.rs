@@ -23,7 +23,7 @@ fn it_plays_pauses_jumps_and_ends() {
     screen.press(" ");
     screen.wait_for("replay paused");
     screen.press("}");
-    screen.wait_for("13.6 s of 13.6 s");
+    screen.wait_for("13.4 s of 13.4 s");
     screen.wait_for("watched 13.");
     screen.press(",");
     screen.wait_for("window 1 s");
@@ -40,11 +40,11 @@ fn it_plays_pauses_jumps_and_ends() {
     screen.press("\x1b");
     screen.wait_for("[devices]");
     screen.press("{");
-    screen.wait_for("0 s of 13.6 s");
+    screen.wait_for("0 s of 13.4 s");
     screen.press("+++++");
     screen.wait_for("speed 32");
     screen.press(" ");
-    screen.wait_for("13.6 s of 13.6 s");
+    screen.wait_for("13.4 s of 13.4 s");
     screen.wait_for("replay paused");
     screen.press("q");
     assert_eq!(screen.exit_code(), 0);
@@ -76,7 +76,7 @@ fn a_snapshot_is_exported_into_a_file_of_its_own_and_never_over_another() {
     let mut screen = Screen::of_in(PROGRAM, &["replay", "--demo"], folder.path());
     screen.wait_for("replay playing");
     screen.press(" }");
-    screen.wait_for("13.6 s of 13.6 s");
+    screen.wait_for("13.4 s of 13.4 s");
     screen.press("e");
     screen.wait_for("wrote verity-trace-");
     let files: Vec<_> = fs::read_dir(folder.path())

@@ -24,7 +24,7 @@ pub fn lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
         parts.push(Part::new(GAP, "paused", notice));
     }
     if let Some(recording) = app.recording {
-        parts.extend(state(recording, app));
+        parts.push(state(recording, app));
     }
     let units = app.styles.units;
     if units.times != Times::default() {
@@ -73,12 +73,14 @@ fn window(window: Window, covers: Option<Duration>) -> String {
     }
 }
 
-fn state(recording: Recording, app: &App) -> [Part; 2] {
-    let (alarm, notice) = (app.styles.alarm, app.styles.notice);
-    let records = format!("recording {}", recording.records);
-    let style = if recording.lost > 0 { alarm } else { notice };
-    let lost = format!("({} lost)", recording.lost);
-    [Part::new(GAP, records, notice), Part::new(" ", lost, style)]
+fn state(recording: Recording, app: &App) -> Part {
+    let Recording { records, lost } = recording;
+    let style = if lost > 0 {
+        app.styles.alarm
+    } else {
+        app.styles.notice
+    };
+    Part::new(GAP, format!("recording {records} ({lost} lost)"), style)
 }
 
 /// The time of day, in UTC.

@@ -36,12 +36,12 @@ while_traced() {
     measure "$1"
 }
 
-# Measures with the live view open on a console, which asks for the records of the slowest I/Os.
+# Measures with the live view open on a console of its own, on which nothing is left of another one. The view asks for
+# the records of the slowest I/Os.
 live_view() {
-    # The console's size comes from the machine's display, which it has none of.
-    openvt -w -c 1 env TERM=linux verity-trace top &
+    openvt -w -c "$2" env TERM=linux verity-trace top &
     view=$!
-    until grep -q fentry /dev/vcs1; do
+    until grep -qs fentry "/dev/vcs$2"; do
         sleep 0.5
         kill -0 "$view"
     done
@@ -113,7 +113,7 @@ prepare
 measure off-untraced
 trace off-default
 trace off-records --records 1000000
-live_view off-live-view
+live_view off-live-view 1
 trace off-queues --queues
 trace off-hash-cache --hash-cache
 trace off-submitters --submitters
@@ -127,7 +127,7 @@ prepare --use-tasklets
 rm /run/floor.bt
 measure on-untraced
 trace on-default
-live_view on-live-view
+live_view on-live-view 2
 trace on-queues --queues
 trace on-hash-cache --hash-cache
 trace on-submitters --submitters
