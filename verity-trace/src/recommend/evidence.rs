@@ -5,7 +5,7 @@ use super::sample::Sample;
 use super::{limits, model};
 use crate::format;
 use crate::histogram::{Histogram, Nanos};
-use crate::snapshot::{Cpu, IoClass, Placement, Stage};
+use crate::snapshot::{Cpu, Era, IoClass, Placement, Stage};
 use crate::what_if::Forecast;
 
 /// A number, what it is of, and where it comes from.
@@ -63,9 +63,9 @@ impl Evidence {
 /// What programs of the kernel add up, exactly.
 const COUNTERS: &str = "counters";
 /// A mean is a sum divided by a count, both exact.
-const SUMS: &str = "exact sum / count";
+const SUMS: &str = "sum / count";
 /// What the model says.
-const REPLAYED: &str = "I/Os replayed through the model";
+const REPLAYED: &str = "model, I/Os replayed";
 
 /// All that is known of a case.
 pub fn of(case: &Case<'_>, forecast: Option<&Forecast>) -> Vec<Evidence> {
@@ -101,12 +101,7 @@ pub fn of(case: &Case<'_>, forecast: Option<&Forecast>) -> Vec<Evidence> {
     );
     let wait = case.stage(Placement::Kverityd, Stage::Wait);
     let p99 = wait.and_then(|it| it.percentile(990)).map(|it| it.0 as f64);
-    add(
-        "wait for kverityd, p99",
-        p99,
-        ns,
-        "histogram, at most 1/32 off",
-    );
+    add("wait for kverityd, p99", p99, ns, "histogram, 1/32 off");
     add(
         "wait for BH or inline, mean",
         mean(&case.attempts_stage(Stage::Wait)),
@@ -145,25 +140,25 @@ pub fn of(case: &Case<'_>, forecast: Option<&Forecast>) -> Vec<Evidence> {
             ns,
             longest.map_or(COUNTERS, |(_, source)| source),
         );
-    } else if let Some(eligible) = case.eligible() {
-        let source = "sizes and ioprio classes against use_bh_bytes";
+    } else if let Some(eligible) = case.eligible().filter(|_| can_attempt(case)) {
+        let source = if case.era() == Some(Era::Inline) {
+            "sizes, use_bh_bytes"
+        } else {
+            "no limit in this era"
+        };
+        let high = Some(eligible.high).filter(|&high| high > eligible.low);
         add(
-            "small enough for BH or inline, at least",
+            "may go to BH or inline, at least",
             Some(eligible.low),
             Unit::Share,
             source,
         );
-        add(
-            "small enough for BH or inline, at most",
-            Some(eligible.high),
-            Unit::Share,
-            source,
-        );
+        add("may go to BH or inline, at most", high, Unit::Share, source);
         let gives_up = case.may_give_up();
         let source = if case.totals.is_some_and(|it| it.hash_cache.is_some()) {
-            "look-ups in the cache of hash blocks"
+            "cache of hash blocks"
         } else {
-            "verifications longer than the fastest read (inferred)"
+            "inferred: verify longer than the fastest read"
         };
         add(
             "attempts that would give up, at most",
@@ -198,16 +193,16 @@ pub fn of(case: &Case<'_>, forecast: Option<&Forecast>) -> Vec<Evidence> {
     }
     let busiest = busiest(case);
     add(
-        "verification in softirq, of the busiest CPU",
+        "busiest CPU, verifying in softirq",
         busiest,
         Unit::Share,
-        "softirq time by CPU, all devices",
+        "softirq time by CPU",
     );
     add(
         "use_bh_bytes, best effort",
         case.limit(IoClass::BestEffort).map(|it| it as f64),
         Unit::Bytes,
-        "/sys/module/dm_verity/parameters/use_bh_bytes",
+        "module parameter",
     );
     found
 }
@@ -219,6 +214,10 @@ const fn number(what: &'static str, value: f64, unit: Unit, source: &'static str
         unit,
         source,
     }
+}
+
+fn can_attempt(case: &Case<'_>) -> bool {
+    case.era().is_some_and(Era::can_attempt)
 }
 
 /// The part of the time that the CPU which verifies most in softirq does so.

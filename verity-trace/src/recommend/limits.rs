@@ -113,11 +113,6 @@ pub fn are_heeded(case: &Case<'_>) -> bool {
     case.era() == Some(Era::Inline) && case.option()
 }
 
-/// Whether any I/O was verified outside kverityd.
-pub fn has_softirq(case: &Case<'_>) -> bool {
-    case.attempted() > case.ios_of(Placement::Fallback)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::rules::fixture::{IN_BH, Ios, Made, ON_KVERITYD};
