@@ -36,13 +36,16 @@ fn is_taken(screen: &Screen) -> bool {
     first
 }
 
+/// What ends a live view.
+type End = Box<dyn Fn(&mut Screen)>;
+
 #[test]
 fn keys_and_signals_end_it() {
     let kill = |signal: &'static str| {
         move |screen: &mut Screen| drop(shell::run("kill", &[signal, &screen.pid()]))
     };
     let press = |key: &'static str| move |screen: &mut Screen| screen.press(key);
-    let ends: [(Box<dyn Fn(&mut Screen)>, u32); 5] = [
+    let ends: [(End, u32); 5] = [
         (Box::new(press("q")), 0),
         (Box::new(press("\u{3}")), 0),
         (Box::new(kill("-TERM")), 128 + 15),

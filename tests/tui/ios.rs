@@ -175,14 +175,14 @@ fn a_filter_shows_what_a_quiet_device_did_beside_busy_ones() {
         sector: 90_000 + number,
         ..unfinished(busy)
     });
-    let picked = Picked {
+    let these = Picked {
         slowest: found.slowest,
         recent: found.recent,
         of_each,
         in_flight: Some(StillInFlight::of(in_flight.collect(), of_each)),
         ..picked(&snapshot)
     };
-    let mut app = on_ios(snapshot, picked, 120, 60);
+    let mut app = on_ios(snapshot, these, 120, 60);
     let all = screen(&app, 120, 60);
     assert!(
         all.contains("in flight: 200, of which these are the 32 oldest"),
