@@ -10,7 +10,7 @@ use verity_trace::overview::Overview;
 use verity_trace::recording::{Fault, Reader};
 use verity_trace::snapshot::{Completion, Context, DeviceNumber, Era, Placement, Reason, Stage};
 use verity_trace::what_if::{
-    Facts, Forecast, Load, LoadBuilder, NotEnough, Outcome, Setting, Unknown, predict,
+    Estimate, Facts, Forecast, Load, LoadBuilder, NotEnough, Outcome, Setting, Unknown, predict,
 };
 
 const DEVICE: DeviceNumber = DeviceNumber {
@@ -114,12 +114,7 @@ fn an_inert_kernel_forecasts_no_difference() {
     assert_eq!(facts.era, Era::Inert);
     for load in loads.values() {
         for (setting, outcome) in &forecast(load, &facts).settings {
-            let change = outcome.change;
-            assert_eq!(
-                [change.value, change.low, change.high],
-                [0.0; 3],
-                "{setting:?}"
-            );
+            assert_eq!(outcome.change, Estimate::default(), "{setting:?}");
         }
     }
 }
