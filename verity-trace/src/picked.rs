@@ -269,13 +269,13 @@ mod tests {
             outcome: 77,
             ..Record::zeroed()
         });
-        let picked = picker.pick(Era::Inline, 1);
-        let counts = (picked.slowest.len(), picked.recent.len());
+        let shown = picker.pick(Era::Inline, 1);
+        let counts = (shown.slowest.len(), shown.recent.len());
         assert_eq!(counts, (KEPT - 1, KEPT - 1));
-        assert!(picked.has_undecoded);
-        let totals = picked.slowest.iter().map(|io| io.total.0);
+        assert!(shown.has_undecoded);
+        let totals = shown.slowest.iter().map(|io| io.total.0);
         assert!(totals.eq((69..100).rev()));
-        assert_eq!(picked.recent[0].seq, 99);
+        assert_eq!(shown.recent[0].seq, 99);
         assert_eq!(picker.pick(Era::Inline, 1), Picking::default());
     }
 
@@ -291,15 +291,15 @@ mod tests {
                 ..Record::zeroed()
             });
         }
-        let picked = picker.pick(Era::Inline, 4);
+        let shown = picker.pick(Era::Inline, 4);
         let of_second = |ios: &[Io]| -> Vec<u64> {
             let ios = ios.iter().filter(|io| io.device.minor == 1);
             ios.map(|io| io.seq).collect()
         };
-        assert_eq!(of_second(&picked.slowest), [900, 800, 700, 600]);
-        assert_eq!(of_second(&picked.recent), [900, 800, 700, 600]);
-        assert_eq!(picked.slowest.len(), KEPT + 4);
-        assert!(picked.recent.is_sorted_by_key(|io| Reverse(io.seq)));
+        assert_eq!(of_second(&shown.slowest), [900, 800, 700, 600]);
+        assert_eq!(of_second(&shown.recent), [900, 800, 700, 600]);
+        assert_eq!(shown.slowest.len(), KEPT + 4);
+        assert!(shown.recent.is_sorted_by_key(|io| Reverse(io.seq)));
     }
 
     #[test]
