@@ -91,7 +91,7 @@ pub enum Command {
     Replay(Replay),
     /// Set two recordings against each other: what differs, and whether B is faster or slower than A
     Compare(Compare),
-    /// Print whether the option try_verify_in_tasklet should be on: of a recording, or after watching for a while
+    /// Advise whether verification in BH should be on, and how to switch it: of a recording, or after watching for a while
     Recommend(Recommend),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),

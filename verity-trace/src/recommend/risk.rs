@@ -7,7 +7,6 @@ use super::sample::FEW;
 use super::verdict::longest_if_enabled;
 use super::{Verdict, limits, model};
 use crate::format;
-use crate::histogram::Nanos;
 use crate::snapshot::{Cpu, Era, Placement, Stage};
 use crate::target::Mode;
 use crate::what_if::{Forecast, Outcome};
@@ -104,10 +103,7 @@ fn longest(case: &Case<'_>) -> Option<String> {
     let seen = case.longest_in_softirq().filter(|_| case.attempted() > 0);
     let (longest, how) = match seen {
         Some((longest, _)) => (longest, "so far"),
-        None => (
-            Nanos(longest_if_enabled(case)? as u64),
-            "computed from its blocks",
-        ),
+        None => (longest_if_enabled(case)?, "computed from its blocks"),
     };
     Some(format!(
         "the longest single verification in softirq takes about {} ({how}), and all softirqs of a CPU have {} before \

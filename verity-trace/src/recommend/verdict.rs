@@ -3,6 +3,7 @@
 use super::case::{Case, FEWEST, MUCH_LOSS};
 use super::effect::{self, Effect, MATTERS};
 use super::rules::{BUDGET, Finding};
+use super::sample::nanos;
 use super::{Certainty, Confidence, Verdict, limits, model};
 use crate::format;
 use crate::histogram::Nanos;
@@ -113,8 +114,8 @@ fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence
             return Some(likely(Verdict::Limit(limits), limited.effect, &how));
         }
     } else {
-        if let Some(longest) = longest_if_enabled(case).filter(|&it| it >= BUDGET.0 as f64) {
-            let reason = format!("{how}; {}", too_long(Nanos(longest as u64)));
+        if let Some(longest) = longest_if_enabled(case).filter(|&it| it >= BUDGET) {
+            let reason = format!("{how}; {}", too_long(longest));
             return Some(likely(Verdict::Keep, effect, &reason));
         }
         if effect.is_gain() {
@@ -157,8 +158,8 @@ fn of_option_off(case: &Case<'_>) -> (Verdict, Confidence) {
             "switched on, the option cannot save more than the whole wait for kverityd",
         );
     }
-    if let Some(longest) = longest_if_enabled(case).filter(|&it| it >= BUDGET.0 as f64) {
-        return weak(Verdict::Keep, effect, &too_long(Nanos(longest as u64)));
+    if let Some(longest) = longest_if_enabled(case).filter(|&it| it >= BUDGET) {
+        return weak(Verdict::Keep, effect, &too_long(longest));
     }
     if effect.is_gain() {
         return weak(
@@ -261,14 +262,14 @@ fn raised(case: &Case<'_>) -> Option<(Verdict, Confidence)> {
         let reason = format!(
             "{} of the I/Os are above the limits of now and would be verified in less than {} each",
             format::percentage(Some(proposal.share)),
-            format::duration(Nanos(limits::PIECE as u64)),
+            format::duration(limits::PIECE),
         );
         weak(Verdict::Limit(proposal.limits), effect, &reason)
     })
 }
 
-/// Nanoseconds that verifying the largest I/O in one piece would take.
-pub fn longest_if_enabled(case: &Case<'_>) -> Option<f64> {
+/// How long verifying the largest I/O in one piece would take.
+pub fn longest_if_enabled(case: &Case<'_>) -> Option<Nanos> {
     let block = f64::from(case.device.table.data_block_bytes.max(1));
     let each = case.verify_per_block()?;
     let has_limits = case.era() == Some(Era::Inline);
@@ -276,7 +277,7 @@ pub fn longest_if_enabled(case: &Case<'_>) -> Option<f64> {
         .mix()
         .filter(|(kind, _)| !has_limits || case.limit(kind.class) >= Some(u64::from(kind.size)));
     let largest = within.map(|(kind, _)| kind.size).max()?;
-    Some(f64::from(largest) / block * each)
+    Some(nanos(f64::from(largest) / block * each))
 }
 
 fn unknown(case: &Case<'_>) -> &'static str {
