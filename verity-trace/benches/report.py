@@ -13,6 +13,8 @@ NAMES = ["p50_ns", "p90_ns", "p99_ns", "p999_ns"]
 DUCKDB = f"""
 import json, sys, duckdb
 duckdb.execute("SET threads = 1")
+# It would go to the same output.
+duckdb.execute("SET enable_progress_bar = false")
 stages = ", ".join(f"quantile_disc({{stage}}_ns, [0.5, 0.9, 0.99, 0.999])" for stage in {STAGES})
 query = f"SELECT device, placement, count(*), {{stages}} FROM read_parquet(?) GROUP BY ALL"
 json.dump(duckdb.execute(query, [sys.argv[1]]).fetchall(), sys.stdout)
