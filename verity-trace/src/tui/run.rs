@@ -1,12 +1,13 @@
 //! The loop that owns the terminal. It sleeps until a message arrives.
 
 use std::io::{self, IsTerminal};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Mutex, Once};
 use std::time::Duration;
-use std::{panic, thread};
+use std::{mem, panic, thread};
 
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::ExecutableCommand as _;
 use ratatui::crossterm::clipboard::CopyToClipboard;
 use ratatui::crossterm::event::{
@@ -16,7 +17,7 @@ use ratatui::crossterm::event::{
 use ratatui::crossterm::style::Print;
 use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
 use ratatui::layout::Rect;
-use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
+use ratatui::{DefaultTerminal, Terminal, TerminalOptions, Viewport};
 
 use super::app::{App, Effect, Exported, Message};
 use super::draw::draw;
@@ -71,7 +72,7 @@ pub fn run(
     require_terminal()?;
     let mut screen = Screen::open(settings.mouse)?;
     let mut app = App::configured(settings);
-    let area = screen.terminal.get_frame().area();
+    let area = screen.area();
     app.update(Message::Resize {
         columns: area.width,
         rows: area.height,
@@ -80,7 +81,7 @@ pub fn run(
         if PANICKED.load(Ordering::Acquire) {
             return Err(io::Error::other("a part of the program panicked"));
         }
-        screen.terminal.draw(|frame| draw(&app, frame))?;
+        screen.draw(&app)?;
         match wait(&mut app, messages) {
             Effect::Quit => return Ok(()),
             Effect::Suspend => {
@@ -134,23 +135,38 @@ pub fn forward_input(messages: Sender<Message>) {
 
 /// The terminal in raw mode on its alternate screen, given back when dropped, or before a panic is told.
 struct Screen {
-    terminal: DefaultTerminal,
+    /// Absent only while it is dropped.
+    terminal: Option<DefaultTerminal>,
 }
 
 impl Screen {
+    fn area(&mut self) -> Rect {
+        let terminal = self.terminal.as_mut();
+        terminal.map_or(SIZE_OF_A_SILENT_TERMINAL, |it| it.get_frame().area())
+    }
+
+    fn draw(&mut self, app: &App) -> io::Result<()> {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.draw(|frame| draw(app, frame))?;
+        }
+        Ok(())
+    }
+
     fn open(asks_for_mouse: bool) -> io::Result<Self> {
         give_back_in_panics();
         let (columns, rows) = terminal::size()?;
-        let started = if columns == 0 || rows == 0 {
-            Self::start_at(SIZE_OF_A_SILENT_TERMINAL)
+        let viewport = if columns == 0 || rows == 0 {
+            Viewport::Fixed(SIZE_OF_A_SILENT_TERMINAL)
         } else {
-            ratatui::try_init()
+            Viewport::Fullscreen
         };
-        let started = started.and_then(|terminal| {
+        let started = Self::start(viewport).and_then(|terminal| {
             if asks_for_mouse {
                 io::stdout().execute(Print(ASK_FOR_MOUSE))?;
             }
-            Ok(Self { terminal })
+            Ok(Self {
+                terminal: Some(terminal),
+            })
         });
         match started {
             Ok(screen) => Ok(screen),
@@ -161,11 +177,12 @@ impl Screen {
         }
     }
 
-    fn start_at(area: Rect) -> io::Result<DefaultTerminal> {
-        let viewport = Viewport::Fixed(area);
-        let terminal = ratatui::try_init_with_options(TerminalOptions { viewport })?;
+    /// As `ratatui::try_init` does, without its hook, which gives the terminal back in every panic.
+    fn start(viewport: Viewport) -> io::Result<DefaultTerminal> {
+        terminal::enable_raw_mode()?;
         io::stdout().execute(EnterAlternateScreen)?;
-        Ok(terminal)
+        let backend = CrosstermBackend::new(io::stdout());
+        Terminal::with_options(backend, TerminalOptions { viewport })
     }
 }
 
@@ -175,18 +192,30 @@ impl Drop for Screen {
         if !PANICKED.load(Ordering::Acquire) {
             give_back();
         }
+        let Some(mut terminal) = self.terminal.take() else {
+            return;
+        };
+        if terminal.show_cursor().is_err() {
+            // It is gone, and ratatui would say so there, which panics.
+            mem::forget(terminal);
+        }
     }
 }
 
-/// Has the terminal given back before a panic is told: ratatui's own hook knows nothing of the mouse, nor the loop
-/// of panics of other threads.
+/// Has the terminal given back before a panic is told, and the loop told of it.
 fn give_back_in_panics() {
     static ONCE: Once = Once::new();
+    static GIVING_BACK: Mutex<()> = Mutex::new(());
     ONCE.call_once(|| {
         let tell = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            PANICKED.store(true, Ordering::Release);
-            give_back();
+            // Threads that panic because another one did find the terminal given back, and do not do so again: that
+            // would put the cursor over what the first one told.
+            let giving_back = GIVING_BACK.lock();
+            if !PANICKED.swap(true, Ordering::AcqRel) {
+                give_back();
+            }
+            drop(giving_back);
             tell(panic);
         }));
     });
