@@ -66,7 +66,7 @@ impl Prior {
 
 /// How long a verification takes to begin on an idle CPU, in units of what it takes on kverityd, by [`Way::ALL`].
 /// Sources: medians where both happen at once and interrupts complete, in emulation: BH to kverityd 66 to 113 us (6.12)
-/// and 54 to 94 us (7.3) in the demo recordings, 27 to 76 us (7.3) in the README. With instructions counted, a 4 KiB read
+/// and 54 to 94 us (7.3) in recordings of the demos' load on a busy host, 27 to 76 us (7.3) in the README. With instructions counted, a 4 KiB read
 /// from a RAM disk, where a task completes, took 1,036 more with the option on (6.12, ksoftirqd) and 5,827 fewer (7.3,
 /// inline), of 46,364 and 48,557.
 const DISPATCH: [Prior; 4] = [
@@ -79,18 +79,18 @@ const DISPATCH: [Prior; 4] = [
 const FROM_INLINE: Prior = Prior::new(1.0, 0.25, 4.0);
 /// From the end of a verification to the begin of the next one that waits for the same worker, in the same units: the
 /// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c). Source: 0.08
-/// and 0.3 in the demo recording of 6.1, the only one with queues.
+/// and 0.3 in a recording of that load on 6.1, the only one with queues.
 const HAND_OVER: Prior = Prior::new(0.2, 0.05, 0.6);
 /// What a verification takes in softirq, as a ratio to kverityd: the same hashing, with locks that do not sleep. Source:
-/// 84 to 83 us (4 KiB) and 176 to 184 us (16 KiB) in the demo recording of 7.3.
+/// 84 to 83 us (4 KiB) and 176 to 184 us (16 KiB) in one of 7.3.
 const IN_SOFTIRQ: Prior = Prior::new(1.0, 0.85, 1.15);
 /// How long an attempt takes until it gives up, as a ratio to a whole verification with a warm cache. The first
 /// hash block that is missing ends it (`verity_verify_level`, drivers/md/dm-verity-target.c). Source: 0.6 to 1.6 in the
-/// three demo recordings, where a cold path is new to the CPU too.
+/// three recordings of that load, where a cold path is new to the CPU too.
 const ATTEMPT: Prior = Prior::new(0.5, 0.1, 1.2);
 /// A verification on kverityd that takes so many times as long as four in five of its size at least do waited for a
 /// hash block. There is no sharp edge: a worker that is interrupted looks alike, so it may also be none at all. Source:
-/// in the demo recordings one in 50 takes 4 times as long, and one in 300 attempts gave up.
+/// in these recordings one in 50 takes 4 times as long, and one in 300 attempts gave up.
 const COLD: Prior = Prior::new(8.0, 3.0, f64::INFINITY);
 /// How often the CPU has another task to run when an I/O completes in an interrupt. Source: 2.7 % (virtio-blk) and
 /// 10 % (nvme) of 5,400 on a loaded machine with two CPUs in emulation; none of 5,400 where a task completes them.
