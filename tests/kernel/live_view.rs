@@ -25,7 +25,7 @@ fn ios_are_shown_one_by_one() {
     let device = backing.open(NAME, true);
     let mut screen = Screen::start(&EVERYTHING);
     screen.wait_for("fentry");
-    screen.press("\t\t\t");
+    screen.press("\t\t\t\t");
     screen.wait_for("[I/Os]");
     screen.wait_for("in flight: 0");
     RandomReads::small(40).on(&device);
