@@ -46,8 +46,9 @@ pub const fn is_sampled(seq: u64, one_in: u64) -> bool {
 }
 
 /// Spreads numbers that follow each other over all there are (`SplitMix64`).
+#[must_use]
 #[inline(always)]
-const fn scattered(number: u64) -> u64 {
+pub const fn scattered(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

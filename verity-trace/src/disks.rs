@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::{fs, io};
 
 use crate::kernel;
-use crate::snapshot::{DeviceNumber, Reads};
+use crate::snapshot::{DeviceNumber, Reads, version};
 
 /// What a disk has read since it was created. Of device-mapper's disks the kernel counts an I/O when it has
 /// finished, as of others, and each bio that was mapped, without those that the target refused
@@ -38,11 +38,7 @@ pub fn in_flight(device: DeviceNumber) -> Option<u64> {
 /// Whether device-mapper heeds `iostats`: before Linux 6.6 it counts all the same, and the file always has 0
 /// (`DM_IO_BLK_STAT`, drivers/md/dm-core.h).
 fn can_be_off(release: &str) -> bool {
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|it| it.parse::<u32>().ok());
-    let version = numbers.next().zip(numbers.next());
-    version.is_none_or(|version| version >= (6, 6))
+    version(release).is_none_or(|version| version >= (6, 6))
 }
 
 /// Reads, merged reads, sectors of 512 bytes, and more that is not about reads or not a count

@@ -171,6 +171,14 @@ pub struct Kernel {
     pub era: Option<Era>,
 }
 
+/// The first two numbers of a release, as `uname -r` has it; absent where there are none.
+#[must_use]
+pub fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-', '+']);
+    let mut next = || numbers.next()?.parse().ok();
+    Some((next()?, next()?))
+}
+
 /// A device number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceNumber {

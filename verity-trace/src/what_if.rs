@@ -14,7 +14,7 @@ mod servers;
 mod tests;
 mod trace;
 
-use crate::snapshot::{Era, Kernel};
+use crate::snapshot::{Era, Kernel, version};
 use model::Model;
 
 pub use load::{Kept, Load, LoadBuilder};
@@ -78,14 +78,6 @@ impl Facts {
         let limit = limits.get(usize::from(class)).copied().unwrap_or(0);
         u64::from(bytes) <= limit
     }
-}
-
-/// The first two numbers of a release.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|part| part.parse::<u32>().ok());
-    Some((numbers.next()?, numbers.next()?))
 }
 
 /// What other settings would do to a load.

@@ -96,10 +96,7 @@ impl<'a> Case<'a> {
 
     /// The first two numbers of the kernel's release; absent where it has none.
     pub(super) fn version(&self) -> Option<(u32, u32)> {
-        let release = &self.snapshot.kernel.release;
-        let mut numbers = release.split(['.', '-', '+']);
-        let mut next = || numbers.next()?.parse().ok();
-        Some((next()?, next()?))
+        crate::snapshot::version(&self.snapshot.kernel.release)
     }
 
     /// Whether it is known to be older than this one.

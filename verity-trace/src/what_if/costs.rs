@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::load::{Arrival, Seen};
 use super::{Facts, Unknown};
 use crate::snapshot::Completion;
+use verity_trace_ebpf::sending::scattered;
 
 /// How a verification comes to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -574,14 +575,6 @@ impl Samples {
                 .then(|| self.gave_way as f64 / self.asked as f64),
         }
     }
-}
-
-/// A number of which no bit tells anything of the next (`splitmix64`).
-pub(super) const fn scattered(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 fn middle(sorted: &[u64]) -> Option<u64> {

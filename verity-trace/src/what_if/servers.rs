@@ -7,12 +7,13 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::costs::{Costs, Way, scattered};
+use super::costs::{Costs, Way};
 use super::load::Arrival;
 use super::outcome::Tally;
 use super::trace::{After, Trace};
 use super::{Facts, Setting};
 use crate::snapshot::{Completion, Era, Placement};
+use verity_trace_ebpf::sending::scattered;
 
 /// Works that the BH worker does before it lets other softirqs run (`BH_WORKER_RESTARTS`), and the time after which it
 /// does so (`BH_WORKER_JIFFIES`).
