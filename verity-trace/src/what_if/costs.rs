@@ -67,7 +67,7 @@ impl Prior {
 
 /// How long a verification takes to begin on an idle CPU, in units of what it takes on kverityd, by [`Way::ALL`].
 /// Sources: medians where both happen at once and interrupts complete, in emulation: BH to kverityd 66 to 113 us (6.12)
-/// and 54 to 94 us (7.3) in recordings of the demos' load on a busy host, 32 to 46 us (6.12) on a quiet one, 27 to 76 us
+/// and 54 to 94 us (7.3) in recordings of the demos' load on a busy host, 32 to 46 us (6.12) at a high priority, 27 to 76 us
 /// (7.3) in the README. With instructions counted, a 4 KiB read from a RAM disk, where a task completes, took 1,036 more
 /// with the option on (6.12, ksoftirqd) and 5,827 fewer (7.3, inline), of 46,364 and 48,557.
 const DISPATCH: [Prior; 4] = [
