@@ -9,6 +9,7 @@ use verity_trace::decode;
 use verity_trace::snapshot::{DeviceNumber, Era};
 use verity_trace::what_if::{Facts, LoadBuilder, Setting, predict};
 
+#[expect(dead_code, reason = "other benchmarks need more of it")]
 mod made_up;
 
 use made_up::{RECORDS, made_up, pin};
