@@ -86,7 +86,6 @@ fn of_the_demo_recordings_the_recorded_setting_is_forecast_as_it_was() {
                     assert_eq!(outcome.softirq_time(), Nanos(0), "{what} {setting:?}");
                 }
             }
-            assert_eq!(forecast, self::forecast(&load, &facts), "{what}");
         }
     }
 }
@@ -189,6 +188,14 @@ fn a_forecast_of_bh_is_as_wide_as_what_is_not_known_of_it() {
     assert!(on.change.high < 0.0, "{:?}", on.change);
     assert!(on.softirq_time().0 > 2_000 * 9_000, "{on:?}");
     assert!(!forecast.unknown.is_empty());
+}
+
+#[test]
+fn a_seed_makes_a_forecast() {
+    let load = Load::new(DEVICE, setting(false), &one_at_a_time(500));
+    let of = |seed| predict(&load, &FACTS, &[setting(true)], seed).expect("enough");
+    assert_eq!(of(1), of(1));
+    assert_ne!(of(1), of(2));
 }
 
 #[test]

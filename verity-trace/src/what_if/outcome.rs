@@ -1,6 +1,7 @@
 //! What becomes of a load: counted by blocks of time, from which the error of a forecast follows.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
@@ -91,6 +92,8 @@ struct Series {
     /// By block, then by slot.
     counts: Vec<u32>,
     sums: Vec<u64>,
+    /// The slots that were hit, and those between.
+    hit: Option<RangeInclusive<usize>>,
 }
 
 impl Series {
@@ -98,11 +101,18 @@ impl Series {
         Self {
             counts: vec![0; BLOCKS * SLOTS],
             sums: vec![0; BLOCKS],
+            hit: None,
         }
     }
 
     fn add(&mut self, block: usize, ns: u64) {
-        self.counts[block * SLOTS + slot::slot(ns)] += 1;
+        let slot = slot::slot(ns);
+        let hit = self.hit.as_ref();
+        let (low, high) = hit.map_or((slot, slot), |it| (*it.start(), *it.end()));
+        if hit.is_none() || slot < low || slot > high {
+            self.hit = Some(low.min(slot)..=high.max(slot));
+        }
+        self.counts[block * SLOTS + slot] += 1;
         self.sums[block] = self.sums[block].saturating_add(ns);
     }
 
@@ -120,11 +130,13 @@ impl Series {
     /// All blocks, so many times each.
     fn together(&self, times: &[u64]) -> Vec<u64> {
         let mut all = vec![0; SLOTS];
-        for (block, &times) in times.iter().enumerate() {
-            if times > 0 {
-                for (sum, &count) in all.iter_mut().zip(self.block(block)) {
-                    *sum += times * u64::from(count);
-                }
+        let Some(hit) = &self.hit else {
+            return all;
+        };
+        for (block, &times) in times.iter().enumerate().filter(|&(_, &times)| times > 0) {
+            let counts = &self.block(block)[hit.clone()];
+            for (sum, &count) in all[hit.clone()].iter_mut().zip(counts) {
+                *sum += times * u64::from(count);
             }
         }
         all
@@ -194,6 +206,7 @@ impl Tally {
     pub fn outcome(&self, own: Option<&Self>, seed: u64) -> Outcome {
         let ios = self.total.ios();
         let values = self.values();
+        let own = own.map(|own| (own, own.total.ios()));
         let mut random = Pcg64Mcg::seed_from_u64(seed);
         let busy: Vec<_> = (0..BLOCKS).filter(|&block| ios[block] > 0).collect();
         let mut spreads = [const { Vec::new() }; 5];
@@ -206,7 +219,8 @@ impl Tally {
                 times[busy[random.random_range(0..busy.len())]] += 1;
             }
             let mean = self.total.mean(&times, &ios);
-            let own = own.map_or(mean, |own| own.total.mean(&times, &own.total.ios()));
+            let own = own.as_ref();
+            let own = own.map_or(mean, |(own, ios)| own.total.mean(&times, ios));
             let drawn = [
                 self.wait.mean(&times, &ios),
                 percentile(&self.wait.together(&times), 0.5),
@@ -218,7 +232,7 @@ impl Tally {
                 spread.push(value);
             }
         }
-        let own_mean = own.map_or(values.total[0], |own| own.values().total[0]);
+        let own_mean = own.map_or(values.total[0], |(own, _)| own.values().total[0]);
         let [wait_mean, wait_median, total_mean, total_median, change] = spreads;
         let distribution =
             |series: &Series, [mean, median]: [f64; 2], means, medians| Distribution {
