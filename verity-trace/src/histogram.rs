@@ -98,7 +98,8 @@ impl Histogram {
     /// What was counted since `earlier`, a histogram of the same source.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let mut counts: Vec<_> = self.slots_since(earlier.slots()).collect();
+        let mut counts = Vec::new();
+        self.each_since(earlier, |slot, count| counts.push((slot, count)));
         counts.shrink_to_fit();
         Self {
             counts,
@@ -106,7 +107,27 @@ impl Histogram {
         }
     }
 
-    /// The same, by slot, where earlier counts are in the order of their slots.
+    /// The same slot by slot.
+    fn each_since(&self, earlier: &Self, mut take: impl FnMut(usize, u64)) {
+        let mut before = &earlier.counts[..];
+        for &(slot, count) in &self.counts {
+            while let [(first, _), rest @ ..] = before
+                && *first < slot
+            {
+                before = rest;
+            }
+            let known = match before {
+                [(first, known), ..] if *first == slot => *known,
+                _ => 0,
+            };
+            let new = count.saturating_sub(known);
+            if new > 0 {
+                take(slot, new);
+            }
+        }
+    }
+
+    /// The same, where the earlier counts are in the order of their slots.
     pub fn slots_since(
         &self,
         earlier: impl Iterator<Item = (usize, u64)>,
@@ -197,6 +218,12 @@ impl Slots {
             raise(&mut self.counts[slot.min(ABOVE)], count);
         }
         raise(&mut self.sum_ns, sum_ns);
+    }
+
+    /// Adds what was counted since `earlier`, a histogram of the same source.
+    pub fn add_since(&mut self, now: &Histogram, earlier: &Histogram) {
+        now.each_since(earlier, |slot, count| raise(&mut self.counts[slot], count));
+        raise(&mut self.sum_ns, now.sum_ns.saturating_sub(earlier.sum_ns));
     }
 
     /// All of it.

@@ -174,18 +174,18 @@ impl<'a> Did<'a> {
     /// Adds how long it took to what others did.
     pub fn add_stage(self, stage: Stage, slots: &mut Slots) {
         for (placement, now) in self.histograms(stage) {
-            let Nanos(before) = self.earlier.time(placement, stage);
-            let sum = Nanos(now.sum().0.saturating_sub(before));
             match self.earlier {
-                Earlier::Apart | Earlier::Nothing => slots.add(now.slots(), sum),
+                Earlier::Apart | Earlier::Nothing => slots.add(now.slots(), now.sum()),
                 Earlier::Whole(totals) => {
                     let before = totals.placements.get(&placement);
-                    let before = before.and_then(|it| it.stages.get(&stage));
-                    let before = before.into_iter().flat_map(Histogram::slots);
-                    slots.add(now.slots_since(before), sum);
+                    match before.and_then(|it| it.stages.get(&stage)) {
+                        Some(before) => slots.add_since(now, before),
+                        None => slots.add(now.slots(), now.sum()),
+                    }
                 }
                 Earlier::Packed(packed) => {
-                    let (_, before) = packed.stage(placement, stage);
+                    let (Nanos(time), before) = packed.stage(placement, stage);
+                    let sum = Nanos(now.sum().0.saturating_sub(time));
                     slots.add(now.slots_since(before), sum);
                 }
             }
