@@ -8,8 +8,8 @@ use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::recommend::Verdict;
 use verity_trace::snapshot::{Era, Kernel, Placement, Stage};
 use verity_trace::tune::{
-    Block, Cpu, Effects, Ended, Left, Load, Pair, Predicted, Report, Settings, Tables, Times, json, steps, text,
-    verdict,
+    Block, Cpu, Effects, Ended, Left, Load, Pair, Predicted, Report, Settings, Tables, Times, json,
+    steps, text, verdict,
 };
 use verity_trace::what_if::Estimate;
 
@@ -34,7 +34,13 @@ fn block(wait: u64, softirq: f64) -> Block {
         cpus: (0..2)
             .map(|cpu| {
                 let verification = Some(softirq / 2.0);
-                (cpu, Cpu { softirq, verification })
+                (
+                    cpu,
+                    Cpu {
+                        softirq,
+                        verification,
+                    },
+                )
             })
             .collect(),
         ..Block::default()
@@ -70,8 +76,14 @@ fn report() -> Report {
         effects,
         prediction: Ok(Predicted {
             ios: 4_000,
-            wait: [estimate(49_000.0, 50_000.0, 51_000.0), estimate(9_000.0, 11_000.0, 13_000.0)],
-            median_wait: [estimate(40_000.0, 41_000.0, 42_000.0), estimate(8_000.0, 9_000.0, 9_500.0)],
+            wait: [
+                estimate(49_000.0, 50_000.0, 51_000.0),
+                estimate(9_000.0, 11_000.0, 13_000.0),
+            ],
+            median_wait: [
+                estimate(40_000.0, 41_000.0, 42_000.0),
+                estimate(8_000.0, 9_000.0, 9_500.0),
+            ],
             total: [
                 estimate(169_000.0, 170_000.0, 171_000.0),
                 estimate(128_000.0, 131_000.0, 134_000.0),
@@ -98,12 +110,19 @@ fn pages() {
     insta::assert_snapshot!("tune", page(&measured));
     let stopped = Report {
         effects: Effects::default(),
-        prediction: Err("there are 3 I/Os that were seen whole; at least 100 are needed".to_owned()),
+        prediction: Err(
+            "there are 3 I/Os that were seen whole; at least 100 are needed".to_owned(),
+        ),
         verdict: Verdict::NotEnoughData,
         reason: "0 of at least 6 pairs of blocks could be used".to_owned(),
-        load: Some(Load { bytes: 4096, depth: 4 }),
+        load: Some(Load {
+            bytes: 4096,
+            depth: 4,
+        }),
         ended: Ended::Stopped("somebody else changed its table".to_owned()),
-        left: Left::Otherwise("as somebody else left it: somebody else changed its table".to_owned()),
+        left: Left::Otherwise(
+            "as somebody else left it: somebody else changed its table".to_owned(),
+        ),
         ..report()
     };
     insta::assert_snapshot!("tune_stopped", page(&stopped));
@@ -155,11 +174,17 @@ fn every_step_can_be_typed() {
     let option = Settings::option(false, None);
     let [a, b] = &lines;
     let table = script("a b", &option, &Tables::Lines([a, b]));
-    assert!(table.contains("dmsetup reload /dev/dm-0 --readonly"), "{table}");
+    assert!(
+        table.contains("dmsetup reload /dev/dm-0 --readonly"),
+        "{table}"
+    );
     let limits = Settings::limits(LIMITS, [0; 4]);
     let limits = script("usr", &limits, &Tables::Limits([LIMITS, [0; 4]]));
     for text in [&table, &limits] {
-        let steps: Vec<_> = text.lines().filter(|it| it.starts_with("switch \"")).collect();
+        let steps: Vec<_> = text
+            .lines()
+            .filter(|it| it.starts_with("switch \""))
+            .collect();
         assert!(steps.len() as u32 >= 2 * times.pairs, "{text}");
         // Each begins with what the one before it left, and the last one leaves what was found.
         let mut now = "$a";

@@ -64,7 +64,9 @@ fn error_of(output: &Output) -> String {
 }
 
 fn ios(document: &Value, side: &str, placement: &str) -> u64 {
-    document[side]["placements"][placement].as_u64().unwrap_or(0)
+    document[side]["placements"][placement]
+        .as_u64()
+        .unwrap_or(0)
 }
 
 /// From off to on and from on to off, while fio reads.
@@ -77,7 +79,9 @@ fn both_settings_are_tried_and_the_table_is_as_before() {
         let device = Backing::virtio().open(NAME, option);
         let before = table();
         let load = Running::start(&device, &JOB);
-        let output = tune(&["--duration", "9s", "--json"]).output().expect("verity-trace");
+        let output = tune(&["--duration", "9s", "--json"])
+            .output()
+            .expect("verity-trace");
         let said = error_of(&output);
         assert_eq!(output.status.code(), Some(0), "{said}");
         // It would have ended at the first error.
@@ -97,7 +101,10 @@ fn both_settings_are_tried_and_the_table_is_as_before() {
         assert_eq!(ios(&document, "a", "kverityd"), all, "{document}");
         let elsewhere = ["bh", "inline", "fallback"].map(|it| ios(&document, "b", it));
         assert!(elsewhere.iter().sum::<u64>() > 0, "{document}");
-        println!("{} {}", document["change_of_mean_total"], document["verdict"]);
+        println!(
+            "{} {}",
+            document["change_of_mean_total"], document["verdict"]
+        );
     }
 }
 
@@ -113,7 +120,12 @@ fn a_signal_puts_back_what_was_found() {
         let child = started(&["--load", "--json"], &before);
         assert_eq!(notes().len(), 1);
         let output = end(child, signal);
-        assert_eq!(output.status.code(), Some(128 + number), "{}", error_of(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(128 + number),
+            "{}",
+            error_of(&output)
+        );
         assert_eq!(table(), before);
         assert_at_rest();
         let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -138,7 +150,10 @@ fn what_a_killed_one_left_is_undone() {
     let refused = tune(&["--duration", "5s"]).output().expect("verity-trace");
     let said = error_of(&refused);
     assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(said.contains(&format!("`verity-trace tune {NAME} --undo`")), "{said}");
+    assert!(
+        said.contains(&format!("`verity-trace tune {NAME} --undo`")),
+        "{said}"
+    );
     assert_ne!(table(), before);
     let undone = tune(&["--undo"]).output().expect("verity-trace");
     assert_eq!(undone.status.code(), Some(0), "{}", error_of(&undone));
@@ -170,7 +185,10 @@ fn with_another_word(table: &str) -> String {
 }
 
 fn give(table: &str) {
-    run("dmsetup", &["reload", "--readonly", NAME, "--table", table.trim()]);
+    run(
+        "dmsetup",
+        &["reload", "--readonly", NAME, "--table", table.trim()],
+    );
     run("dmsetup", &["resume", NAME]);
 }
 
@@ -196,7 +214,10 @@ fn what_somebody_else_does_meanwhile_stays() {
     load.stop();
 
     // What waits for a resume would be replaced.
-    run("dmsetup", &["reload", "--readonly", NAME, "--table", before.trim()]);
+    run(
+        "dmsetup",
+        &["reload", "--readonly", NAME, "--table", before.trim()],
+    );
     assert_refuses(&mut tune(&["--duration", "5s"]), 2, "staged another table");
     let staged = run("dmsetup", &["table", "--inactive", NAME]);
     assert_eq!(staged, before);
@@ -234,7 +255,11 @@ fn where_the_option_does_nothing_nothing_is_tried() {
             assert_refuses(&mut tune(&["--dry-run"]), 4, "nothing to be tried");
             assert_refuses(&mut tune(&["--duration", "5s"]), 4, "nothing to be tried");
         }
-        Bh => assert_refuses(&mut tune(&["--limits", "0", "--dry-run"]), 4, "use_bh_bytes"),
+        Bh => assert_refuses(
+            &mut tune(&["--limits", "0", "--dry-run"]),
+            4,
+            "use_bh_bytes",
+        ),
         Inline => {
             let limits = Limits::keep();
             let output = tune(&["--limits", "0", "--load", "--duration", "9s", "--json"]);
@@ -267,7 +292,9 @@ fn the_steps_of_a_dry_run_can_be_typed() {
     }
     let device = Backing::virtio().open(NAME, false);
     let before = table();
-    let output = tune(&["--dry-run", "--duration", "5s"]).output().expect("verity-trace");
+    let output = tune(&["--dry-run", "--duration", "5s"])
+        .output()
+        .expect("verity-trace");
     assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
     assert_eq!(table(), before);
     let script = String::from_utf8(output.stdout).expect("text");
@@ -288,7 +315,9 @@ fn applied_is_what_was_better() {
     let device: Verity = Backing::virtio().open(NAME, false);
     let before = table();
     let load = Running::start(&device, &JOB);
-    let output = tune(&["--apply", "--duration", "9s", "--json"]).output().expect("verity-trace");
+    let output = tune(&["--apply", "--duration", "9s", "--json"])
+        .output()
+        .expect("verity-trace");
     load.stop();
     assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
     let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");

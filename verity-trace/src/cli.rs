@@ -18,9 +18,9 @@ use crate::demo::Demo;
 use crate::error::Error;
 use crate::mounts::Mounts;
 use crate::selection::{Selection, Selector};
-use crate::tune::Wish;
 use crate::snapshot::Rung;
 use crate::tui::INTERVALS;
+use crate::tune::Wish;
 use crate::window::Window;
 
 /// The exit codes of this version, and what they mean.
@@ -38,7 +38,10 @@ const EXIT_CODES: [(&str, &str); 12] = [
         "no such device: a one-shot command without any verity device, or an argument that fits none",
     ),
     ("6", "bad input file"),
-    ("10", "with --exit-code: the advice, or the verdict of tune, is to change something"),
+    (
+        "10",
+        "with --exit-code: the advice, or the verdict of tune, is to change something",
+    ),
     ("11", "with --exit-code: slower"),
     ("12", "with --exit-code: faster"),
     (

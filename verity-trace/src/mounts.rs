@@ -37,7 +37,16 @@ struct Mount {
 impl Mounts {
     /// Reads them from the running kernel.
     pub fn read() -> Result<Self> {
-        let text = fs::read(MOUNTINFO).context(MOUNTINFO)?;
+        Self::read_from(MOUNTINFO)
+    }
+
+    /// The mounts of the first process, whose namespace is the system's.
+    pub fn of_the_system() -> Result<Self> {
+        Self::read_from("/proc/1/mountinfo")
+    }
+
+    fn read_from(file: &'static str) -> Result<Self> {
+        let text = fs::read(file).context(file)?;
         let mut mounts = Self::parse(&String::from_utf8_lossy(&text), below);
         for mount in &mut mounts.mounts {
             mount.find_number();

@@ -62,7 +62,7 @@ impl Side {
 impl Settings {
     /// The option off and on, for a device that has it or not.
     #[must_use]
-    pub const fn option(is_on: bool, use_bh_bytes: Option<[u64; 4]>) -> Self {
+    pub fn option(is_on: bool, use_bh_bytes: Option<[u64; 4]>) -> Self {
         let setting = |option| Setting {
             option,
             use_bh_bytes,
@@ -75,7 +75,7 @@ impl Settings {
 
     /// Limits as they are and as they might be, for a device that has the option.
     #[must_use]
-    pub const fn limits(now: [u64; 4], tried: [u64; 4]) -> Self {
+    pub fn limits(now: [u64; 4], tried: [u64; 4]) -> Self {
         let setting = |limits| Setting {
             option: true,
             use_bh_bytes: Some(limits),
@@ -230,7 +230,10 @@ pub fn verdict(settings: &Settings, effects: &Effects) -> (Verdict, String) {
         ),
         Better::Unknown => (
             Verdict::NotEnoughData,
-            format!("mean total may differ by {percent} or more, and may not: {}", longer(effects, change)),
+            format!(
+                "mean total may differ by {percent} or more, and may not: {}",
+                longer(effects, change)
+            ),
         ),
         Better::Is(side) => {
             let reason = format!(
@@ -281,7 +284,9 @@ fn longer(effects: &Effects, change: Estimate) -> String {
     let half = (change.high - change.low) / 2.0;
     let times = (half / MATTERS).powi(2).max(1.0);
     let pairs = (effects.pairs as f64 * times).ceil();
-    format!("about {pairs} pairs of blocks would tell, so try a longer --duration, or a steadier load")
+    format!(
+        "about {pairs} pairs of blocks would tell, so try a longer --duration, or a steadier load"
+    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod gather;
 mod load;
 mod notes;
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -21,8 +21,8 @@ use verity_trace::dm::{self, Held, Line, Mapper as _, Stopped, VerityDevice};
 use verity_trace::error::{Error, Result};
 use verity_trace::live::Wanted;
 use verity_trace::recommend::{node, quoted};
-use verity_trace::selection::Selection;
-use verity_trace::snapshot::{Rung, Tracing};
+use verity_trace::selection::{Selection, Selector};
+use verity_trace::snapshot::{DeviceNumber, Kernel, Rung, Tracing};
 use verity_trace::target::Table;
 use verity_trace::tune::{
     self, Block, Effects, Ended, Facts, Finding, Left, Note, Order, Pair, Predicted, Prediction,
@@ -31,7 +31,7 @@ use verity_trace::tune::{
 use verity_trace::what_if::{self, Forecast, LoadBuilder};
 use verity_trace::{aggregate, cli, kernel};
 
-use changer::{Change, Changer};
+use changer::{Change, Changer, NotBack};
 use load::Reading;
 use notes::{FOLDER, Notes};
 
@@ -48,34 +48,27 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
     dm::require_root()?;
     let devices = dm::verity_devices()?;
     let device = chosen(&arguments.device, &devices)?;
-    let facts = gather::facts(device, &devices, arguments)?;
     if arguments.dry_run {
+        let facts = gather::facts(device, &devices, arguments)?;
         let (experiment, _) = judged(arguments, &facts)?;
         return dry_run(arguments, &facts, &experiment);
     }
-    let notes = Notes::open(Path::new(FOLDER), 0)?;
+    let mut notes = Notes::open(Path::new(FOLDER), 0)?;
+    let mut facts = gather::facts(device, &devices, arguments)?;
     let note = notes.of(device.number)?;
     if arguments.undo {
         return undo(note.as_ref(), &facts, notes);
     }
-    let (notes, facts) = match note {
-        Some(note) => {
-            let notes = settle(&note, &facts, notes)?;
-            let again = dm::verity_devices()?;
-            let device = chosen(&arguments.device, &again)?;
-            (notes, gather::facts(device, &again, arguments)?)
-        }
-        None => (notes, facts),
-    };
+    if let Some(note) = note {
+        notes = settle(&note, &facts, notes)?;
+        facts = gather::facts(device, &devices, arguments)?;
+    }
     let (experiment, table) = judged(arguments, &facts)?;
     run(arguments, &facts, &experiment, &table, notes)
 }
 
 /// The one device that is meant.
-fn chosen<'a>(
-    selector: &verity_trace::selection::Selector,
-    devices: &'a [VerityDevice],
-) -> Result<&'a VerityDevice> {
+fn chosen<'a>(selector: &Selector, devices: &'a [VerityDevice]) -> Result<&'a VerityDevice> {
     let selection = Selection::new(vec![selector.clone()]);
     let found = selection.all_of(devices, &selection.mounts()?)?;
     match found[..] {
@@ -230,7 +223,6 @@ fn put_back(note: &Note, notes: Notes) -> Result<()> {
 }
 
 fn asked(question: &str) -> Result<bool> {
-    use std::io::Write as _;
     let mut out = io::stderr();
     let written = write!(out, "{question}").and_then(|()| out.flush());
     written.context("ask")?;
@@ -245,7 +237,7 @@ fn asked(question: &str) -> Result<bool> {
 /// What is measured with.
 struct Meter {
     collector: Collector,
-    number: verity_trace::snapshot::DeviceNumber,
+    number: DeviceNumber,
     signals: Receiver<i32>,
     load: Option<Reading>,
 }
@@ -374,15 +366,14 @@ fn leave(changer: &mut Changer, with: Option<Side>) -> Result<Left> {
             Err(stopped) => say(&format!("the better setting was not applied: {stopped}")),
         }
     }
-    let by_hand = changer.by_hand();
     Ok(match changer.put_back() {
         Ok(()) => Left::AsFound,
-        Err(Stopped::Gone) => Left::Otherwise("the device is gone, and with it what was changed".to_owned()),
-        Err(Stopped::Changed(what)) => {
-            Left::Otherwise(format!("as somebody else left it: {what}"))
+        Err(NotBack::Theirs(stopped)) => {
+            Left::Otherwise(format!("nothing was put back: {stopped}"))
         }
-        Err(stopped) => Left::Otherwise(format!(
-            "with the setting that was tried last, since it could not be put back: {stopped}; by hand: {by_hand}"
+        Err(NotBack::Yet(stopped)) => Left::Otherwise(format!(
+            "with the setting that was tried last, since what was found could not be put back: {stopped}; by hand: {}",
+            changer.by_hand()
         )),
     })
 }
@@ -464,16 +455,12 @@ impl Meter {
             return Ok(Err(stopped.into()));
         }
         aggregate::relate(&mut end, &start);
-        let block = Block::of(&end, self.number);
+        let block = Block::of(&start, &end, self.number);
         Ok(block.ok_or_else(|| Cut::Stopped("the device is gone".to_owned())))
     }
 
     /// What the model says of the other setting, from what happens under the one that was found.
-    fn predict(
-        &mut self,
-        time: Duration,
-        settings: &Settings,
-    ) -> Result<Result<Prediction, Cut>> {
+    fn predict(&mut self, time: Duration, settings: &Settings) -> Result<Result<Prediction, Cut>> {
         self.collector.send_records()?;
         let mut load = LoadBuilder::new(self.number, settings.of(settings.found));
         if let Err(cut) = self.watch(time, |io| load.add(&io))? {
@@ -495,10 +482,14 @@ impl Meter {
             match self.signals.recv_timeout(left.min(POLL)) {
                 Ok(signal) => return Ok(Err(Cut::Signal(signal))),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("no more signals").into()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(anyhow!("no more signals").into());
+                }
             }
             if let Some(error) = self.load.as_ref().and_then(Reading::failure) {
-                return Ok(Err(Cut::Stopped(format!("a read of the load failed: {error}"))));
+                return Ok(Err(Cut::Stopped(format!(
+                    "a read of the load failed: {error}"
+                ))));
             }
             if ticked.elapsed() >= TICK {
                 self.collector.tick()?;
@@ -521,11 +512,7 @@ impl From<Cut> for Ended {
     }
 }
 
-fn forecast(
-    load: LoadBuilder,
-    kernel: &verity_trace::snapshot::Kernel,
-    settings: &Settings,
-) -> Result<Forecast, String> {
+fn forecast(load: LoadBuilder, kernel: &Kernel, settings: &Settings) -> Result<Forecast, String> {
     let facts = what_if::Facts::of(kernel);
     let facts = facts.ok_or("what this kernel makes of the option is not known")?;
     let other = settings.of(settings.found.other());

@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _}
 use std::path::Path;
 
 use super::{
-    DM_NOFLUSH, DM_STATUS_TABLE, DM_TABLE_STATUS, Fault, Identity, Line, Live, Mapper, Staged,
-    Target, call, call_with, control, field, identity, string, targets, verity,
+    DM_NOFLUSH, DM_STATUS_TABLE, DM_TABLE_STATUS, Fault, Line, Live, Mapper, Staged, Target, call,
+    call_with, control, field, identity, string, targets, verity,
 };
 use crate::snapshot::DeviceNumber;
 use crate::target::Status;

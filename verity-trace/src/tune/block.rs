@@ -42,7 +42,7 @@ impl Block {
     /// That between two snapshots, of which the later one is related to the earlier one; absent where the device is not
     /// in it.
     #[must_use]
-    pub fn of(snapshot: &Snapshot, number: DeviceNumber) -> Option<Self> {
+    pub fn of(earlier: &Snapshot, snapshot: &Snapshot, number: DeviceNumber) -> Option<Self> {
         let mut devices = snapshot.devices.iter();
         let device = devices.find(|device| device.number == number)?;
         let recent = device.recent.as_ref()?;
@@ -54,9 +54,10 @@ impl Block {
         for (&stage, histogram) in verified.flat_map(|(_, of)| &of.stages) {
             stages.entry(stage).or_default().merge(histogram);
         }
-        // What a full ring lost is in all counts.
-        let lost = recent.loss.iter().filter(|(kind, _)| **kind != Loss::RingFull);
-        let lost = lost.map(|(_, count)| count).sum::<u64>() + recent.incomplete;
+        let of_device = lost(&recent.loss) + recent.incomplete;
+        // What cannot be told to be a device's may be this one's.
+        let of_machine = lost(&snapshot.loss).saturating_sub(lost(&earlier.loss));
+        let lost = of_device.max(of_machine);
         let share = |time: Duration| time.as_secs_f64() / over.as_secs_f64().max(1e-9);
         let cpus = snapshot.recent_cpus.iter().map(|cpu| {
             let of = Cpu {
@@ -101,6 +102,12 @@ impl Block {
         let median = self.stages.get(&stage)?.percentile(500)?;
         Some(median.0 as f64)
     }
+}
+
+/// What a full ring lost is in all counts.
+fn lost(loss: &BTreeMap<Loss, u64>) -> u64 {
+    let counted = loss.iter().filter(|(kind, _)| **kind != Loss::RingFull);
+    counted.map(|(_, count)| count).sum()
 }
 
 /// Why nothing is concluded from a block.

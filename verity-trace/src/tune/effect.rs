@@ -111,7 +111,10 @@ impl Effects {
             ios,
             placements,
             failed,
-            rows: STAGES.into_iter().filter_map(|it| Row::of(&used, it)).collect(),
+            rows: STAGES
+                .into_iter()
+                .filter_map(|it| Row::of(&used, it))
+                .collect(),
             relative: total.and_then(|_| relative(&used)),
             cpus: cpus(&used),
         }
@@ -160,7 +163,10 @@ impl Row {
 /// From the logarithms, so that a pair under a heavy load weighs as much as one under a light load.
 fn relative(pairs: &[&Pair]) -> Option<Estimate> {
     let logarithms = pairs.iter().map(|pair| {
-        let [a, b] = pair.blocks.each_ref().map(|it| it.mean(Stage::Total).max(1.0));
+        let [a, b] = pair
+            .blocks
+            .each_ref()
+            .map(|it| it.mean(Stage::Total).max(1.0));
         (b / a).ln()
     });
     let found = interval(&logarithms.collect::<Vec<_>>())?;
@@ -182,10 +188,14 @@ fn cpus(pairs: &[&Pair]) -> Vec<Added> {
     let added = |cpu: usize| {
         let of = |side: Side, pair: &Pair| pair.blocks[side as usize].cpus.get(&cpu).copied();
         // One that was not there the whole time is left out.
-        let both = pairs.iter().map(|pair| Some([of(Side::A, pair)?, of(Side::B, pair)?]));
+        let both = pairs
+            .iter()
+            .map(|pair| Some([of(Side::A, pair)?, of(Side::B, pair)?]));
         let both: Vec<_> = both.collect::<Option<_>>()?;
         let softirq: Vec<_> = both.iter().map(|it| it.map(|cpu| cpu.softirq)).collect();
-        let verification = both.iter().map(|[a, b]| Some([a.verification?, b.verification?]));
+        let verification = both
+            .iter()
+            .map(|[a, b]| Some([a.verification?, b.verification?]));
         let verification: Option<Vec<_>> = verification.collect();
         Some(Added {
             cpu,
@@ -238,7 +248,14 @@ mod tests {
             ios,
             stages: [(Stage::Wait, all(wait)), (Stage::Total, all(total))].into(),
             placements: [(Placement::Kverityd, ios)].into(),
-            cpus: [(0, super::super::Cpu { softirq: 0.1, verification: Some(total as f64 / 1e6) })].into(),
+            cpus: [(
+                0,
+                super::super::Cpu {
+                    softirq: 0.1,
+                    verification: Some(total as f64 / 1e6),
+                },
+            )]
+            .into(),
             ..Block::default()
         }
     }

@@ -128,9 +128,9 @@ fn state(live: &Live) -> Option<&'static str> {
         Verdict::Corruption => Some(
             "its status is corruption: a block did not match its hash, and a new table would erase that",
         ),
-        Verdict::Unknown(_) => {
-            Some("its status is one that this version does not know, and a new table would erase it")
-        }
+        Verdict::Unknown(_) => Some(
+            "its status is one that this version does not know, and a new table would erase it",
+        ),
         Verdict::Valid if status.fec_corrected.is_some_and(|it| it > 0) => Some(
             "it has corrected blocks, and a new table would erase how many (dmsetup status shows it)",
         ),
@@ -215,12 +215,18 @@ mod tests {
             era: Some(Era::Inline),
             live: Live {
                 identity: Identity {
-                    number: DeviceNumber { major: 253, minor: 0 },
+                    number: DeviceNumber {
+                        major: 253,
+                        minor: 0,
+                    },
                     disk_sequence: Some(1),
                     uuid: String::new(),
                 },
                 name: "usr".to_owned(),
-                line: Some(Line { sectors: 131_072, parameters: TABLE.to_owned() }),
+                line: Some(Line {
+                    sectors: 131_072,
+                    parameters: TABLE.to_owned(),
+                }),
                 staged: Staged::Nothing,
                 is_suspended: false,
                 is_read_only: true,
@@ -261,7 +267,10 @@ mod tests {
             assert_eq!(refusal(&facts, &wish), None, "{facts:?}");
         }
         let root = with(|it| it.root = Root::Yes("/"));
-        let wish = Wish { yes_root: true, ..wish };
+        let wish = Wish {
+            yes_root: true,
+            ..wish
+        };
         assert_eq!(refusal(&root, &wish), None);
     }
 
@@ -275,15 +284,33 @@ mod tests {
             (with(|it| it.live.staged = Staged::Other), "has staged"),
             (with(|it| it.live.is_read_only = false), "can be written to"),
             (with(|it| it.live.status = None), "does not say"),
-            (with(|it| it.live.status = Status::parse("C")), "is corruption"),
-            (with(|it| it.live.status = Status::parse("C 3")), "is corruption"),
-            (with(|it| it.live.status = Status::parse("X")), "does not know"),
-            (with(|it| it.live.status = Status::parse("V 3")), "corrected"),
+            (
+                with(|it| it.live.status = Status::parse("C")),
+                "is corruption",
+            ),
+            (
+                with(|it| it.live.status = Status::parse("C 3")),
+                "is corruption",
+            ),
+            (
+                with(|it| it.live.status = Status::parse("X")),
+                "does not know",
+            ),
+            (
+                with(|it| it.live.status = Status::parse("V 3")),
+                "corrected",
+            ),
             (table("2 root_hash_sig_key_desc key"), "is signed"),
-            (with(|it| it.requires_signatures = Some(true)), "require_signatures"),
+            (
+                with(|it| it.requires_signatures = Some(true)),
+                "require_signatures",
+            ),
             (with(|it| it.root = Root::Yes("/usr")), "/usr lies on it"),
             (with(|it| it.root = Root::Unknown("/")), "cannot be told"),
-            (table("2 try_verify_in_tasklet try_verify_in_tasklet"), "could not be"),
+            (
+                table("2 try_verify_in_tasklet try_verify_in_tasklet"),
+                "could not be",
+            ),
         ];
         for (facts, expected) in cases {
             match refusal(&facts, &Wish::default()) {
@@ -316,7 +343,10 @@ mod tests {
 
     #[test]
     fn limits_are_for_a_device_with_the_option_and_for_all_of_them() {
-        let wish = Wish { limit: Some(0), ..Wish::default() };
+        let wish = Wish {
+            limit: Some(0),
+            ..Wish::default()
+        };
         let says = |facts: &Facts, wish: &Wish| match refusal(facts, wish) {
             Some(Refusal::Device(why) | Refusal::Kernel(why)) => why,
             None => String::new(),
@@ -324,23 +354,49 @@ mod tests {
         assert!(says(&facts(), &wish).contains("it has not"));
         let on = table("1 try_verify_in_tasklet");
         assert_eq!(says(&on, &wish), "");
-        let same = Wish { limit: Some(8192), ..wish };
+        let same = Wish {
+            limit: Some(8192),
+            ..wish
+        };
         assert!(says(&on, &same).contains("8192,8192,8192,0 already"));
-        let older = Facts { use_bh_bytes: None, era: Some(Era::Bh), ..on.clone() };
+        let older = Facts {
+            use_bh_bytes: None,
+            era: Some(Era::Bh),
+            ..on.clone()
+        };
         assert!(says(&older, &wish).contains("Linux 6.15"));
-        let shared = Facts { others: vec!["app".to_owned()], ..on };
+        let shared = Facts {
+            others: vec!["app".to_owned()],
+            ..on
+        };
         assert!(says(&shared, &wish).contains("too: app; --all-devices"));
-        assert_eq!(says(&shared, &Wish { all_devices: true, ..wish }), "");
+        assert_eq!(
+            says(
+                &shared,
+                &Wish {
+                    all_devices: true,
+                    ..wish
+                }
+            ),
+            ""
+        );
         // Without limits nobody else is concerned.
         assert_eq!(says(&shared, &Wish::default()), "");
     }
 
     #[test]
     fn a_load_of_ours_takes_no_machine_down() {
-        let wish = Wish { load: true, ..Wish::default() };
+        let wish = Wish {
+            load: true,
+            ..Wish::default()
+        };
         assert_eq!(refusal(&facts(), &wish), None);
         assert_eq!(refusal(&table("1 ignore_corruption"), &wish), None);
-        for word in ["restart_on_corruption", "panic_on_corruption", "panic_on_error"] {
+        for word in [
+            "restart_on_corruption",
+            "panic_on_corruption",
+            "panic_on_error",
+        ] {
             let refused = refusal(&table(&format!("1 {word}")), &wish);
             assert!(matches!(refused, Some(Refusal::Device(_))), "{word}");
         }

@@ -139,13 +139,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(parameters: &str) -> Line {
-        Line { sectors: 8, parameters: parameters.to_owned() }
+        Line {
+            sectors: 8,
+            parameters: parameters.to_owned(),
+        }
     }
 
     fn live() -> Live {
         Live {
             identity: Identity {
-                number: DeviceNumber { major: 253, minor: 4 },
+                number: DeviceNumber {
+                    major: 253,
+                    minor: 4,
+                },
                 disk_sequence: Some(9),
                 uuid: "CRYPT-VERITY-x".to_owned(),
             },
@@ -159,14 +165,26 @@ mod tests {
     }
 
     fn note() -> Note {
-        let undo = Undo::Table { found: line("off"), loaded: line("on") };
+        let undo = Undo::Table {
+            found: line("off"),
+            loaded: line("on"),
+        };
         Note::new("boot", &live().identity, "usr", undo)
     }
 
     #[test]
     fn it_is_read_as_it_was_written() {
-        let limits = Undo::Limits { found: [8192, 8192, 8192, 0], set: [0; 4] };
-        for note in [note(), Note { undo: limits, ..note() }] {
+        let limits = Undo::Limits {
+            found: [8192, 8192, 8192, 0],
+            set: [0; 4],
+        };
+        for note in [
+            note(),
+            Note {
+                undo: limits,
+                ..note()
+            },
+        ] {
             assert_eq!(Note::parse(&note.text()), Ok(note));
         }
     }
@@ -191,25 +209,46 @@ mod tests {
         let now = live();
         let says = |note: &Note, live: Option<&Live>| what_to_undo(note, "boot", live, None);
         assert_eq!(says(&note(), Some(&now)), Finding::Changed);
-        let with = |parameters: Option<&str>| Live { line: parameters.map(line), ..live() };
+        let with = |parameters: Option<&str>| Live {
+            line: parameters.map(line),
+            ..live()
+        };
         assert_eq!(says(&note(), Some(&with(Some("off")))), Finding::AsFound);
         let mut other = live();
         other.identity.uuid.push('y');
         let mut later = live();
         later.identity.disk_sequence = Some(10);
-        for live in [None, Some(&other), Some(&later), Some(&with(Some("else"))), Some(&with(None))] {
+        for live in [
+            None,
+            Some(&other),
+            Some(&later),
+            Some(&with(Some("else"))),
+            Some(&with(None)),
+        ] {
             assert!(matches!(says(&note(), live), Finding::Void(_)), "{live:?}");
         }
         let booted = what_to_undo(&note(), "another boot", Some(&now), None);
         assert!(matches!(booted, Finding::Void(_)));
         // The name may have changed.
-        assert_eq!(says(&note(), Some(&Live { name: "new".to_owned(), ..now })), Finding::Changed);
+        assert_eq!(
+            says(
+                &note(),
+                Some(&Live {
+                    name: "new".to_owned(),
+                    ..now
+                })
+            ),
+            Finding::Changed
+        );
     }
 
     #[test]
     fn only_our_limits_are_undone() {
         let (found, set) = ([8192, 8192, 8192, 0], [0; 4]);
-        let note = Note { undo: Undo::Limits { found, set }, ..note() };
+        let note = Note {
+            undo: Undo::Limits { found, set },
+            ..note()
+        };
         let says = |now| what_to_undo(&note, "boot", None, now);
         assert_eq!(says(Some(set)), Finding::Changed);
         assert_eq!(says(Some(found)), Finding::AsFound);

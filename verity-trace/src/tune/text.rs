@@ -24,11 +24,17 @@ pub fn text(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let fields = [
         ("device", format!("{} ({})", report.name, report.number)),
         ("kernel", format!("{} on {}", kernel.release, kernel.host)),
-        ("settings", format!("{a} and {b}; it was found with {}", settings.name(found))),
+        (
+            "settings",
+            format!("{a} and {b}; it was found with {}", settings.name(found)),
+        ),
         ("load", load(report)),
         ("blocks", blocks(report)),
         ("ended", ended(&report.ended)),
-        ("verdict", format!("{}; {}", recommend::verdict(report.verdict), report.reason)),
+        (
+            "verdict",
+            format!("{}; {}", recommend::verdict(report.verdict), report.reason),
+        ),
         ("measured", change(report.effects.relative, &names)),
         ("predicted", predicted(&report.prediction, &names)),
         ("left", left(&report.left, settings.name(found).as_str())),
@@ -98,7 +104,9 @@ pub(super) fn ended(ended: &Ended) -> String {
 fn left(left: &Left, found: &str) -> String {
     match left {
         Left::AsFound => format!("as it was found: {found}"),
-        Left::Applied => "with the better setting, as --apply asked for, until it is activated again".to_owned(),
+        Left::Applied => {
+            "with the better setting, as --apply asked for, until it is activated again".to_owned()
+        }
         Left::Otherwise(how) => how.clone(),
     }
 }
@@ -147,7 +155,12 @@ fn stages(report: &Report, [a, b]: &[String; 2], out: &mut impl Write) -> io::Re
 
 fn stage(row: &Row, out: &mut impl Write) -> io::Result<()> {
     let lines = [
-        (stage_name(row.stage), "mean", Some(row.means), row.difference),
+        (
+            stage_name(row.stage),
+            "mean",
+            Some(row.means),
+            row.difference,
+        ),
         ("", "p50", row.medians, row.difference_of_medians),
     ];
     for (stage, statistic, values, difference) in lines {

@@ -1,6 +1,6 @@
 //! What changes a device, and puts back what it found: also when it is dropped, as by a panic.
 
-use verity_trace::dm::{self, Held, Identity, Line, Live, Mapper as _, Staged, Stopped};
+use verity_trace::dm::{self, Fault, Held, Identity, Line, Live, Mapper as _, Staged, Stopped};
 use verity_trace::error::Result;
 use verity_trace::kernel;
 use verity_trace::recommend::{node, quoted};
@@ -98,31 +98,23 @@ impl Changer {
     }
 
     /// Puts back what was found, where there still is what was given. The note stays where that could be done later.
-    pub fn put_back(&mut self) -> Result<(), Stopped> {
+    pub fn put_back(&mut self) -> Result<(), NotBack> {
         if !self.is_open {
             return Ok(());
         }
-        let other = self.found.other();
+        let (found, other) = (self.found as usize, self.found.other() as usize);
         let put = match &self.change {
-            Change::Tables(lines) => {
-                self.put_table_back(&lines[other as usize], &lines[self.found as usize])
-            }
-            Change::Limits(limits) => {
-                let found = limits[self.found as usize];
-                are(found).or_else(|_| set(limits[other as usize], found))
-            }
+            Change::Tables(lines) => self.put_table_back(&lines[other], &lines[found]),
+            Change::Limits(limits) => put_limits_back(limits[other], limits[found]),
         };
         match &put {
-            Ok(()) => self.now = self.found,
-            // Later it could be done.
-            Err(Stopped::Corrupt | Stopped::Interrupted | Stopped::Refused(_)) => {
-                self.is_open = false;
-                return put;
+            Err(NotBack::Yet(_)) => self.is_open = false,
+            Err(NotBack::Theirs(_)) => self.close(),
+            Ok(()) => {
+                self.now = self.found;
+                self.close();
             }
-            // Nothing of ours is left.
-            Err(Stopped::Gone | Stopped::Changed(_)) => {}
         }
-        self.close();
         put
     }
 
@@ -174,23 +166,78 @@ impl Changer {
 
     fn swap(&self, from: &Line, to: &Line) -> Result<(), Stopped> {
         let mut held = Held::open(self.identity.number)?;
+        let status = held.look()?.status;
+        if status
+            .and_then(|it| it.fec_corrected)
+            .is_some_and(|it| it > 0)
+        {
+            return Err(Stopped::Changed(
+                "blocks were corrected meanwhile, and each new table forgets how many",
+            ));
+        }
         dm::switch(&mut held, &self.identity, from, to)
     }
 
-    fn put_table_back(&self, ours: &Line, found: &Line) -> Result<(), Stopped> {
-        let mut held = Held::open(self.identity.number)?;
-        let live = held.look()?;
-        if !self.identity.is_still(&live.identity) {
-            return Err(Stopped::Gone);
+    fn put_table_back(&self, ours: &Line, found: &Line) -> Result<(), NotBack> {
+        let mut held = Held::open(self.identity.number).map_err(not_back)?;
+        let live = held.look().map_err(not_back)?;
+        if self.identity.is_still(&live.identity) && live.staged == Staged::Line(ours.clone()) {
+            held.clear().map_err(not_back)?;
         }
-        if live.staged == Staged::Line(ours.clone()) {
-            held.clear()?;
+        if self.has(&live, ours) {
+            let Err(stopped) = dm::switch(&mut held, &self.identity, ours, found) else {
+                return Ok(());
+            };
+            let live = held.look().map_err(not_back)?;
+            if self.has(&live, ours) {
+                return Err(NotBack::Yet(stopped));
+            }
+            return self.is_found(&live, found);
         }
-        if live.line.as_ref() == Some(found) {
+        self.is_found(&live, found)
+    }
+
+    /// Whether the device has this table.
+    fn has(&self, live: &Live, line: &Line) -> bool {
+        self.identity.is_still(&live.identity) && live.line.as_ref() == Some(line)
+    }
+
+    fn is_found(&self, live: &Live, found: &Line) -> Result<(), NotBack> {
+        if self.has(live, found) {
             return Ok(());
         }
-        dm::switch(&mut held, &self.identity, ours, found)
+        Err(NotBack::Theirs(if self.identity.is_still(&live.identity) {
+            Stopped::Changed("somebody else changed its table")
+        } else {
+            Stopped::Gone
+        }))
     }
+}
+
+/// Why what was found was not put back.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBack {
+    /// What is there is nothing of ours any more.
+    #[error("{0}")]
+    Theirs(Stopped),
+    /// It could be done later.
+    #[error("{0}")]
+    Yet(Stopped),
+}
+
+fn not_back(fault: Fault) -> NotBack {
+    match Stopped::from(fault) {
+        Stopped::Gone => NotBack::Theirs(Stopped::Gone),
+        stopped => NotBack::Yet(stopped),
+    }
+}
+
+fn put_limits_back(ours: [u64; 4], found: [u64; 4]) -> Result<(), NotBack> {
+    if are(found).is_ok() {
+        return Ok(());
+    }
+    are(ours).map_err(NotBack::Theirs)?;
+    set(ours, found).map_err(NotBack::Yet)
 }
 
 impl Drop for Changer {
@@ -200,7 +247,8 @@ impl Drop for Changer {
         }
         match self.put_back() {
             Ok(()) => say(&format!("put {} back as it was found", self.name)),
-            Err(stopped) => say(&format!(
+            Err(NotBack::Theirs(stopped)) => say(&format!("{}: {stopped}", self.name)),
+            Err(NotBack::Yet(stopped)) => say(&format!(
                 "{} was not put back: {stopped}; by hand: {}",
                 self.name,
                 self.by_hand()

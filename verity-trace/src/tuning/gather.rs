@@ -39,13 +39,14 @@ pub fn facts(
 }
 
 fn root(device: &VerityDevice, devices: &[VerityDevice]) -> Result<Root> {
-    let mounts = Mounts::read()?;
     let mut found = Root::No;
-    for point in SYSTEM {
-        match mounts.lies_on(Path::new(point), device.number, devices) {
-            Some(true) => return Ok(Root::Yes(point)),
-            Some(false) => {}
-            None => found = Root::Unknown(point),
+    for mounts in [Mounts::read()?, Mounts::of_the_system()?] {
+        for point in SYSTEM {
+            match mounts.lies_on(Path::new(point), device.number, devices) {
+                Some(true) => return Ok(Root::Yes(point)),
+                Some(false) => {}
+                None => found = Root::Unknown(point),
+            }
         }
     }
     Ok(found)
@@ -53,9 +54,9 @@ fn root(device: &VerityDevice, devices: &[VerityDevice]) -> Result<Root> {
 
 /// Other devices with the option that have I/O.
 fn busy(device: &VerityDevice, devices: &[VerityDevice]) -> Vec<String> {
-    let others = devices.iter().filter(|other| {
-        other.number != device.number && other.table.options.try_verify_in_tasklet
-    });
+    let others = devices
+        .iter()
+        .filter(|other| other.number != device.number && other.table.options.try_verify_in_tasklet);
     let reads = |other: &VerityDevice| disks::reads(other.number).ok();
     let before: Vec<_> = others.map(|other| (other, reads(other))).collect();
     if !before.is_empty() {

@@ -3,9 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::sync::mpsc::{self, Receiver};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
@@ -42,7 +42,9 @@ impl Reading {
         let path = format!("/dev/dm-{}", number.minor);
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_DIRECT);
-        let file = options.open(&path).with_context(|| format!("open {path}"))?;
+        let file = options
+            .open(&path)
+            .with_context(|| format!("open {path}"))?;
         let file = Arc::new(file);
         let ends = Arc::new(AtomicBool::new(false));
         let (sender, failures) = mpsc::channel();

@@ -31,13 +31,19 @@ impl Notes {
     pub fn open(path: &Path, owner: u32) -> Result<Self> {
         match rustix::fs::mkdir(path, Mode::RWXU) {
             Err(error) if error != rustix::io::Errno::EXIST => {
-                return Err(anyhow!(error).context(format!("make {}", path.display())).into());
+                return Err(anyhow!(error)
+                    .context(format!("make {}", path.display()))
+                    .into());
             }
             _ => {}
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(CWD, path, flags, Mode::empty())
-            .with_context(|| format!("open {}, which has to be a folder and no link", path.display()))?;
+        let folder = rustix::fs::openat(CWD, path, flags, Mode::empty()).with_context(|| {
+            format!(
+                "open {}, which has to be a folder and no link",
+                path.display()
+            )
+        })?;
         let found = rustix::fs::fstat(&folder).context("look at the folder for notes")?;
         if found.st_uid != owner || found.st_mode & 0o7777 != 0o700 {
             return Err(Error::NotPermitted(format!(
@@ -67,7 +73,9 @@ impl Notes {
     pub fn of(&self, number: DeviceNumber) -> Result<Option<Note>> {
         let name = name(number);
         self.read(&name).map_err(|error| {
-            Error::Input(format!("{FOLDER}/{name}: {error}; look at it, and remove it"))
+            Error::Input(format!(
+                "{FOLDER}/{name}: {error}; look at it, and remove it"
+            ))
         })
     }
 
@@ -257,6 +265,9 @@ mod tests {
         fs::write(place.path().join("tune-253:4.json"), "{}").expect("a file");
         let error = notes.of(NUMBER).expect_err("no note");
         let text = error.to_string();
-        assert!(text.starts_with("/run/verity-trace/tune-253:4.json: "), "{text}");
+        assert!(
+            text.starts_with("/run/verity-trace/tune-253:4.json: "),
+            "{text}"
+        );
     }
 }

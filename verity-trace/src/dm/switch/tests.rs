@@ -160,18 +160,29 @@ fn a_device_gets_the_other_table_and_its_own_again() {
 #[test]
 fn what_somebody_else_does_stops_it() {
     let cases: [(&[(usize, Act)], &str, &str); 7] = [
-        (&[(0, Act::Load), (0, Act::Resume)], "changed its table", FOREIGN),
+        (
+            &[(0, Act::Load), (0, Act::Resume)],
+            "changed its table",
+            FOREIGN,
+        ),
         (&[(0, Act::Load)], "has staged a table", "off"),
         (&[(0, Act::Suspend)], "suspended it", "off"),
         (&[(2, Act::Load)], "not the one that was loaded", "off"),
         (&[(2, Act::Clear)], "not the one that was loaded", "off"),
         (&[(2, Act::Suspend)], "suspended it", "off"),
-        (&[(2, Act::Load), (2, Act::Resume)], "changed its table", FOREIGN),
+        (
+            &[(2, Act::Load), (2, Act::Resume)],
+            "changed its table",
+            FOREIGN,
+        ),
     ];
     for (acts, expected, left) in cases {
         let mut fake = Fake::new("off").with(acts);
         let stopped = fake.switch("off", "on").expect_err("it stops");
-        assert!(stopped.to_string().contains(expected), "{acts:?}: {stopped}");
+        assert!(
+            stopped.to_string().contains(expected),
+            "{acts:?}: {stopped}"
+        );
         assert_eq!(fake.table(), left, "{acts:?}");
         assert_ne!(fake.live.staged, Staged::Line(line("on")), "{acts:?}");
         assert!(fake.made_live.is_empty(), "{acts:?}");
