@@ -75,6 +75,35 @@ fn views() {
 }
 
 #[test]
+fn advice_on_screens_of_every_size() {
+    let sizes = [(80, 24), (120, 40), (200, 60), (40, 12), (1, 1)];
+    for (columns, rows) in sizes {
+        let mut app = watched("kverityd_only_option_off", 30, columns, rows);
+        for _ in 0..2 {
+            app.update(Message::Key(Key::Tab));
+        }
+        insta::assert_snapshot!(
+            format!("{columns}x{rows}_advice"),
+            screen(&app, columns, rows)
+        );
+    }
+}
+
+/// What is copied is to be typed: it is whole.
+#[test]
+fn commands_are_copied_whole() {
+    let mut app = watched("kverityd_only_option_off", 30, 80, 24);
+    for _ in 0..2 {
+        app.update(Message::Key(Key::Tab));
+    }
+    app.update(Message::Key(Key::Char('y')));
+    let text = app.copied().expect("a view").text;
+    let command = text.lines().find(|line| line.contains("dmsetup reload"));
+    let command = command.expect("a command");
+    assert!(command.ends_with("&& dmsetup resume root"), "{command}");
+}
+
+#[test]
 fn views_are_gone_through_in_both_directions() {
     let mut app = app(snapshot("seventy_devices"), 80, 24);
     let devices = screen(&app, 80, 24);

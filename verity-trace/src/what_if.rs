@@ -5,11 +5,17 @@
 //! error of everything else. Compare a setting with [`Forecast::own`], not with what was measured: what the model gets
 //! wrong in both is then no difference ([`Outcome::change`]).
 
+mod costs;
 mod load;
+mod model;
 mod outcome;
+mod servers;
+#[cfg(test)]
+mod tests;
+mod trace;
 
-use crate::snapshot::{Era, Kernel, Placement};
-use outcome::Tally;
+use crate::snapshot::{Era, Kernel};
+use model::Model;
 
 pub use load::{Kept, Load, LoadBuilder};
 pub use outcome::{Distribution, Estimate, Outcome};
@@ -102,6 +108,8 @@ pub enum Unknown {
     KsoftirqdDispatch,
     /// How long a completion takes to begin a verification itself.
     InlineDispatch,
+    /// How much longer a verification takes in softirq than on kverityd, or shorter.
+    SoftirqCost,
     /// Which I/Os would find a hash block missing.
     ColdCache,
     /// How long an attempt takes until it gives up.
@@ -158,18 +166,18 @@ pub fn predict(
             least: LEAST_IOS,
         });
     }
-    let mut measured = Tally::new();
-    let mut at = 0;
-    for arrival in load.spans().flatten().filter(|it| it.is_ours) {
-        let block = at * outcome::BLOCKS / usize::try_from(ios).unwrap_or(usize::MAX);
-        at += 1;
-        measured.add(block, Placement::Kverityd, arrival.wait, arrival.total());
+    let of = load.under_another_setting(facts);
+    if of as f64 > MOST_MIXED * ios as f64 {
+        return Err(NotEnough::Mixed { of, ios });
     }
-    let measured = measured.outcome(None, seed);
+    let model = Model::new(load, facts, seed);
+    let mut unknown = model.unknown();
+    let outcomes = model.outcomes(settings, &mut unknown);
+    let settings = settings.iter().copied().zip(outcomes.settings).collect();
     Ok(Forecast {
-        own: measured.clone(),
-        settings: settings.iter().map(|&it| (it, measured.clone())).collect(),
-        measured,
-        unknown: Vec::new(),
+        measured: outcomes.measured,
+        own: outcomes.own,
+        settings,
+        unknown: unknown.into_iter().collect(),
     })
 }

@@ -168,11 +168,12 @@ fn of_option_off(case: &Case<'_>) -> (Verdict, Confidence) {
             "from the waits for kverityd alone: how long BH would wait here was not measured",
         );
     }
-    undecided(
-        effect,
-        "how many attempts would give up, and how long BH would wait here, is not known well enough: watch with \
-         --hash-cache",
-    )
+    let why = if case.may_give_up().is_some_and(|share| share <= 0.0) {
+        "how long BH would wait here was not measured; replaying I/Os one by one says more"
+    } else {
+        "how many attempts would give up is not known well enough: watch with --hash-cache"
+    };
+    undecided(effect, why)
 }
 
 fn of_option_on(case: &Case<'_>) -> (Verdict, Confidence) {
@@ -317,5 +318,314 @@ fn confidence(certainty: Certainty, effect: Option<Effect>, reason: &str) -> Con
         certainty,
         effect,
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::histogram::Histogram;
+    use crate::recommend::rules::fixture::{FELL_BACK, IN_BH, Ios, Made, ON_KVERITYD};
+    use crate::recommend::{advise, rules};
+    use crate::snapshot::{Completion, Loss, Placement, Reason};
+    use crate::what_if::{Distribution, Estimate, Outcome, Setting};
+
+    /// Beside the small ones, so that there is more than one size.
+    const LARGER: Ios = Ios {
+        bytes: 8_192,
+        ..ON_KVERITYD
+    };
+
+    fn verdict(made: &Made) -> (Verdict, Confidence) {
+        let case = made.case();
+        of(&case, &rules::findings(&case).fired, None)
+    }
+
+    fn off(era: Era) -> Made {
+        Made::on("6.12.94", era).ios(ON_KVERITYD).ios(LARGER)
+    }
+
+    #[test]
+    fn waits_that_any_placement_would_save_are_worth_the_option() {
+        let (verdict, confidence) = verdict(&off(Era::Bh));
+        assert_eq!(verdict, Verdict::Enable);
+        assert_eq!(confidence.certainty, Certainty::Weak);
+        // 30 us of 115, of which at least half is saved.
+        let effect = confidence.effect.expect("an effect");
+        assert!((effect.best + 0.26).abs() < 0.01, "{effect:?}");
+        assert!(
+            (effect.worst.expect("a bound") + 0.13).abs() < 0.01,
+            "{effect:?}"
+        );
+    }
+
+    #[test]
+    fn where_even_all_of_the_wait_is_nothing_it_stays_as_it_is() {
+        let slow = Ios {
+            device: 3_000_000,
+            ..ON_KVERITYD
+        };
+        let made = Made::on("6.12.94", Era::Bh).ios(slow).ios(Ios {
+            bytes: 8_192,
+            ..slow
+        });
+        let (verdict, confidence) = verdict(&made);
+        assert_eq!(
+            (verdict, confidence.certainty),
+            (Verdict::Keep, Certainty::Likely)
+        );
+    }
+
+    #[test]
+    fn where_attempts_may_give_up_nothing_is_decided() {
+        let cold = Ios {
+            verify: 900_000,
+            count: 2_000,
+            ..ON_KVERITYD
+        };
+        let (verdict, confidence) = verdict(&off(Era::Bh).ios(cold));
+        assert_eq!(verdict, Verdict::NotEnoughData);
+        assert!(confidence.reason.contains("--hash-cache"), "{confidence:?}");
+    }
+
+    #[test]
+    fn what_tasks_complete_is_not_sent_to_ksoftirqd() {
+        let by_task = Ios {
+            completion: Completion::Task,
+            ..ON_KVERITYD
+        };
+        let made = Made::on("6.12.94", Era::Bh).ios(by_task);
+        assert_eq!(verdict(&made).0, Verdict::NotEnoughData);
+    }
+
+    #[test]
+    fn large_ios_keep_the_option_off_where_there_is_no_limit() {
+        let large = Ios {
+            bytes: 4 << 20,
+            verify: 5_120_000,
+            count: 100,
+            ..ON_KVERITYD
+        };
+        let mut made = off(Era::Bh).ios(large);
+        made.totals().hash_cache = Some(crate::snapshot::HashCache {
+            hits: 30_000,
+            ..crate::snapshot::HashCache::default()
+        });
+        let (verdict, confidence) = verdict(&made);
+        assert_eq!(verdict, Verdict::Keep);
+        assert!(confidence.reason.contains("in one piece"), "{confidence:?}");
+    }
+
+    #[test]
+    fn an_option_that_saves_stays_on_and_one_that_costs_goes_off() {
+        let on = Made::on("6.12.94", Era::Bh).option().ios(IN_BH).ios(Ios {
+            bytes: 8_192,
+            ..IN_BH
+        });
+        assert_eq!(verdict(&on.clone().ios(FELL_BACK)).0, Verdict::Keep);
+        let cold = Ios {
+            count: 100_000,
+            attempt: Some(9_000),
+            verify: 5_000,
+            ..FELL_BACK
+        };
+        let (verdict, confidence) = verdict(&on.ios(cold));
+        assert_eq!(verdict, Verdict::Disable);
+        assert_eq!(confidence.certainty, Certainty::Weak);
+    }
+
+    #[test]
+    fn a_verification_that_takes_the_whole_budget_is_ended() {
+        let long = Ios {
+            bytes: 1 << 20,
+            verify: 2_560_000,
+            ..IN_BH
+        };
+        let made = |release, era| Made::on(release, era).option().ios(long).ios(IN_BH);
+        assert_eq!(verdict(&made("6.12.94", Era::Bh)).0, Verdict::Disable);
+        let mut inline = made("7.3.4", Era::Inline);
+        inline.0.use_bh_bytes = Some(vec![8_192, 8_192, 1 << 21, 0]);
+        let (verdict, confidence) = verdict(&inline);
+        assert!(matches!(verdict, Verdict::Limit([8_192, 8_192, lower, 0]) if lower < 1 << 20));
+        assert_eq!(confidence.certainty, Certainty::Likely);
+    }
+
+    #[test]
+    fn limits_are_raised_for_what_waits_and_is_verified_fast() {
+        let large = Ios {
+            bytes: 65_536,
+            verify: 72_000,
+            reason: Some(Reason::TooLarge),
+            ..ON_KVERITYD
+        };
+        let fast = Ios {
+            device: 10_000,
+            ..large
+        };
+        let made = Made::on("7.3.4", Era::Inline)
+            .option()
+            .ios(Ios {
+                count: 200,
+                ..IN_BH
+            })
+            .ios(fast);
+        let mut made = made;
+        made.totals().hash_cache = Some(crate::snapshot::HashCache {
+            hits: 30_000,
+            ..crate::snapshot::HashCache::default()
+        });
+        assert_eq!(verdict(&made).0, Verdict::Limit([8_192, 8_192, 126_976, 0]));
+    }
+
+    #[test]
+    fn what_was_not_seen_gives_no_verdict() {
+        let mut lossy = off(Era::Bh);
+        lossy.totals().loss.insert(Loss::TableFull, 200);
+        let (of_loss, confidence) = verdict(&lossy);
+        assert_eq!(of_loss, Verdict::NotEnoughData);
+        assert!(confidence.reason.contains("1.96 %"), "{confidence:?}");
+        let mut full = off(Era::Bh);
+        full.totals().loss.insert(Loss::RingFull, 200);
+        assert_eq!(verdict(&full).0, Verdict::Enable);
+        let few = Made::on("6.12.94", Era::Bh).ios(Ios {
+            count: 99,
+            ..ON_KVERITYD
+        });
+        assert_eq!(verdict(&few).0, Verdict::NotEnoughData);
+        let mut unseen = off(Era::Bh);
+        unseen.0.devices[0].totals = None;
+        assert_eq!(verdict(&unseen).0, Verdict::NotEnoughData);
+    }
+
+    #[test]
+    fn doubts_make_a_verdict_weaker_and_are_named() {
+        let mut newer = off(Era::Inline);
+        newer.0.kernel.release = "8.0.0".to_owned();
+        let advice = advise(&newer.case(), Err("not asked"), None);
+        assert_eq!(advice.confidence.certainty, Certainty::Weak);
+        assert!(
+            advice
+                .not_considered
+                .iter()
+                .any(|it| it.contains("Linux 7.3"))
+        );
+        let one_size = Made::on("6.1.192", Era::Inert).option().ios(ON_KVERITYD);
+        let advice = advise(&one_size.case(), Err("not asked"), None);
+        assert_eq!(advice.verdict, Verdict::NotEffective);
+        assert!(
+            advice
+                .not_considered
+                .iter()
+                .any(|it| it.contains("about 4 KiB"))
+        );
+    }
+
+    fn duration(mean: f64) -> Distribution {
+        let mean = Estimate {
+            value: mean,
+            low: mean,
+            high: mean,
+        };
+        Distribution {
+            histogram: Histogram::default(),
+            mean,
+            median: mean,
+        }
+    }
+
+    /// The mean total changes by that much, from 100 us.
+    fn outcome(low: f64, high: f64) -> Outcome {
+        let value = f64::midpoint(low, high);
+        Outcome {
+            ios: 10_000,
+            wait: duration(20_000.0),
+            total: duration(100_000.0 + value),
+            change: Estimate { value, low, high },
+            placements: BTreeMap::from([(Placement::Kverityd, 10_000)]),
+            softirq: BTreeMap::new(),
+            longest_in_softirq: None,
+            duration: Nanos(1_000_000_000),
+        }
+    }
+
+    fn forecast(settings: &[(bool, Option<[u64; 4]>, Outcome)]) -> Forecast {
+        let settings = settings.iter();
+        let settings = settings.map(|(option, use_bh_bytes, outcome)| {
+            let setting = Setting {
+                option: *option,
+                use_bh_bytes: *use_bh_bytes,
+            };
+            (setting, outcome.clone())
+        });
+        Forecast {
+            measured: outcome(0.0, 0.0),
+            own: outcome(0.0, 0.0),
+            settings: settings.collect(),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn replayed(
+        made: &Made,
+        settings: &[(bool, Option<[u64; 4]>, Outcome)],
+    ) -> (Verdict, Certainty) {
+        let case = made.case();
+        let forecast = forecast(settings);
+        let (verdict, confidence) = of(&case, &rules::findings(&case).fired, Some(&forecast));
+        (verdict, confidence.certainty)
+    }
+
+    #[test]
+    fn a_forecast_decides_and_one_that_has_both_in_it_changes_nothing() {
+        let cases = [
+            ((-20_000.0, -3_000.0), Verdict::Enable, Certainty::Likely),
+            ((-20_000.0, -1_000.0), Verdict::Keep, Certainty::Weak),
+            ((-1_900.0, 40_000.0), Verdict::Keep, Certainty::Likely),
+        ];
+        for ((low, high), verdict, certainty) in cases {
+            let found = replayed(&off(Era::Bh), &[(true, None, outcome(low, high))]);
+            assert_eq!(found, (verdict, certainty), "{low} {high}");
+        }
+        let on = Made::on("6.12.94", Era::Bh).option().ios(IN_BH).ios(Ios {
+            bytes: 8_192,
+            ..IN_BH
+        });
+        let found = replayed(&on, &[(false, None, outcome(-9_000.0, -5_000.0))]);
+        assert_eq!(found, (Verdict::Disable, Certainty::Likely));
+    }
+
+    #[test]
+    fn a_forecast_of_a_long_verification_in_softirq_keeps_the_option_off() {
+        let long = Outcome {
+            longest_in_softirq: Some(BUDGET),
+            ..outcome(-20_000.0, -10_000.0)
+        };
+        let found = replayed(&off(Era::Bh), &[(true, None, long)]);
+        assert_eq!(found, (Verdict::Keep, Certainty::Likely));
+    }
+
+    #[test]
+    fn of_the_limits_that_gain_the_best_is_taken_that_no_device_suffers_from() {
+        let now = Some([8_192, 8_192, 8_192, 0]);
+        let made = Made::on("7.3.4", Era::Inline)
+            .option()
+            .ios(IN_BH)
+            .ios(LARGER);
+        let limits = |bytes| Some([bytes, bytes, bytes, 0]);
+        let settings = [
+            (false, now, outcome(1_000.0, 2_000.0)),
+            (true, now, outcome(0.0, 0.0)),
+            (true, limits(16_384), outcome(-4_000.0, -3_000.0)),
+            (true, limits(65_536), outcome(-8_000.0, -6_000.0)),
+            // 5 us a block: in 200 us there are 40.
+            (true, limits(1 << 20), outcome(-20_000.0, -15_000.0)),
+        ];
+        let found = replayed(&made, &settings);
+        let expected = Verdict::Limit([65_536, 65_536, 65_536, 0]);
+        assert_eq!(found, (expected, Certainty::Likely));
+        let found = replayed(&made, &settings[..2]);
+        assert_eq!(found, (Verdict::Keep, Certainty::Likely));
     }
 }

@@ -164,7 +164,16 @@ impl LoadBuilder {
 
     /// The load.
     #[must_use]
-    pub fn build(self) -> Load {
+    pub fn build(mut self) -> Load {
+        let load = &mut self.load;
+        if load.keeps == 1 {
+            load.windows.truncate(1);
+        }
+        let ends = load.windows.iter().skip(1).copied();
+        let ends: Vec<_> = ends.chain([load.arrivals.len()]).collect();
+        for (&start, &end) in load.windows.iter().zip(&ends) {
+            load.arrivals[start..end].sort_by_key(|it| it.mapped_at);
+        }
         self.load
     }
 
@@ -292,6 +301,18 @@ impl Load {
         Nanos(last.unwrap_or(0).saturating_sub(first.unwrap_or(0)))
     }
 
+    /// I/Os of the device whose placement the recorded setting cannot be the reason of.
+    pub(super) fn under_another_setting(&self, facts: &Facts) -> u64 {
+        let differs = |it: &&Arrival| {
+            let attempts = facts.attempts(&self.recorded, it.bytes, it.class);
+            match it.seen {
+                Seen::Kverityd => attempts && !it.gave_way,
+                _ => !attempts,
+            }
+        };
+        self.ours().filter(differs).count() as u64
+    }
+
     /// I/Os of the device that were not seen whole, or not verified as they should have been.
     pub(super) const fn unseen(&self) -> u64 {
         self.unseen
@@ -302,16 +323,10 @@ impl Load {
         self.one_in
     }
 
-    /// Stretches of time without a gap, each in the order in which the I/Os finished.
+    /// Stretches of time without a gap, each in the order in which the I/Os were mapped.
     pub(super) fn spans(&self) -> impl Iterator<Item = &[Arrival]> {
-        let together = self.keeps == 1;
-        let starts = if together {
-            &self.windows[..self.windows.len().min(1)]
-        } else {
-            &self.windows[..]
-        };
-        starts.iter().enumerate().map(|(at, &start)| {
-            let end = starts.get(at + 1).copied();
+        self.windows.iter().enumerate().map(|(at, &start)| {
+            let end = self.windows.get(at + 1).copied();
             &self.arrivals[start..end.unwrap_or(self.arrivals.len())]
         })
     }

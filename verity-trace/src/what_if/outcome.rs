@@ -251,6 +251,87 @@ pub(super) struct Values {
     pub total: [f64; 2],
 }
 
+/// How far the model may be off beside what chance makes, as squares of shares: downwards and upwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Error {
+    wait: [[f64; 2]; 2],
+    total: [[f64; 2]; 2],
+    /// In nanoseconds, of the mean of `total` less that of the recorded setting.
+    change: [f64; 2],
+    /// The share by which the model is off in the mean of `total` of the recorded setting.
+    own: f64,
+}
+
+impl Error {
+    /// That of the recorded setting.
+    pub fn between(measured: Values, own: Values) -> Self {
+        let both = |measured: [f64; 2], own: [f64; 2]| {
+            [0, 1].map(|at| [off(measured[at], own[at]).powi(2); 2])
+        };
+        Self {
+            wait: both(measured.wait, own.wait),
+            total: both(measured.total, own.total),
+            change: [0.0; 2],
+            own: off(measured.total[0], own.total[0]),
+        }
+    }
+
+    /// Adds what another value of a prior makes of a setting. Returns whether it makes a difference.
+    pub fn add(&mut self, usual: Values, bent: Values, own: Values, own_bent: Values) -> bool {
+        for at in [0, 1] {
+            raise(&mut self.wait[at], off(usual.wait[at], bent.wait[at]));
+            raise(&mut self.total[at], off(usual.total[at], bent.total[at]));
+        }
+        let change = (bent.total[0] - own_bent.total[0]) - (usual.total[0] - own.total[0]);
+        raise(&mut self.change, change);
+        usual != bent
+    }
+}
+
+fn raise(squares: &mut [f64; 2], off: f64) {
+    squares[usize::from(off > 0.0)] += off * off;
+}
+
+/// By how much `other` is more, as a share.
+fn off(usual: f64, other: f64) -> f64 {
+    (other - usual) / usual.max(1.0)
+}
+
+impl Outcome {
+    /// Adds the errors of the model, and those of what it learned from: where a duration varies in what was measured, it
+    /// would have varied under another setting too.
+    pub(super) fn widen(&mut self, error: &Error, measured: &Self) {
+        self.wait.widen(error.wait, &measured.wait);
+        self.total.widen(error.total, &measured.total);
+        let own = (error.own * self.change.value).powi(2);
+        self.change.widen(error.change.map(|it| it + own));
+    }
+}
+
+impl Distribution {
+    fn widen(&mut self, squares: [[f64; 2]; 2], measured: &Self) {
+        let both = [
+            (&mut self.mean, measured.mean),
+            (&mut self.median, measured.median),
+        ];
+        for ((estimate, measured), [down, up]) in both.into_iter().zip(squares) {
+            let value = estimate.value;
+            let vary = |end: f64| off(measured.value, end).powi(2);
+            estimate.widen([
+                (down + vary(measured.low)) * value * value,
+                (up + vary(measured.high)) * value * value,
+            ]);
+        }
+    }
+}
+
+impl Estimate {
+    fn widen(&mut self, [down, up]: [f64; 2]) {
+        self.low = self.value - ((self.value - self.low).powi(2) + down).sqrt();
+        self.high = self.value + ((self.high - self.value).powi(2) + up).sqrt();
+    }
+}
+
 fn weighted(times: &[u64], values: &[u64]) -> f64 {
     let pairs = times.iter().zip(values);
     pairs

@@ -1,0 +1,591 @@
+//! What each step of a verification costs: as the recording tells, or else as a prior with its range.
+//!
+//! Priors are ratios wherever they can be. So what was measured of one placement also tells how fast the machine is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::load::{Arrival, Seen};
+use super::{Facts, Unknown};
+use crate::snapshot::Completion;
+
+/// How a verification comes to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// A worker of kverityd is woken.
+    Kverityd = 0,
+    /// A softirq is raised in an interrupt or in a softirq, and runs on the way out.
+    Softirq = 1,
+    /// A softirq is raised in a task, which wakes ksoftirqd.
+    Ksoftirqd = 2,
+    /// The completion calls it.
+    Inline = 3,
+}
+
+impl Way {
+    const ALL: [Self; 4] = [Self::Kverityd, Self::Softirq, Self::Ksoftirqd, Self::Inline];
+
+    /// The way into softirq from this completion.
+    pub const fn into_softirq(completion: Completion) -> Self {
+        match completion {
+            Completion::Task => Self::Ksoftirqd,
+            _ => Self::Softirq,
+        }
+    }
+
+    const fn unknown(self) -> Unknown {
+        match self {
+            Self::Kverityd => Unknown::KverityDispatch,
+            Self::Softirq => Unknown::BhDispatch,
+            Self::Ksoftirqd => Unknown::KsoftirqdDispatch,
+            Self::Inline => Unknown::InlineDispatch,
+        }
+    }
+}
+
+/// A number that is not measured, and between what it may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Prior {
+    middle: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Prior {
+    const fn new(middle: f64, low: f64, high: f64) -> Self {
+        Self { middle, low, high }
+    }
+
+    const fn at(self, end: Option<End>) -> f64 {
+        match end {
+            None => self.middle,
+            Some(End::Low) => self.low,
+            Some(End::High) => self.high,
+        }
+    }
+}
+
+/// How long a verification takes to begin on an idle CPU, in units of what it takes on kverityd, by [`Way::ALL`].
+/// Source: recordings of one load with both settings, in emulation: BH in 0.36 to 0.6 of the time of kverityd (6.12,
+/// 7.3, completion in an interrupt); with instructions counted see `docs/what-if.md`. Waking ksoftirqd is what waking
+/// a worker is, at the priority of any task (`wakeup_softirqd`, kernel/softirq.c).
+const DISPATCH: [Prior; 4] = [
+    Prior::new(1.0, 0.4, 2.5),
+    Prior::new(0.5, 0.2, 0.9),
+    Prior::new(1.0, 0.6, 3.0),
+    Prior::new(0.06, 0.01, 0.15),
+];
+/// Where only verifications inline were measured, their ratio to others is known to an order of magnitude.
+const FROM_INLINE: Prior = Prior::new(1.0, 0.25, 4.0);
+/// From the end of a verification to the begin of the next one that waits for the same worker, in the same units: the
+/// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c).
+const HAND_OVER: Prior = Prior::new(0.25, 0.05, 0.6);
+/// What a verification takes in softirq, as a ratio to kverityd: the same hashing, with locks that do not sleep.
+const IN_SOFTIRQ: Prior = Prior::new(1.0, 0.85, 1.15);
+/// How long an attempt takes until it gives up, as a ratio to a whole verification with a warm cache. The first
+/// hash block that is missing ends it (`verity_verify_level`, drivers/md/dm-verity-target.c). Source: 0.6 to 1.6 in the
+/// three demo recordings, where a cold path is new to the CPU too.
+const ATTEMPT: Prior = Prior::new(0.5, 0.1, 1.2);
+/// A verification on kverityd that takes so many times as long as usual read a hash block. There is no sharp edge.
+const COLD: Prior = Prior::new(4.0, 2.0, 12.0);
+/// How often the CPU has another task to run when an I/O completes in an interrupt. Source: 2.7 % (virtio-blk) and
+/// 10 % (nvme) of 5,400 on a loaded machine with two CPUs in emulation; none of 5,400 where a task completes them.
+const GIVES_WAY: Prior = Prior::new(0.03, 0.0, 0.12);
+/// So many tell a distribution.
+const LEAST: usize = 30;
+/// Values of a distribution that are kept.
+const KEPT: usize = 1_024;
+/// Sizes that the time of a verification is learned of one by one.
+const LEAST_OF_SIZE: usize = 20;
+
+/// An end of a prior's range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Low,
+    High,
+}
+
+/// Which prior is at an end of its range, and which end.
+pub(super) type Bent = Option<(Knob, End)>;
+
+/// What is not measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Knob {
+    Dispatch(Way),
+    HandOver(Way),
+    InSoftirq,
+    Attempt,
+    Cold,
+    GivesWay,
+}
+
+impl Knob {
+    /// What is said of it.
+    pub const fn unknown(self) -> Unknown {
+        match self {
+            Self::Dispatch(way) | Self::HandOver(way) => way.unknown(),
+            Self::InSoftirq => Unknown::SoftirqCost,
+            Self::Attempt => Unknown::AttemptCost,
+            Self::Cold => Unknown::ColdCache,
+            Self::GivesWay => Unknown::NeedResched,
+        }
+    }
+}
+
+/// What the recording tells.
+#[derive(Clone, Debug)]
+pub(super) struct Learned {
+    /// How long verifications took to begin on an idle CPU, by [`Way`], in order; empty where too few did.
+    dispatch: [Vec<u64>; 4],
+    hand_over: [Option<u64>; 4],
+    kverityd: Verification,
+    softirq: Verification,
+    /// What an attempt takes that gave up; absent where too few did.
+    attempt: Option<u64>,
+    /// The share of I/Os in whose completion the CPU had another task to run, of those that the kernel asked for; absent
+    /// where it asked for too few.
+    gives_way: Option<f64>,
+}
+
+impl Learned {
+    /// From these stretches of time.
+    pub fn from<'a>(spans: impl Iterator<Item = &'a [Arrival]>, facts: &Facts) -> Self {
+        let mut samples = Samples::default();
+        for span in spans {
+            samples.add(span);
+        }
+        samples.learned(facts)
+    }
+
+    /// Made up: how long verifications take to begin, always; from one to the next; bytes with what they take; and
+    /// what an attempt does.
+    #[cfg(test)]
+    pub fn fixed(
+        dispatch: [u64; 4],
+        hand_over: [u64; 4],
+        bytes: u32,
+        ns: u64,
+        attempt: u64,
+    ) -> Self {
+        let verification = Verification {
+            by_size: BTreeMap::from([(bytes, ns)]),
+            line: Some((0.0, ns as f64 / f64::from(bytes))),
+        };
+        Self {
+            dispatch: dispatch.map(|it| vec![it]),
+            hand_over: hand_over.map(Some),
+            kverityd: verification.clone(),
+            softirq: verification,
+            attempt: Some(attempt),
+            gives_way: None,
+        }
+    }
+
+    /// What is not known.
+    pub fn knobs(&self, facts: &Facts) -> Vec<Knob> {
+        let mut knobs = Vec::new();
+        for way in Way::ALL {
+            if self.dispatch[way as usize].is_empty() {
+                knobs.push(Knob::Dispatch(way));
+            }
+            if self.hand_over[way as usize].is_none() && way != Way::Inline {
+                knobs.push(Knob::HandOver(way));
+            }
+        }
+        if self.kverityd.ratio_to(&self.softirq).is_none() {
+            knobs.push(Knob::InSoftirq);
+        }
+        if self.attempt.is_none() {
+            knobs.push(Knob::Attempt);
+        }
+        if facts.gives_way && self.gives_way.is_none() {
+            knobs.push(Knob::GivesWay);
+        }
+        knobs.push(Knob::Cold);
+        knobs
+    }
+}
+
+/// What each step costs.
+#[derive(Clone, Debug)]
+pub(super) struct Costs<'a> {
+    learned: &'a Learned,
+    dispatch: [(&'a [u64], f64); 4],
+    hand_over: [u64; 4],
+    /// Of a verification in softirq to one on kverityd.
+    ratio: f64,
+    attempt: f64,
+    cold: f64,
+    gives_way: f64,
+}
+
+impl<'a> Costs<'a> {
+    /// As was learned, with one of the priors at an end of its range.
+    pub fn new(learned: &'a Learned, facts: &Facts, bent: Bent) -> Self {
+        let end = |knob| bent.filter(|&(it, _)| it == knob).map(|(_, end)| end);
+        let measured = Way::ALL
+            .into_iter()
+            .find(|&way| !learned.dispatch[way as usize].is_empty());
+        let base = measured.unwrap_or(Way::Kverityd);
+        let dispatch = Way::ALL.map(|way| {
+            let own = &learned.dispatch[way as usize];
+            if !own.is_empty() {
+                return (own.as_slice(), 1.0);
+            }
+            let end = end(Knob::Dispatch(way));
+            let mut factor = DISPATCH[way as usize].at(end) / DISPATCH[base as usize].middle;
+            if base == Way::Inline {
+                factor *= FROM_INLINE.at(end);
+            }
+            (learned.dispatch[base as usize].as_slice(), factor)
+        });
+        let (usual, factor) = dispatch[Way::Kverityd as usize];
+        let unit = middle(usual).unwrap_or(0) as f64 * factor;
+        let hand_over = Way::ALL.map(|way| {
+            let known = learned.hand_over[way as usize];
+            known.unwrap_or_else(|| rounded(unit * HAND_OVER.at(end(Knob::HandOver(way)))))
+        });
+        let gives_way = if facts.gives_way {
+            let prior = || GIVES_WAY.at(end(Knob::GivesWay));
+            learned.gives_way.unwrap_or_else(prior)
+        } else {
+            0.0
+        };
+        Self {
+            learned,
+            dispatch,
+            hand_over,
+            ratio: learned
+                .kverityd
+                .ratio_to(&learned.softirq)
+                .unwrap_or_else(|| IN_SOFTIRQ.at(end(Knob::InSoftirq))),
+            attempt: ATTEMPT.at(end(Knob::Attempt)),
+            cold: COLD.at(end(Knob::Cold)),
+            gives_way,
+        }
+    }
+
+    /// How long a verification takes to begin on an idle CPU, by chance.
+    pub fn dispatch(&self, way: Way, chance: f64) -> u64 {
+        let (values, factor) = self.dispatch[way as usize];
+        if values.is_empty() {
+            return 0;
+        }
+        let at = (chance * values.len() as f64) as usize;
+        let value = values[at.min(values.len() - 1)];
+        if factor == 1.0 {
+            value
+        } else {
+            rounded(value as f64 * factor)
+        }
+    }
+
+    /// From the end of a verification to the begin of the next one that waits.
+    pub const fn hand_over(&self, way: Way) -> u64 {
+        self.hand_over[way as usize]
+    }
+
+    /// How long this I/O's verification takes there.
+    pub fn verify(&self, io: &Arrival, in_softirq: bool) -> u64 {
+        let was_in_softirq = matches!(io.seen, Seen::Softirq | Seen::Inline);
+        if in_softirq == was_in_softirq {
+            return io.verify;
+        }
+        let ratio = self.ratio_of(io.bytes);
+        rounded(if in_softirq {
+            io.verify as f64 * ratio
+        } else {
+            io.verify as f64 / ratio
+        })
+    }
+
+    /// How long it takes on kverityd when it has no hash block to read.
+    pub fn warm(&self, io: &Arrival) -> u64 {
+        let usual = self.learned.kverityd.usual(io.bytes);
+        usual.unwrap_or_else(|| {
+            let in_softirq = self.learned.softirq.usual(io.bytes).unwrap_or(0);
+            rounded(in_softirq as f64 / self.ratio)
+        })
+    }
+
+    /// Whether an attempt would find a hash block missing, or did.
+    pub fn is_cold(&self, io: &Arrival) -> bool {
+        match io.seen {
+            Seen::Softirq | Seen::Inline => false,
+            Seen::SoftirqGaveUp | Seen::InlineGaveUp => true,
+            Seen::Kverityd => io.verify as f64 > self.warm(io) as f64 * self.cold,
+        }
+    }
+
+    /// How long an attempt of it takes until it gives up.
+    pub fn attempt(&self, io: &Arrival) -> u64 {
+        if io.seen.gave_up() {
+            return u64::from(io.attempt);
+        }
+        let usual = self.learned.attempt;
+        usual.unwrap_or_else(|| rounded(self.warm(io) as f64 * self.attempt))
+    }
+
+    /// Whether the CPU has another task to run when it completes: in an interrupt or a softirq, since a task completes
+    /// in its own time.
+    pub fn gives_way(&self, io: &Arrival, chance: f64) -> bool {
+        match io.seen {
+            Seen::Kverityd if io.gave_way => true,
+            Seen::Kverityd => {
+                chance < self.gives_way
+                    && (self.learned.gives_way.is_some() || io.completion != Completion::Task)
+            }
+            _ => false,
+        }
+    }
+
+    fn ratio_of(&self, bytes: u32) -> f64 {
+        let learned = self.learned;
+        let (kverityd, softirq) = (&learned.kverityd.by_size, &learned.softirq.by_size);
+        match (kverityd.get(&bytes), softirq.get(&bytes)) {
+            (Some(&one), Some(&other)) if one > 0 && other > 0 => other as f64 / one as f64,
+            _ => self.ratio,
+        }
+    }
+}
+
+/// What verifications took.
+#[derive(Clone, Debug, Default)]
+struct Verification {
+    /// The median by bytes, where there are enough.
+    by_size: BTreeMap<u32, u64>,
+    /// Nanoseconds that all have in common, and those of each byte; absent where nothing is known.
+    line: Option<(f64, f64)>,
+}
+
+impl Verification {
+    fn new(samples: impl Iterator<Item = (u32, Sample)>) -> Self {
+        let mut all: Vec<_> = samples
+            .filter_map(|(bytes, it)| Some((bytes, it.values.len(), it.median()?)))
+            .collect();
+        all.sort_unstable();
+        let enough = |&&(_, count, _): &&(u32, usize, u64)| count >= LEAST_OF_SIZE;
+        let by_size: BTreeMap<_, _> = all
+            .iter()
+            .filter(enough)
+            .map(|&(bytes, _, median)| (bytes, median))
+            .collect();
+        let points: Vec<_> = if by_size.is_empty() {
+            all.iter()
+                .map(|&(bytes, _, median)| (f64::from(bytes), median as f64))
+                .collect()
+        } else {
+            by_size
+                .iter()
+                .map(|(&bytes, &median)| (f64::from(bytes), median as f64))
+                .collect()
+        };
+        Self {
+            line: line(&points),
+            by_size,
+        }
+    }
+
+    fn usual(&self, bytes: u32) -> Option<u64> {
+        if let Some(&median) = self.by_size.get(&bytes) {
+            return Some(median);
+        }
+        let (fixed, each) = self.line?;
+        Some(rounded(each.mul_add(f64::from(bytes), fixed)))
+    }
+
+    /// How much longer the other takes, over the sizes that both have.
+    fn ratio_to(&self, other: &Self) -> Option<f64> {
+        let ratios = self.by_size.iter().filter_map(|(bytes, &median)| {
+            let other = *other.by_size.get(bytes)?;
+            (median > 0 && other > 0).then(|| other as f64 / median as f64)
+        });
+        median(ratios.collect())
+    }
+}
+
+/// The line through points that is half above and half below (Theil-Sen): a few that are far off change nothing.
+fn line(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let slopes = points.iter().enumerate().flat_map(|(at, one)| {
+        let later = points[at + 1..].iter();
+        later.map(move |other| (other.1 - one.1) / (other.0 - one.0))
+    });
+    let each = match points {
+        [] => return None,
+        [(bytes, ns)] => ns / bytes.max(1.0),
+        _ => median(slopes.collect())?.max(0.0),
+    };
+    let fixed = median(points.iter().map(|(bytes, ns)| ns - each * bytes).collect())?;
+    Some((fixed.max(0.0), each))
+}
+
+/// Values of which some stand for all, chosen by their number.
+#[derive(Clone, Debug, Default)]
+struct Sample {
+    seen: u64,
+    values: Vec<u64>,
+}
+
+impl Sample {
+    const MOST: usize = 8_192;
+
+    fn add(&mut self, value: u64) {
+        self.seen += 1;
+        if self.values.len() < Self::MOST {
+            self.values.push(value);
+            return;
+        }
+        let at = scattered(self.seen) % self.seen;
+        if let Some(kept) = usize::try_from(at)
+            .ok()
+            .and_then(|at| self.values.get_mut(at))
+        {
+            *kept = value;
+        }
+    }
+
+    fn median(mut self) -> Option<u64> {
+        self.values.sort_unstable();
+        middle(&self.values)
+    }
+
+    /// Evenly chosen, in order; nothing where there are too few.
+    fn quantiles(mut self) -> Vec<u64> {
+        if self.values.len() < LEAST {
+            return Vec::new();
+        }
+        self.values.sort_unstable();
+        let count = self.values.len();
+        let kept = count.min(KEPT);
+        (0..kept)
+            .map(|at| self.values[(2 * at + 1) * count / (2 * kept)])
+            .collect()
+    }
+}
+
+/// What is gathered from the I/Os.
+#[derive(Default)]
+struct Samples {
+    /// By [`Way`], then whether it is our device's.
+    dispatch: [[Sample; 2]; 4],
+    retry: Sample,
+    hand_over: [Sample; 4],
+    kverityd: HashMap<u32, Sample>,
+    softirq: HashMap<u32, Sample>,
+    attempt: Sample,
+    asked: u64,
+    gave_way: u64,
+    any: Sample,
+}
+
+impl Samples {
+    fn add(&mut self, span: &[Arrival]) {
+        let mut order: Vec<_> = span.iter().collect();
+        order.sort_by_key(|it| it.completed_at());
+        // Until when the worker of a CPU was busy: kverityd's, and BH.
+        let mut busy: HashMap<(bool, u16), u64> = HashMap::new();
+        for io in order {
+            let on_kverityd = io.seen == Seen::Kverityd;
+            let way = match io.seen {
+                Seen::Kverityd => Way::Kverityd,
+                Seen::Softirq | Seen::SoftirqGaveUp => Way::into_softirq(io.completion),
+                Seen::Inline | Seen::InlineGaveUp => Way::Inline,
+            };
+            let cpu = if on_kverityd {
+                io.verify_cpu
+            } else {
+                io.complete_cpu
+            };
+            let until = busy.entry((on_kverityd, cpu)).or_default();
+            let began = io.completed_at() + io.wait;
+            if *until <= io.completed_at() {
+                self.dispatch[way as usize][usize::from(io.is_ours)].add(io.wait);
+            } else if *until <= began {
+                self.hand_over[way as usize].add(began - *until);
+            }
+            self.any.add(io.wait);
+            let took = if io.seen.gave_up() {
+                u64::from(io.attempt)
+            } else {
+                io.verify
+            };
+            *until = (*until).max(began + took);
+            match io.seen {
+                Seen::Kverityd => self.kverityd.entry(io.bytes).or_default().add(io.verify),
+                Seen::Softirq | Seen::Inline => {
+                    self.softirq.entry(io.bytes).or_default().add(io.verify);
+                }
+                Seen::SoftirqGaveUp | Seen::InlineGaveUp => {
+                    self.attempt.add(u64::from(io.attempt));
+                    self.retry.add(u64::from(io.retry_wait));
+                }
+            }
+            let asked = !on_kverityd || io.gave_way;
+            self.asked += u64::from(asked);
+            self.gave_way += u64::from(io.gave_way);
+        }
+    }
+
+    fn learned(self, facts: &Facts) -> Learned {
+        let mut dispatch = self.dispatch.map(|[others, ours]| {
+            let ours = ours.quantiles();
+            if ours.is_empty() {
+                others.quantiles()
+            } else {
+                ours
+            }
+        });
+        let on_kverityd = &mut dispatch[Way::Kverityd as usize];
+        if on_kverityd.is_empty() {
+            *on_kverityd = self.retry.quantiles();
+        }
+        if dispatch.iter().all(Vec::is_empty) {
+            // No worker was ever idle: then what is known of waiting includes queues.
+            let all = if facts.era.can_attempt() {
+                Way::Softirq
+            } else {
+                Way::Kverityd
+            };
+            dispatch[all as usize] = self.any.quantiles();
+        }
+        let attempt = Some(self.attempt).filter(|it| it.values.len() >= LEAST);
+        Learned {
+            dispatch,
+            hand_over: self.hand_over.map(|it| {
+                Some(it)
+                    .filter(|it| it.values.len() >= LEAST)
+                    .and_then(Sample::median)
+            }),
+            kverityd: Verification::new(self.kverityd.into_iter()),
+            softirq: Verification::new(self.softirq.into_iter()),
+            attempt: attempt.and_then(Sample::median),
+            gives_way: (self.asked >= LEAST as u64)
+                .then(|| self.gave_way as f64 / self.asked as f64),
+        }
+    }
+}
+
+/// A number of which no bit tells anything of the next (`splitmix64`).
+pub(super) const fn scattered(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+fn middle(sorted: &[u64]) -> Option<u64> {
+    sorted.get(sorted.len() / 2).copied()
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast of a float keeps to the range of what it becomes"
+)]
+const fn rounded(ns: f64) -> u64 {
+    ns.round() as u64
+}

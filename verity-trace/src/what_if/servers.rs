@@ -1,0 +1,485 @@
+//! Runs a load through the kernel's placements: who verifies an I/O, and when that one has time for it.
+//!
+//! What follows from what is in the sources of Linux 6.1, 6.12 and 7.3: `verity_end_io`
+//! (drivers/md/dm-verity-target.c), `bh_worker` and `process_one_work` (kernel/workqueue.c), `handle_softirqs`
+//! (kernel/softirq.c).
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::costs::{Costs, Way, scattered};
+use super::load::Arrival;
+use super::outcome::Tally;
+use super::trace::{After, Trace};
+use super::{Facts, Setting};
+use crate::snapshot::{Completion, Era, Placement};
+
+/// Works that the BH worker does before it lets other softirqs run (`BH_WORKER_RESTARTS`), and the time after which it
+/// does so (`BH_WORKER_JIFFIES`).
+const WORKS: u32 = 10;
+/// How often softirqs are begun anew before they are left to ksoftirqd (`MAX_SOFTIRQ_RESTART`).
+const RESTARTS: u32 = 10;
+/// The time of both (`msecs_to_jiffies(2)`): up to a jiffy more or less.
+const BUDGET_NS: u64 = 2_000_000;
+
+/// What the tally is told of each I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Finished {
+    pub io: u32,
+    pub placement: Placement,
+    pub wait: u64,
+    pub total: u64,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// The data device has completed an I/O.
+    Complete(u32),
+    /// kverityd gets an I/O of which an attempt gave up.
+    Requeue(u32),
+    /// A CPU's BH worker begins with its next work, unless it was told otherwise meanwhile.
+    Softirq { cpu: u16, turn: u32 },
+    /// A worker of kverityd begins with its next work.
+    Kverityd(u16),
+    /// It is done with one.
+    Done(u16),
+}
+
+/// One I/O under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flight {
+    mapped_at: u64,
+    completed_at: u64,
+    wait: Option<u64>,
+}
+
+/// A CPU, or, where kverityd is not bound to CPUs, also one of its workers.
+#[derive(Debug, Default)]
+struct Server {
+    /// Until then a softirq, or a completion that verifies, has the CPU.
+    taken_until: u64,
+    softirq: Softirq,
+    works: VecDeque<u32>,
+    /// Whether the worker was woken, or works.
+    is_awake: bool,
+    /// What it works on, until when, and how long after that the I/O finishes.
+    running: Option<(u32, u64, u64)>,
+}
+
+/// The BH worker of a CPU.
+#[derive(Debug, Default)]
+struct Softirq {
+    works: VecDeque<u32>,
+    /// Whether it was told to run, or runs.
+    is_raised: bool,
+    /// When it will run next, and the number of that time.
+    next_at: u64,
+    turn: u32,
+    /// Whether ksoftirqd was woken for it and does not run yet.
+    waits_for_thread: bool,
+    /// When softirqs began to run, and how often they began anew.
+    began_at: u64,
+    restarts: u32,
+    /// The same of the worker, with the works that it did.
+    called_at: u64,
+    done: u32,
+}
+
+/// See the module.
+pub(super) struct Servers<'a> {
+    trace: &'a Trace<'a>,
+    costs: &'a Costs<'a>,
+    facts: &'a Facts,
+    setting: &'a Setting,
+    seed: u64,
+    flights: Vec<Flight>,
+    servers: Vec<Server>,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    /// Events until now: those of one moment happen in the order in which they were planned.
+    planned: u64,
+    last: u64,
+}
+
+impl<'a> Servers<'a> {
+    /// For one stretch of a load.
+    pub fn new(
+        trace: &'a Trace<'a>,
+        costs: &'a Costs<'a>,
+        facts: &'a Facts,
+        setting: &'a Setting,
+        seed: u64,
+    ) -> Self {
+        let cpus = trace
+            .arrivals
+            .iter()
+            .map(|it| it.complete_cpu.max(it.verify_cpu));
+        let cpus = usize::from(cpus.max().unwrap_or(0)) + 1;
+        Self {
+            trace,
+            costs,
+            facts,
+            setting,
+            seed,
+            flights: vec![Flight::default(); trace.arrivals.len()],
+            servers: (0..cpus.max(facts.cpus))
+                .map(|_| Server::default())
+                .collect(),
+            events: BinaryHeap::new(),
+            planned: 0,
+            last: 0,
+        }
+    }
+
+    /// Runs it, and tells of each I/O that finishes.
+    pub fn run(mut self, tally: &mut Tally, mut finished: impl FnMut(&mut Tally, Finished)) {
+        let first = self.trace.arrivals.first().map_or(0, |it| it.mapped_at);
+        for &io in self.trace.roots() {
+            self.begin(io, self.arrival(io).mapped_at);
+        }
+        while let Some(Reverse((now, _, event))) = self.events.pop() {
+            let done = match event {
+                Event::Complete(io) => self.complete(io, now, tally),
+                Event::Requeue(io) => {
+                    self.queue(io, now);
+                    None
+                }
+                Event::Softirq { cpu, turn } => self.softirq(cpu, turn, now, tally),
+                Event::Kverityd(worker) => {
+                    self.work(worker, now);
+                    None
+                }
+                Event::Done(worker) => self.done(worker, now),
+            };
+            if let Some((io, placement, at)) = done {
+                let flight = self.flights[io as usize];
+                self.last = self.last.max(at);
+                self.follow(io, After::Finish, at);
+                finished(
+                    tally,
+                    Finished {
+                        io,
+                        placement,
+                        wait: flight.wait.unwrap_or(0),
+                        total: at - flight.mapped_at,
+                    },
+                );
+            }
+        }
+        tally.add_duration(self.last.saturating_sub(first));
+    }
+
+    fn arrival(&self, io: u32) -> &'a Arrival {
+        &self.trace.arrivals[io as usize]
+    }
+
+    fn plan(&mut self, at: u64, event: Event) {
+        self.planned += 1;
+        self.events.push(Reverse((at, self.planned, event)));
+    }
+
+    /// A number from 0 to 1 that is the same for an I/O under every setting.
+    fn chance(&self, io: u32, of: Of) -> f64 {
+        let number = self.seed ^ (u64::from(io) << 8 | of as u64);
+        (scattered(number) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn begin(&mut self, io: u32, mapped_at: u64) {
+        self.flights[io as usize].mapped_at = mapped_at;
+        let at = mapped_at.saturating_add(self.trace.device(io));
+        self.plan(at, Event::Complete(io));
+    }
+
+    fn follow(&mut self, io: u32, after: After, at: u64) {
+        let trace = self.trace;
+        for (next, gap) in trace.followers(io, after) {
+            self.begin(next, at.saturating_add(gap));
+        }
+    }
+
+    /// `verity_end_io`.
+    fn complete(&mut self, io: u32, now: u64, tally: &mut Tally) -> Option<(u32, Placement, u64)> {
+        let arrival = self.arrival(io);
+        let in_interrupt = matches!(
+            arrival.completion,
+            Completion::HardirqOrIrqsOff | Completion::Unknown
+        );
+        let taken_until = self.servers[usize::from(arrival.complete_cpu)].taken_until;
+        if !in_interrupt && taken_until > now {
+            self.plan(taken_until, Event::Complete(io));
+            return None;
+        }
+        self.flights[io as usize].completed_at = now;
+        let is_inline = self.facts.era == Era::Inline && !in_interrupt;
+        let done = if !self.is_attempted(io) {
+            self.queue(io, now);
+            None
+        } else if is_inline {
+            self.inline(io, now, tally)
+        } else {
+            self.raise(io, now);
+            None
+        };
+        let returns_at = if is_inline && self.flights[io as usize].wait.is_some() {
+            // The completion did it, whether or not it gave up.
+            self.servers[usize::from(arrival.complete_cpu)].taken_until
+        } else {
+            now
+        };
+        self.follow(io, After::Return, returns_at);
+        done
+    }
+
+    fn is_attempted(&self, io: u32) -> bool {
+        let arrival = self.arrival(io);
+        let option = if arrival.is_ours {
+            self.setting.option
+        } else {
+            arrival.option
+        };
+        let setting = Setting {
+            option,
+            ..*self.setting
+        };
+        self.facts.attempts(&setting, arrival.bytes, arrival.class)
+            && !(self.facts.gives_way
+                && self.costs.gives_way(arrival, self.chance(io, Of::GivesWay)))
+    }
+
+    /// The completion verifies.
+    fn inline(&mut self, io: u32, now: u64, tally: &mut Tally) -> Option<(u32, Placement, u64)> {
+        let arrival = self.arrival(io);
+        let cpu = arrival.complete_cpu;
+        let wait = self
+            .costs
+            .dispatch(Way::Inline, self.chance(io, Of::Dispatch));
+        self.flights[io as usize].wait = Some(wait);
+        let is_cold = self.costs.is_cold(arrival);
+        let took = self.attempted(io, is_cold);
+        let ends_at = now + wait + took;
+        if arrival.completion != Completion::Task {
+            tally.add_softirq(cpu, took);
+        }
+        self.take(cpu, now, ends_at);
+        if is_cold {
+            self.plan(ends_at, Event::Requeue(io));
+            return None;
+        }
+        Some((io, Placement::Inline, ends_at))
+    }
+
+    /// How long a softirq, or the completion, is busy with it.
+    fn attempted(&self, io: u32, is_cold: bool) -> u64 {
+        let arrival = self.arrival(io);
+        if is_cold {
+            self.costs.attempt(arrival)
+        } else {
+            self.costs.verify(arrival, true)
+        }
+    }
+
+    /// The CPU does this meanwhile, and a worker of kverityd on it waits.
+    fn take(&mut self, cpu: u16, from: u64, until: u64) {
+        let server = &mut self.servers[usize::from(cpu)];
+        server.taken_until = server.taken_until.max(until);
+        if !self.facts.is_unbound
+            && let Some((_, ends_at, _)) = &mut server.running
+        {
+            *ends_at += until - from;
+        }
+    }
+
+    /// Queues it on the BH workqueue, or as a tasklet.
+    fn raise(&mut self, io: u32, now: u64) {
+        let arrival = self.arrival(io);
+        let way = Way::into_softirq(arrival.completion);
+        let begins_at = now + self.costs.dispatch(way, self.chance(io, Of::Dispatch));
+        let cpu = arrival.complete_cpu;
+        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        softirq.works.push_back(io);
+        // Softirqs that wait for ksoftirqd also run on the way out of the next interrupt.
+        let comes_first =
+            softirq.waits_for_thread && way == Way::Softirq && begins_at < softirq.next_at;
+        if softirq.is_raised && !comes_first {
+            return;
+        }
+        softirq.is_raised = true;
+        softirq.waits_for_thread = way == Way::Ksoftirqd;
+        self.restart(cpu, begins_at);
+    }
+
+    /// Softirqs begin to run, with all of their time.
+    fn restart(&mut self, cpu: u16, at: u64) {
+        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        softirq.began_at = at;
+        softirq.restarts = 0;
+        self.call(cpu, at);
+    }
+
+    /// The BH worker begins, with all of its time.
+    fn call(&mut self, cpu: u16, at: u64) {
+        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        softirq.called_at = at;
+        softirq.done = 0;
+        self.plan_softirq(cpu, at);
+    }
+
+    fn plan_softirq(&mut self, cpu: u16, at: u64) {
+        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        softirq.next_at = at;
+        softirq.turn = softirq.turn.wrapping_add(1);
+        let turn = softirq.turn;
+        self.plan(at, Event::Softirq { cpu, turn });
+    }
+
+    /// The BH worker begins with a work.
+    fn softirq(
+        &mut self,
+        cpu: u16,
+        turn: u32,
+        now: u64,
+        tally: &mut Tally,
+    ) -> Option<(u32, Placement, u64)> {
+        let server = &mut self.servers[usize::from(cpu)];
+        let softirq = &mut server.softirq;
+        if softirq.turn != turn {
+            return None;
+        }
+        if server.taken_until > now {
+            let until = server.taken_until;
+            self.plan_softirq(cpu, until);
+            return None;
+        }
+        softirq.waits_for_thread = false;
+        let Some(&io) = softirq.works.front() else {
+            softirq.is_raised = false;
+            return None;
+        };
+        if softirq.done >= WORKS || now.saturating_sub(softirq.called_at) >= BUDGET_NS {
+            self.leave_or_call(io, cpu, now);
+            return None;
+        }
+        softirq.works.pop_front();
+        softirq.done += 1;
+        let arrival = self.arrival(io);
+        let is_cold = self.costs.is_cold(arrival);
+        let took = self.attempted(io, is_cold);
+        let flight = &mut self.flights[io as usize];
+        flight.wait = Some(now - flight.completed_at);
+        let ends_at = now + took;
+        tally.add_softirq(cpu, took);
+        self.take(cpu, now, ends_at);
+        self.plan_softirq(cpu, ends_at + self.costs.hand_over(Way::Softirq));
+        if is_cold {
+            self.plan(ends_at, Event::Requeue(io));
+            return None;
+        }
+        let placement = match self.facts.era {
+            Era::Tasklet => Placement::Tasklet,
+            _ => Placement::Bh,
+        };
+        Some((io, placement, ends_at))
+    }
+
+    /// The BH worker has had its time: it is called again, unless softirqs have had theirs, which wakes ksoftirqd.
+    fn leave_or_call(&mut self, io: u32, cpu: u16, now: u64) {
+        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        softirq.restarts += 1;
+        let is_over =
+            softirq.restarts >= RESTARTS || now.saturating_sub(softirq.began_at) >= BUDGET_NS;
+        if is_over {
+            softirq.waits_for_thread = true;
+            let wakes = self
+                .costs
+                .dispatch(Way::Ksoftirqd, self.chance(io, Of::Thread));
+            self.restart(cpu, now + wakes);
+        } else {
+            self.call(cpu, now);
+        }
+    }
+
+    /// Queues it on kverityd.
+    fn queue(&mut self, io: u32, now: u64) {
+        let worker = self.worker_for(self.arrival(io).complete_cpu);
+        let wakes = self
+            .costs
+            .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd));
+        let server = &mut self.servers[usize::from(worker)];
+        server.works.push_back(io);
+        if !server.is_awake {
+            server.is_awake = true;
+            self.plan(now + wakes, Event::Kverityd(worker));
+        }
+    }
+
+    /// Who takes what this CPU queues: its own worker, or, where any may, the one with least to do.
+    fn worker_for(&self, cpu: u16) -> u16 {
+        if !self.facts.is_unbound {
+            return cpu;
+        }
+        let workers = (0..).zip(&self.servers[..self.facts.cpus]);
+        let load = |server: &Server| server.works.len() + usize::from(server.is_awake);
+        let least = workers.min_by_key(|(_, server)| load(server));
+        least.map_or(0, |(worker, _)| worker)
+    }
+
+    /// A worker of kverityd begins with a work.
+    fn work(&mut self, worker: u16, now: u64) {
+        let server = &mut self.servers[usize::from(worker)];
+        if !self.facts.is_unbound && server.taken_until > now {
+            let until = server.taken_until;
+            self.plan(until, Event::Kverityd(worker));
+            return;
+        }
+        let Some(io) = server.works.pop_front() else {
+            server.is_awake = false;
+            return;
+        };
+        let flight = &mut self.flights[io as usize];
+        let waited = now - flight.completed_at;
+        flight.wait.get_or_insert(waited);
+        let arrival = self.arrival(io);
+        let took = self.costs.verify(arrival, false);
+        // While it reads a hash block, another worker goes on with the queue.
+        let computes = if self.costs.is_cold(arrival) {
+            took.min(self.costs.warm(arrival))
+        } else {
+            took
+        };
+        let ends_at = now + computes;
+        self.servers[usize::from(worker)].running = Some((io, ends_at, took - computes));
+        self.plan(ends_at, Event::Done(worker));
+    }
+
+    /// A worker of kverityd is done with its work.
+    fn done(&mut self, worker: u16, now: u64) -> Option<(u32, Placement, u64)> {
+        let hand_over = self.costs.hand_over(Way::Kverityd);
+        let server = &mut self.servers[usize::from(worker)];
+        let (io, ends_at, reads) = server.running?;
+        if ends_at > now {
+            self.plan(ends_at, Event::Done(worker));
+            return None;
+        }
+        server.running = None;
+        if server.works.is_empty() {
+            server.is_awake = false;
+        } else {
+            self.plan(now + hand_over, Event::Kverityd(worker));
+        }
+        let placement = if self.is_attempted(io) {
+            Placement::Fallback
+        } else {
+            Placement::Kverityd
+        };
+        Some((io, placement, now + reads))
+    }
+}
+
+/// What a chance is for.
+#[derive(Clone, Copy)]
+enum Of {
+    Dispatch = 1,
+    Kverityd = 2,
+    Thread = 3,
+    GivesWay = 4,
+}

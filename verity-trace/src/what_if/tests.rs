@@ -1,0 +1,469 @@
+//! Small loads whose outcome was worked out by hand, and what must hold for any load.
+
+use proptest::prelude::*;
+
+use super::costs::{Costs, Learned};
+use super::load::{Arrival, Seen};
+use super::outcome::Tally;
+use super::servers::{Finished, Servers};
+use super::trace::Trace;
+use super::*;
+use crate::snapshot::{Completion, Placement};
+
+/// Kverityd, softirq, ksoftirqd, inline.
+const DISPATCH: [u64; 4] = [50, 20, 70, 1];
+/// From the end of one to the begin of the next.
+const HAND_OVER: [u64; 4] = [5, 3, 3, 3];
+
+const ON: Setting = Setting {
+    option: true,
+    use_bh_bytes: Some([8_192, 8_192, 8_192, 0]),
+};
+const OFF: Setting = Setting {
+    option: false,
+    ..ON
+};
+
+fn facts(era: Era) -> Facts {
+    Facts {
+        era,
+        cpus: 2,
+        is_unbound: false,
+        gives_way: false,
+        is_real_time: None,
+    }
+}
+
+/// A read of 4 KiB by a process of its own that CPU 0 completes in an interrupt at this moment, and that takes 100 ns
+/// to verify.
+fn at(completed_at: u64) -> Arrival {
+    Arrival {
+        mapped_at: completed_at - 10,
+        device: 10,
+        wait: 50,
+        verify: 100,
+        attempt: 0,
+        retry_wait: 0,
+        bytes: 4_096,
+        submitter: u32::try_from(completed_at).expect("a small number"),
+        submit_cpu: 0,
+        complete_cpu: 0,
+        verify_cpu: 0,
+        class: 2,
+        seen: Seen::Kverityd,
+        completion: Completion::HardirqOrIrqsOff,
+        option: true,
+        is_ours: true,
+        gave_way: false,
+        in_softirq: false,
+        in_ksoftirqd: false,
+    }
+}
+
+/// What becomes of each, and the time in softirqs.
+fn run(arrivals: &[Arrival], facts: Facts, setting: Setting) -> (Vec<Finished>, Outcome) {
+    let learned = Learned::fixed(DISPATCH, HAND_OVER, 4_096, 100, 30);
+    run_with(&learned, arrivals, facts, setting)
+}
+
+fn run_with(
+    learned: &Learned,
+    arrivals: &[Arrival],
+    facts: Facts,
+    setting: Setting,
+) -> (Vec<Finished>, Outcome) {
+    let trace = Trace::new(arrivals);
+    let costs = Costs::new(learned, &facts, None);
+    let servers = Servers::new(&trace, &costs, &facts, &setting, 1);
+    let mut tally = Tally::new();
+    let mut all = Vec::new();
+    servers.run(&mut tally, |tally, finished| {
+        tally.add(0, finished.placement, finished.wait, finished.total);
+        all.push(finished);
+    });
+    all.sort_by_key(|it| it.io);
+    (all, tally.outcome(None, 1))
+}
+
+/// Placement, wait and total of each.
+fn rows(arrivals: &[Arrival], facts: Facts, setting: Setting) -> Vec<(Placement, u64, u64)> {
+    let (all, _) = run(arrivals, facts, setting);
+    all.into_iter()
+        .map(|it| (it.placement, it.wait, it.total))
+        .collect()
+}
+
+#[test]
+fn a_worker_of_kverityd_takes_one_after_the_other_on_its_cpu() {
+    use Placement::Kverityd;
+    let other_cpu = Arrival {
+        complete_cpu: 1,
+        ..at(1_000)
+    };
+    let load = [at(1_000), at(1_010), at(1_020), other_cpu, at(2_000)];
+    let expected = [
+        (Kverityd, 50, 160),
+        // It begins at 1,155, after the first, which ends at 1,150.
+        (Kverityd, 145, 255),
+        (Kverityd, 240, 350),
+        (Kverityd, 50, 160),
+        (Kverityd, 50, 160),
+    ];
+    let mut load = load.to_vec();
+    load.sort_by_key(|it| it.mapped_at);
+    let mut found = rows(&load, facts(Era::Bh), OFF);
+    found.sort_by_key(|it| it.1);
+    let mut expected = expected.to_vec();
+    expected.sort_by_key(|it| it.1);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn before_6_3_any_worker_takes_it() {
+    let unbound = Facts {
+        is_unbound: true,
+        ..facts(Era::Inert)
+    };
+    let found = rows(&[at(1_000), at(1_001), at(1_002)], unbound, ON);
+    let waits: Vec<_> = found.iter().map(|it| it.1).collect();
+    // Two CPUs have two workers. The third waits for the first of them, from 1,002 to 1,150 and 5 more.
+    assert_eq!(waits, [50, 50, 153]);
+}
+
+#[test]
+fn bh_takes_every_size_one_after_the_other_when_it_has_no_limit() {
+    let large = Arrival {
+        bytes: 1 << 20,
+        verify: 500,
+        ..at(1_010)
+    };
+    let (found, outcome) = run(&[at(1_000), large], facts(Era::Bh), ON);
+    assert_eq!((found[0].placement, found[0].wait), (Placement::Bh, 20));
+    // From 1,010 to 1,120 and 3 more.
+    assert_eq!((found[1].placement, found[1].wait), (Placement::Bh, 113));
+    assert_eq!(outcome.softirq_time(), Nanos(600));
+    assert_eq!(outcome.longest_in_softirq, Some(Nanos(500)));
+}
+
+#[test]
+fn where_there_are_limits_they_decide_by_class_and_bytes() {
+    let large = Arrival {
+        bytes: 8_193,
+        ..at(2_000)
+    };
+    let idle = Arrival {
+        class: 3,
+        ..at(3_000)
+    };
+    let beyond = Arrival {
+        class: 4,
+        ..at(4_000)
+    };
+    let two_blocks = Arrival {
+        bytes: 8_192,
+        ..at(5_000)
+    };
+    let load = [at(1_000), large, idle, beyond, two_blocks];
+    let found = rows(&load, facts(Era::Inline), ON);
+    let placements: Vec<_> = found.iter().map(|it| it.0).collect();
+    use Placement::{Bh, Kverityd};
+    assert_eq!(placements, [Bh, Kverityd, Kverityd, Kverityd, Bh]);
+}
+
+#[test]
+fn after_two_milliseconds_softirqs_are_left_to_ksoftirqd() {
+    let long = |completed_at| Arrival {
+        verify: 300_000,
+        ..at(completed_at)
+    };
+    let load: Vec<_> = (0..9).map(|it| long(1_000 + it)).collect();
+    let waits: Vec<_> = rows(&load, facts(Era::Bh), ON)
+        .iter()
+        .map(|it| it.1)
+        .collect();
+    assert_eq!(waits[6], 20 + 6 * 300_003 - 6);
+    // Seven make 2.1 ms. Then ksoftirqd is woken, and goes on with the same.
+    assert_eq!(waits[7], 20 + 7 * 300_003 + 70 - 7);
+    assert_eq!(waits[8], 20 + 8 * 300_003 + 70 - 8);
+
+    // The next interrupt is sooner than a slow ksoftirqd.
+    let learned = Learned::fixed([50, 20, 1_000_000, 1], HAND_OVER, 4_096, 100, 30);
+    let wakes_up_at = 1_020 + 7 * 300_003;
+    let load = [load, vec![long(wakes_up_at + 400)]].concat();
+    let (found, _) = run_with(&learned, &load, facts(Era::Bh), ON);
+    assert_eq!(found[7].wait, wakes_up_at + 400 + 20 - 1_007);
+}
+
+#[test]
+fn a_hundred_works_are_left_to_ksoftirqd_too() {
+    let quick = |completed_at| Arrival {
+        verify: 10,
+        ..at(completed_at)
+    };
+    let load: Vec<_> = (0..102).map(|it| quick(1_000 + it)).collect();
+    let found = rows(&load, facts(Era::Bh), ON);
+    assert_eq!(found[99].1, 20 + 99 * 13 - 99);
+    assert_eq!(found[100].1, 20 + 100 * 13 + 70 - 100);
+}
+
+#[test]
+fn a_task_that_completes_leaves_bh_to_ksoftirqd_until_6_14() {
+    let task = Arrival {
+        completion: Completion::Task,
+        ..at(1_000)
+    };
+    assert_eq!(
+        rows(&[task], facts(Era::Bh), ON),
+        [(Placement::Bh, 70, 180)]
+    );
+    let (found, outcome) = run(&[task], facts(Era::Inline), ON);
+    assert_eq!((found[0].placement, found[0].wait), (Placement::Inline, 1));
+    assert_eq!(outcome.softirq_time(), Nanos(0), "a task is no softirq");
+}
+
+#[test]
+fn a_completion_that_verifies_keeps_the_next_one_waiting() {
+    let softirq = |completed_at| Arrival {
+        completion: Completion::Softirq,
+        ..at(completed_at)
+    };
+    let (found, outcome) = run(&[softirq(1_000), softirq(1_040)], facts(Era::Inline), ON);
+    assert_eq!((found[0].wait, found[0].total), (1, 111));
+    // It is completed at 1,101, 61 later, and waits for nothing then.
+    assert_eq!((found[1].wait, found[1].total), (1, 10 + 61 + 1 + 100));
+    assert_eq!(outcome.softirq_time(), Nanos(200));
+}
+
+#[test]
+fn what_was_recorded_inline_could_have_been_completed_sooner() {
+    let inline = |completed_at| Arrival {
+        mapped_at: 500,
+        device: completed_at - 500,
+        wait: 1,
+        seen: Seen::Inline,
+        completion: Completion::Softirq,
+        submitter: 1,
+        ..at(completed_at)
+    };
+    // The second is completed 4 after the first, which ends at 1,101, has been verified.
+    let load = [inline(1_000), inline(1_105)];
+    let found = rows(&load, facts(Era::Inline), OFF);
+    assert_eq!(found[0], (Placement::Kverityd, 50, 500 + 50 + 100));
+    // At 1,005 without that; kverityd is done with the first at 1,150.
+    assert_eq!(found[1], (Placement::Kverityd, 150, 505 + 150 + 100));
+}
+
+#[test]
+fn what_finds_no_hash_block_is_verified_again() {
+    let cold = Arrival {
+        verify: 5_000,
+        ..at(1_000)
+    };
+    let (found, outcome) = run(&[cold, at(1_001)], facts(Era::Bh), ON);
+    // Attempt 30 and kverityd's 50.
+    assert_eq!(found[0].placement, Placement::Fallback);
+    assert_eq!(
+        (found[0].wait, found[0].total),
+        (20, 10 + 20 + 30 + 50 + 5_000)
+    );
+    assert_eq!((found[1].placement, found[1].wait), (Placement::Bh, 52));
+    assert_eq!(outcome.softirq_time(), Nanos(130));
+}
+
+#[test]
+fn while_one_reads_a_hash_block_another_worker_goes_on() {
+    let cold = Arrival {
+        verify: 5_000,
+        ..at(1_000)
+    };
+    let found = rows(&[cold, at(1_001)], facts(Era::Bh), OFF);
+    assert_eq!(found[0].2, 10 + 50 + 5_000);
+    assert_eq!(found[1].1, 50 + 100 + 5 - 1);
+}
+
+#[test]
+fn a_softirq_interrupts_kverityd() {
+    let large = Arrival {
+        bytes: 65_536,
+        verify: 1_000,
+        ..at(1_000)
+    };
+    let found = rows(&[large, at(1_500)], facts(Era::Inline), ON);
+    assert_eq!(found[0], (Placement::Kverityd, 50, 10 + 50 + 1_000 + 100));
+    assert_eq!(found[1], (Placement::Bh, 20, 130));
+}
+
+#[test]
+fn who_waits_for_the_end_comes_earlier_when_that_is_earlier() {
+    let first = Arrival {
+        submitter: 7,
+        ..at(1_000)
+    };
+    // Finished at 1,150; mapped 40 later.
+    let second = Arrival {
+        submitter: 7,
+        mapped_at: 1_190,
+        ..first
+    };
+    let load = [first, second];
+    let (_, recorded) = run(&load, facts(Era::Bh), OFF);
+    let (_, faster) = run(&load, facts(Era::Bh), ON);
+    assert_eq!(recorded.duration, Nanos(160 + 40 + 160));
+    assert_eq!(faster.duration, Nanos(130 + 40 + 130));
+}
+
+/// A load of one process or of several, from whichever of its I/Os one likes.
+fn loads() -> impl Strategy<Value = Vec<Arrival>> {
+    let one = (
+        (0u64..20_000, 1u64..3_000, 0u64..2_000, 0u64..5_000),
+        (0usize..5, 0u8..5, 0u16..3, 0u32..3, 0usize..4),
+        any::<bool>(),
+    );
+    prop::collection::vec(one, 1..80).prop_map(|all| {
+        let mut load: Vec<_> = all
+            .into_iter()
+            .map(|(times, kinds, is_ours)| made_up(times, kinds, is_ours))
+            .collect();
+        load.sort_by_key(|it| it.mapped_at);
+        load
+    })
+}
+
+fn made_up(
+    (mapped_at, device, wait, verify): (u64, u64, u64, u64),
+    (seen, class, cpu, submitter, completion): (usize, u8, u16, u32, usize),
+    is_ours: bool,
+) -> Arrival {
+    let seen = [
+        Seen::Kverityd,
+        Seen::Softirq,
+        Seen::Inline,
+        Seen::SoftirqGaveUp,
+        Seen::InlineGaveUp,
+    ][seen];
+    let gave_up = seen.gave_up();
+    Arrival {
+        mapped_at,
+        device,
+        wait,
+        verify,
+        attempt: if gave_up { 40 } else { 0 },
+        retry_wait: if gave_up { 60 } else { 0 },
+        bytes: 4_096 << (class * 2),
+        submitter,
+        submit_cpu: cpu,
+        complete_cpu: cpu,
+        verify_cpu: cpu,
+        class,
+        seen,
+        completion: Completion::ALL[completion],
+        option: is_ours,
+        is_ours,
+        gave_way: seen == Seen::Kverityd && wait % 7 == 0,
+        in_softirq: false,
+        in_ksoftirqd: false,
+    }
+}
+
+fn eras() -> impl Strategy<Value = Facts> {
+    (0usize..5, any::<bool>(), any::<bool>()).prop_map(|(era, is_unbound, gives_way)| Facts {
+        is_unbound,
+        gives_way,
+        ..facts(Era::ALL[era])
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_io_finishes_once_and_takes_at_least_its_stages(
+        load in loads(),
+        facts in eras(),
+        option in any::<bool>(),
+    ) {
+        let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+        let setting = if option { ON } else { OFF };
+        let (found, outcome) = run_with(&learned, &load, facts, setting);
+        let finished: Vec<_> = found.iter().map(|it| it.io).collect();
+        let all: Vec<_> = (0..u32::try_from(load.len()).expect("few")).collect();
+        prop_assert_eq!(finished, all);
+        prop_assert_eq!(outcome.ios, load.len() as u64);
+        let costs = Costs::new(&learned, &facts, None);
+        let trace = Trace::new(&load);
+        for it in &found {
+            let io = &load[it.io as usize];
+            let in_softirq = !matches!(it.placement, Placement::Kverityd | Placement::Fallback);
+            let least = trace.device(it.io) + it.wait + costs.verify(io, in_softirq);
+            let attempt = if it.placement == Placement::Fallback { costs.attempt(io) } else { 0 };
+            prop_assert!(it.total >= least + attempt, "{it:?} of {io:?}");
+        }
+        let (again, _) = run_with(&learned, &load, facts, setting);
+        prop_assert_eq!(found, again);
+    }
+
+    #[test]
+    fn without_the_option_or_an_era_that_heeds_it_kverityd_has_all(
+        load in loads(),
+        facts in eras(),
+    ) {
+        let load: Vec<_> = load.into_iter().map(|it| Arrival { is_ours: true, ..it }).collect();
+        let setting = if facts.era.can_attempt() { OFF } else { ON };
+        let (found, outcome) = run(&load, facts, setting);
+        prop_assert!(found.iter().all(|it| it.placement == Placement::Kverityd));
+        prop_assert_eq!(outcome.longest_in_softirq, None);
+    }
+
+    #[test]
+    fn when_verifying_and_waking_cost_the_same_nothing_changes(
+        load in loads(),
+        dispatch in 0u64..200,
+    ) {
+        let load: Vec<_> = load
+            .into_iter()
+            .map(|it| Arrival {
+                verify: 0,
+                is_ours: true,
+                seen: Seen::Kverityd,
+                completion: Completion::HardirqOrIrqsOff,
+                ..it
+            })
+            .collect();
+        let learned = Learned::fixed([dispatch; 4], [0; 4], 4_096, 0, 0);
+        let (off, _) = run_with(&learned, &load, facts(Era::Bh), OFF);
+        let (on, _) = run_with(&learned, &load, facts(Era::Bh), ON);
+        for (off, on) in off.iter().zip(&on) {
+            prop_assert_eq!((off.wait, off.total), (on.wait, on.total));
+        }
+    }
+}
+
+#[test]
+fn the_middle_of_measured_verifications_is_a_line() {
+    // 1,000 ns and 500 for each block, with a few that are far off.
+    let load: Vec<_> = (0..400u64)
+        .map(|number| {
+            let blocks = [1, 2, 8, 32][usize::try_from(number % 4).expect("small")];
+            let verify = 1_000 + 500 * blocks;
+            Arrival {
+                bytes: u32::try_from(4_096 * blocks).expect("small"),
+                verify: if number % 10 == 9 {
+                    90 * verify
+                } else {
+                    verify
+                },
+                ..at(1_000 + 100_000 * number)
+            }
+        })
+        .collect();
+    let facts = facts(Era::Bh);
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    let costs = Costs::new(&learned, &facts, None);
+    for (blocks, expected) in [(1, 1_500), (2, 2_000), (4, 3_000), (64, 33_000)] {
+        let io = Arrival {
+            bytes: 4_096 * blocks,
+            ..at(1_000)
+        };
+        assert_eq!(costs.warm(&io), expected, "{blocks} blocks");
+    }
+    assert!(!costs.is_cold(&load[0]));
+    assert!(costs.is_cold(&load[9]));
+}
