@@ -1,15 +1,18 @@
 //! What `tune` prints, from made-up blocks, and that what it prints to be typed is a script.
 
+mod common;
+
 use std::process::Command;
 use std::time::Duration;
 
+use verity_trace::aggregate::relate_to_start;
 use verity_trace::dm::Line;
 use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::recommend::Verdict;
-use verity_trace::snapshot::{Era, Kernel, Placement, Stage};
+use verity_trace::snapshot::{Era, Kernel, Loss, Placement, Stage};
 use verity_trace::tune::{
-    Block, Cpu, Effects, Ended, Left, Load, Pair, Predicted, Report, Settings, Tables, Times, json,
-    steps, text, verdict,
+    Block, Cpu, Effects, Ended, Flaw, Left, Load, Pair, Predicted, Report, Settings, Tables, Times,
+    json, steps, text, verdict,
 };
 use verity_trace::what_if::Estimate;
 
@@ -17,6 +20,54 @@ const LIMITS: [u64; 4] = [8192, 8192, 8192, 0];
 
 fn estimate(low: f64, value: f64, high: f64) -> Estimate {
     Estimate { value, low, high }
+}
+
+/// All that was verified is in it, and what was lost on the machine counts as this device's.
+#[test]
+fn a_block_is_what_happened_between_two_snapshots() {
+    let mut end = common::scenario("bh_always_with_fallbacks").snapshot();
+    let mut start = end.clone();
+    start.loss.clear();
+    relate_to_start(&mut end);
+    let device = &end.devices[0];
+    let totals = device.totals.clone().expect("totals");
+    let block = Block::of(&start, &end, device.number).expect("a block");
+    let none = totals
+        .placements
+        .get(&Placement::None)
+        .map_or(0, |it| it.ios);
+    assert_eq!(block.ios, totals.ios() - none);
+    let stages: f64 = [
+        Stage::Device,
+        Stage::Wait,
+        Stage::Attempt,
+        Stage::RetryWait,
+        Stage::Verify,
+    ]
+    .map(|stage| block.mean(stage))
+    .into_iter()
+    .sum();
+    let total = block.mean(Stage::Total);
+    assert!(
+        (stages - total).abs() <= total / 100.0,
+        "{stages} of {total}"
+    );
+    assert_eq!(block.cpus.len(), end.cpus.len());
+    end.loss.insert(Loss::Recursion, block.ios);
+    let lossy = Block::of(&start, &end, device.number).expect("a block");
+    assert_eq!(lossy.flaw(), Some(Flaw::Loss));
+    end.loss.insert(Loss::Recursion, 0);
+    end.loss.insert(Loss::RingFull, block.ios);
+    let counted = Block::of(&start, &end, device.number).expect("a block");
+    assert_eq!(
+        counted.flaw(),
+        block.flaw(),
+        "what a full ring lost is in all counts"
+    );
+    assert_eq!(
+        Block::of(&start, &end, "1:1".parse().expect("a number")),
+        None
+    );
 }
 
 fn block(wait: u64, softirq: f64) -> Block {
@@ -185,7 +236,8 @@ fn every_step_can_be_typed() {
             .lines()
             .filter(|it| it.starts_with("switch \""))
             .collect();
-        assert!(steps.len() as u32 >= 2 * times.pairs, "{text}");
+        let pairs = usize::try_from(times.pairs).expect("few");
+        assert!(steps.len() >= 2 * pairs, "{text}");
         // Each begins with what the one before it left, and the last one leaves what was found.
         let mut now = "$a";
         for step in steps {

@@ -110,12 +110,12 @@ impl Mounts {
         let found: Vec<_> = mounts
             .map(|mount| {
                 let upper = mount.number(devices);
-                match self.all_below(upper).contains(&number) {
-                    true => Some(true),
-                    // A number of its own, such as that of an overlay.
-                    false if upper.major == 0 && !NOWHERE.contains(&mount.kind.as_str()) => None,
-                    false => Some(false),
+                if self.all_below(upper).contains(&number) {
+                    return Some(true);
                 }
+                // A number of its own, such as that of an overlay, tells nothing.
+                let is_known = upper.major != 0 || NOWHERE.contains(&mount.kind.as_str());
+                is_known.then_some(false)
             })
             .collect();
         if found.contains(&Some(true)) {

@@ -132,7 +132,9 @@ impl From<Fault> for Stopped {
     }
 }
 
-/// How often a switch is tried that a signal interrupts.
+/// How often a switch is tried that does not come about. A signal interrupts the wait for I/Os in flight, which older
+/// kernels report as any other failure (`do_resume`, drivers/md/dm-ioctl.c, until it
+/// looked at what `dm_suspend` returns).
 const TRIES: usize = 8;
 
 /// Gives the device the table `to`, if it has the table `from`. Where that fails, the device has the table that it had,
@@ -143,65 +145,59 @@ pub fn switch(
     from: &Line,
     to: &Line,
 ) -> Result<(), Stopped> {
+    let mut last = Fault::Interrupted;
+    for _ in 0..TRIES {
+        match attempt(mapper, identity, from, to)? {
+            Ok(()) => return Ok(()),
+            Err(fault) => last = fault,
+        }
+    }
+    Err(last.into())
+}
+
+/// The same once. Where the kernel did not take the table, and everything is as it was, it is worth another try.
+fn attempt(
+    mapper: &mut impl Mapper,
+    identity: &Identity,
+    from: &Line,
+    to: &Line,
+) -> Result<Result<(), Fault>, Stopped> {
     let before = mapper.look()?;
     is_as_left(&before, identity, from)?;
     if before.staged != Staged::Nothing {
         return Err(Stopped::Changed("somebody else has staged a table for it"));
     }
-    for _ in 0..TRIES {
-        mapper.load(to)?;
-        let staged = mapper.look()?;
-        let found = is_as_left(&staged, identity, from).and_then(|()| match &staged.staged {
-            Staged::Line(line) if line == to => Ok(()),
-            _ => Err(Stopped::Changed(
-                "the table that is staged for it is not the one that was loaded",
-            )),
-        });
-        if let Err(stopped) = found {
-            take_back(mapper, &staged, to);
-            return Err(stopped);
-        }
-        let resumed = mapper.resume();
-        let mut after = mapper.look()?;
-        if !identity.is_still(&after.identity) {
-            return Err(Stopped::Gone);
-        }
-        take_back(mapper, &after, to);
-        if after.is_suspended && resumed.is_err() {
-            revive(mapper, from)?;
-            after = mapper.look()?;
-        }
-        let line = after.line.as_ref();
-        match resumed {
-            // A resume of somebody else is as good.
-            _ if line == Some(to) && after.staged == Staged::Nothing && from != to => return Ok(()),
-            Ok(()) if line == Some(to) => return Ok(()),
-            Ok(()) => {
-                return Err(Stopped::Changed(
-                    "somebody else changed its table at the same time",
-                ));
-            }
-            Err(Fault::Interrupted) if line == Some(from) => {}
-            Err(fault) => return Err(fault.into()),
-        }
+    mapper.load(to)?;
+    let staged = mapper.look()?;
+    let found = is_as_left(&staged, identity, from).and_then(|()| match &staged.staged {
+        Staged::Line(line) if line == to => Ok(()),
+        _ => Err(Stopped::Changed(
+            "the table that is staged for it is not the one that was loaded",
+        )),
+    });
+    if let Err(stopped) = found {
+        take_back(mapper, &staged, to);
+        return Err(stopped);
     }
-    Err(Stopped::Interrupted)
-}
-
-/// That nobody but this has changed the device, and that it found nothing corrupt.
-pub fn is_as_left(live: &Live, identity: &Identity, line: &Line) -> Result<(), Stopped> {
-    if !identity.is_still(&live.identity) {
+    let resumed = mapper.resume();
+    let mut after = mapper.look()?;
+    if !identity.is_still(&after.identity) {
         return Err(Stopped::Gone);
     }
-    if live.line.as_ref() != Some(line) {
-        return Err(Stopped::Changed("somebody else changed its table"));
+    take_back(mapper, &after, to);
+    if after.is_suspended && resumed.is_err() {
+        revive(mapper, from)?;
+        after = mapper.look()?;
     }
-    if live.is_suspended {
-        return Err(Stopped::Changed("somebody else suspended it"));
-    }
-    match live.status.as_ref().map(|it| &it.verdict) {
-        Some(Verdict::Corruption) => Err(Stopped::Corrupt),
-        _ => Ok(()),
+    let line = after.line.as_ref();
+    match resumed {
+        Ok(()) if line == Some(to) => Ok(Ok(())),
+        // The kernel took it all the same, or somebody else's resume did it.
+        Err(_) if line == Some(to) && from != to => Ok(Ok(())),
+        Err(fault) if line == Some(from) => Ok(Err(fault)),
+        _ => Err(Stopped::Changed(
+            "somebody else changed its table at the same time",
+        )),
     }
 }
 

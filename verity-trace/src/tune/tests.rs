@@ -1,4 +1,6 @@
 use super::*;
+use crate::histogram::{Histogram, Nanos};
+use crate::what_if::{Distribution, Forecast, Outcome};
 
 const LIMITS: [u64; 4] = [8192, 8192, 8192, 0];
 
@@ -54,4 +56,58 @@ fn kverityd_with_the_option_on_is_not_called_off() {
     let more = Settings::limits(LIMITS, tried(LIMITS, 65_536));
     assert_eq!(more.name(Side::B), "use_bh_bytes 65536,65536,65536,0");
     assert_eq!(tried([1, 2, 3, 4], 65_536), [65_536, 65_536, 65_536, 4]);
+}
+
+fn outcome(wait: f64, total: f64, change: f64) -> Outcome {
+    let distribution = |value: f64| Distribution {
+        histogram: Histogram::default(),
+        mean: estimate(value - 1.0, value, value + 1.0),
+        median: estimate(value / 2.0 - 1.0, value / 2.0, value / 2.0 + 1.0),
+    };
+    Outcome {
+        ios: 500,
+        wait: distribution(wait),
+        total: distribution(total),
+        change: estimate(change - 10.0, change, change + 20.0),
+        placements: [].into(),
+        softirq: [].into(),
+        longest_in_softirq: None,
+        duration: Nanos(0),
+    }
+}
+
+/// Whichever setting was found, a prediction is of A and B.
+#[test]
+fn a_prediction_is_from_a_to_b() {
+    for (is_on, wait, total, change) in [
+        (
+            false,
+            [100.0, 40.0],
+            [1_000.0, 940.0],
+            [-70.0, -60.0, -40.0],
+        ),
+        (true, [40.0, 100.0], [940.0, 1_000.0], [40.0, 60.0, 70.0]),
+    ] {
+        let settings = Settings::option(is_on, Some(LIMITS));
+        let own = outcome(100.0, 1_000.0, 0.0);
+        let forecast = Forecast {
+            measured: own.clone(),
+            own,
+            settings: vec![(
+                settings.of(settings.found.other()),
+                outcome(40.0, 940.0, -60.0),
+            )],
+            unknown: Vec::new(),
+        };
+        let predicted = Predicted::of(&forecast, &settings).expect("a prediction");
+        let found = predicted.change;
+        let found = [
+            predicted.wait.map(|it| it.value).to_vec(),
+            predicted.total.map(|it| it.value).to_vec(),
+            vec![found.low, found.value, found.high],
+        ];
+        assert_eq!(found, [wait.to_vec(), total.to_vec(), change.to_vec()]);
+        let other = Settings::limits(LIMITS, [0; 4]);
+        assert!(Predicted::of(&forecast, &other).is_err());
+    }
 }

@@ -233,6 +233,11 @@ fn percent(share: f64) -> String {
     format!("{:+.2} %", share * 100.0)
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a duration, of which nothing is after the point"
+)]
 fn nanos(ns: f64) -> String {
     format::duration(Nanos(ns.abs().round() as u64))
 }
