@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 45] = [
+    let cases: [(&[&str], &str); 54] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -81,6 +81,24 @@ fn wrong_input_is_told_once_and_ends_with_2() {
             "a recording is not watched",
         ),
         (&["recommend", "a/b"], "neither a name"),
+        (&["tune"], "<DEVICE>"),
+        (&["tune", "a/b"], "neither a name"),
+        (&["tune", "x", "y"], "unexpected argument 'y'"),
+        (
+            &["tune", "x", "--duration", "1s"],
+            "not between 5s and 1day",
+        ),
+        (
+            &["tune", "x", "--precision", "0"],
+            "not between 0.001 and 100",
+        ),
+        (&["tune", "x", "--all-devices"], "--limits <BYTES>"),
+        (
+            &["tune", "x", "--limits", "4294967296"],
+            "'--limits <BYTES>'",
+        ),
+        (&["tune", "x", "--undo", "--apply"], "cannot be used with"),
+        (&["tune", "x", "--dry-run", "--json"], "cannot be used with"),
         (&["doctor", "root"], "unexpected argument 'root'"),
         (&["doctor", "--facts", "--json"], "cannot be used with"),
         (&["doctor", "--max-devices", "0"], "0 is not in 1..=1024"),
@@ -194,6 +212,7 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SS record",
         ".SS replay",
         ".SS compare",
+        ".SS tune",
         ".SS export",
         ".SS devices",
         ".SS doctor",
