@@ -171,9 +171,11 @@ fn pages() {
             depth: 4,
         }),
         ended: Ended::Stopped("somebody else changed its table".to_owned()),
-        left: Left::Otherwise(
-            "as somebody else left it: somebody else changed its table".to_owned(),
-        ),
+        left: Left::NotPutBack {
+            why: "its status is corruption".to_owned(),
+            command: "dmsetup reload usr --readonly --table '0 8 verity 1' && dmsetup resume usr"
+                .to_owned(),
+        },
         ..report()
     };
     insta::assert_snapshot!("tune_stopped", page(&stopped));

@@ -145,8 +145,15 @@ pub enum Left {
     AsFound,
     /// With the better setting, as was asked for.
     Applied,
-    /// Otherwise, for this reason; with what to type.
-    Otherwise(String),
+    /// As somebody else left it, or not at all any more, for this reason.
+    Theirs(String),
+    /// With the setting that was tried last.
+    NotPutBack {
+        /// Why.
+        why: String,
+        /// What to type to put back what was found.
+        command: String,
+    },
 }
 
 /// A load of our own.

@@ -214,11 +214,12 @@ fn put_back(note: &Note, notes: Notes) -> Result<()> {
             say(&format!("put {} back as it was found", note.name));
             Ok(())
         }
-        Err(stopped) => Err(Error::Usage(format!(
+        Err(stopped) => Err(anyhow!(
             "{} was not put back: {stopped}; by hand: {}",
             note.name,
             changer.by_hand()
-        ))),
+        )
+        .into()),
     }
 }
 
@@ -339,14 +340,22 @@ fn run(
     Ok(exit_code(&report, arguments, code))
 }
 
+/// What went wrong is said besides being in the report.
 fn exit_code(report: &Report, arguments: &cli::Tune, done: ExitCode) -> ExitCode {
-    match (&report.ended, &report.left) {
-        (Ended::Stopped(why), _) => {
-            say(&format!("stopped: {why}"));
-            ExitCode::from(1)
+    if let Ended::Stopped(why) = &report.ended {
+        say(&format!("stopped: {why}"));
+    }
+    match &report.left {
+        Left::AsFound | Left::Applied => {}
+        Left::Theirs(why) => say(&format!("nothing was put back: {why}")),
+        Left::NotPutBack { why, command } => {
+            say(&format!(
+                "what was found was not put back: {why}; by hand: {command}"
+            ));
         }
-        (_, Left::Otherwise(how)) => {
-            say(how);
+    }
+    match (&report.ended, &report.left) {
+        (Ended::Stopped(_), _) | (_, Left::Theirs(_) | Left::NotPutBack { .. }) => {
             ExitCode::from(1)
         }
         (Ended::Signal(signal), _) => watch::exit_code(Some(*signal)),
@@ -368,13 +377,11 @@ fn leave(changer: &mut Changer, with: Option<Side>) -> Result<Left> {
     }
     Ok(match changer.put_back() {
         Ok(()) => Left::AsFound,
-        Err(NotBack::Theirs(stopped)) => {
-            Left::Otherwise(format!("nothing was put back: {stopped}"))
-        }
-        Err(NotBack::Yet(stopped)) => Left::Otherwise(format!(
-            "with the setting that was tried last, since what was found could not be put back: {stopped}; by hand: {}",
-            changer.by_hand()
-        )),
+        Err(NotBack::Theirs(stopped)) => Left::Theirs(stopped.to_string()),
+        Err(NotBack::Yet(stopped)) => Left::NotPutBack {
+            why: stopped.to_string(),
+            command: changer.by_hand(),
+        },
     })
 }
 

@@ -53,7 +53,9 @@ struct Document<'a> {
     signal: Option<i32>,
     left: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    what_to_do: Option<&'a str>,
+    left_because: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    put_back_by: Option<&'a str>,
     remarks: &'a [String],
 }
 
@@ -158,10 +160,13 @@ impl<'a> From<&'a Report> for Document<'a> {
             Ended::Signal(number) => ("signal", None, Some(*number)),
             Ended::Stopped(why) => ("stopped", Some(why.as_str()), None),
         };
-        let (left, what_to_do) = match &report.left {
-            Left::AsFound => ("as-found", None),
-            Left::Applied => ("applied", None),
-            Left::Otherwise(how) => ("otherwise", Some(how.as_str())),
+        let (left, left_because, put_back_by) = match &report.left {
+            Left::AsFound => ("as-found", None, None),
+            Left::Applied => ("applied", None, None),
+            Left::Theirs(why) => ("theirs", Some(why.as_str()), None),
+            Left::NotPutBack { why, command } => {
+                ("not-put-back", Some(why.as_str()), Some(command.as_str()))
+            }
         };
         let stages = effects.rows.iter().map(|row| {
             let stage = Stage {
@@ -222,7 +227,8 @@ impl<'a> From<&'a Report> for Document<'a> {
             stopped,
             signal,
             left,
-            what_to_do,
+            left_because,
+            put_back_by,
             remarks: &report.remarks,
         }
     }

@@ -42,6 +42,10 @@ pub fn text(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for (label, text) in fields {
         field(label, &text, out)?;
     }
+    if let Left::NotPutBack { command, .. } = &report.left {
+        // A command that is broken into lines is another one.
+        writeln!(out, "  {}", escape::terminal(command))?;
+    }
     for (row, remark) in report.remarks.iter().enumerate() {
         field(if row == 0 { "remarks" } else { "" }, remark, out)?;
     }
@@ -107,7 +111,10 @@ fn left(left: &Left, found: &str) -> String {
         Left::Applied => {
             "with the better setting, as --apply asked for, until it is activated again".to_owned()
         }
-        Left::Otherwise(how) => how.clone(),
+        Left::Theirs(why) => format!("nothing was put back: {why}"),
+        Left::NotPutBack { why, .. } => format!(
+            "with the setting that was tried last, since what was found could not be put back: {why}; this does it:"
+        ),
     }
 }
 
