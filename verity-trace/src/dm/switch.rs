@@ -201,6 +201,23 @@ fn attempt(
     }
 }
 
+/// That nobody but this has changed the device, and that it found nothing corrupt.
+pub fn is_as_left(live: &Live, identity: &Identity, line: &Line) -> Result<(), Stopped> {
+    if !identity.is_still(&live.identity) {
+        return Err(Stopped::Gone);
+    }
+    if live.line.as_ref() != Some(line) {
+        return Err(Stopped::Changed("somebody else changed its table"));
+    }
+    if live.is_suspended {
+        return Err(Stopped::Changed("somebody else suspended it"));
+    }
+    match live.status.as_ref().map(|it| &it.verdict) {
+        Some(Verdict::Corruption) => Err(Stopped::Corrupt),
+        _ => Ok(()),
+    }
+}
+
 /// Lets I/Os go on where the kernel could not take a table and left the device suspended: with the table that it has, or
 /// else with the one that it had.
 fn revive(mapper: &mut impl Mapper, before: &Line) -> Result<(), Fault> {
