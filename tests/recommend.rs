@@ -45,9 +45,12 @@ fn pages() {
         "nothing_happened_yet",
         "workqueues_alone",
     ] {
-        let snapshot = common::scenario(name).snapshot();
+        let scenario = common::scenario(name);
+        let snapshot = scenario.snapshot();
         let advices = recommend::advices(&snapshot, &Forecasts::new(), None);
-        insta::assert_snapshot!(format!("recommend_{name}"), page_of(&snapshot, &advices));
+        insta::with_settings!({ description => scenario.description.clone() }, {
+            insta::assert_snapshot!(format!("recommend_{name}"), page_of(&snapshot, &advices));
+        });
     }
 }
 

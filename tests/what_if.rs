@@ -10,7 +10,7 @@ use verity_trace::overview::Overview;
 use verity_trace::recording::{Fault, Reader};
 use verity_trace::snapshot::{Completion, Context, DeviceNumber, Era, Placement, Reason, Stage};
 use verity_trace::what_if::{
-    Facts, Forecast, Load, LoadBuilder, NotEnough, Outcome, Setting, predict,
+    Facts, Forecast, Load, LoadBuilder, NotEnough, Outcome, Setting, Unknown, predict,
 };
 
 const DEVICE: DeviceNumber = DeviceNumber {
@@ -223,7 +223,6 @@ fn what_was_not_seen_whole_or_not_verified_is_left_out() {
     let load = builder.build();
     assert_eq!((load.ios(), load.unverified()), (200, 1));
     let unknown = forecast(&load, &FACTS).unknown;
-    use verity_trace::what_if::Unknown;
     assert!(unknown.contains(&Unknown::Sampled(4)));
     assert!(unknown.contains(&Unknown::Incomplete(9)));
 }

@@ -26,9 +26,12 @@ pub struct Setting {
     /// Whether the device's table has `try_verify_in_tasklet`.
     pub option: bool,
     /// The module's `use_bh_bytes`, by ioprio class (none, real time, best effort, idle); absent where the kernel has
-    /// no such parameter.
+    /// no such parameter. Where it has one and the recording does not say, it is the kernel's default.
     pub use_bh_bytes: Option<[u64; 4]>,
 }
+
+/// `use_bh_bytes` as long as nobody sets it (drivers/md/dm-verity-target.c).
+const DEFAULT_LIMITS: [u64; 4] = [8_192, 8_192, 8_192, 0];
 
 /// What the model has to know of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +71,12 @@ impl Facts {
         if !setting.option || !self.era.can_attempt() {
             return false;
         }
-        let limits = setting.use_bh_bytes.filter(|_| self.era == Era::Inline);
-        limits.is_none_or(|limits| {
-            let limit = limits.get(usize::from(class)).copied().unwrap_or(0);
-            u64::from(bytes) <= limit
-        })
+        if self.era != Era::Inline {
+            return true;
+        }
+        let limits = setting.use_bh_bytes.unwrap_or(DEFAULT_LIMITS);
+        let limit = limits.get(usize::from(class)).copied().unwrap_or(0);
+        u64::from(bytes) <= limit
     }
 }
 
@@ -108,6 +112,8 @@ pub enum Unknown {
     KsoftirqdDispatch,
     /// How long a completion takes to begin a verification itself.
     InlineDispatch,
+    /// How long a worker takes from the end of a verification to the next one that waits.
+    HandOver,
     /// How much longer a verification takes in softirq than on kverityd, or shorter.
     SoftirqCost,
     /// Which I/Os would find a hash block missing.

@@ -84,6 +84,7 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// What the kernel makes of the option.
     pub fn era(&self) -> Option<Era> {
         self.snapshot.kernel.era
     }
@@ -123,6 +124,7 @@ impl<'a> Case<'a> {
         placements.map(|(&placement, totals)| (placement, totals))
     }
 
+    /// I/Os with this placement.
     pub fn ios_of(&self, placement: Placement) -> u64 {
         let mut all = self.placements();
         all.find(|(it, _)| *it == placement)
@@ -148,11 +150,13 @@ impl<'a> Case<'a> {
         ))
     }
 
+    /// How long a stage of I/Os with this placement took.
     pub fn stage(&self, placement: Placement, stage: Stage) -> Option<&'a Histogram> {
         let totals = self.totals?.placements.get(&placement)?;
         totals.stages.get(&stage)
     }
 
+    /// The mean of that; absent where there are too few.
     pub fn sample(&self, placement: Placement, stage: Stage) -> Option<Sample> {
         Sample::of(self.stage(placement, stage)?)
     }
@@ -165,6 +169,7 @@ impl<'a> Case<'a> {
             .sum()
     }
 
+    /// The mean of that; absent where there are too few.
     pub fn sample_of_all(&self, stage: Stage) -> Option<Sample> {
         Sample::of(&self.stage_of_all(stage))
     }
@@ -229,6 +234,7 @@ impl<'a> Case<'a> {
         (known > 0).then(|| count(completion) as f64 / known as f64)
     }
 
+    /// I/Os with this reason.
     pub fn reason(&self, reason: Reason) -> u64 {
         self.placements()
             .filter_map(|(_, totals)| totals.reasons.get(&reason))

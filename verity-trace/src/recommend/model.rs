@@ -62,6 +62,12 @@ pub fn unknown(unknown: Unknown) -> String {
         Unknown::InlineDispatch => {
             "how long a completion takes to begin a verification itself".to_owned()
         }
+        Unknown::HandOver => {
+            "how long a worker of kverityd takes from one verification to the next".to_owned()
+        }
+        Unknown::SoftirqCost => {
+            "how much longer a verification takes in softirq than on kverityd".to_owned()
+        }
         Unknown::ColdCache => "which I/Os would find a hash block missing".to_owned(),
         Unknown::AttemptCost => "how long an attempt takes until it gives up".to_owned(),
         Unknown::NeedResched => {

@@ -65,28 +65,33 @@ impl Prior {
 }
 
 /// How long a verification takes to begin on an idle CPU, in units of what it takes on kverityd, by [`Way::ALL`].
-/// Source: recordings of one load with both settings, in emulation: BH in 0.36 to 0.6 of the time of kverityd (6.12,
-/// 7.3, completion in an interrupt); with instructions counted see `docs/what-if.md`. Waking ksoftirqd is what waking
-/// a worker is, at the priority of any task (`wakeup_softirqd`, kernel/softirq.c).
+/// Sources: medians where both happen at once and interrupts complete, in emulation: BH to kverityd 66 to 113 us (6.12)
+/// and 54 to 94 us (7.3) in the demo recordings, 27 to 76 us (7.3) in the README. With instructions counted, a 4 KiB read
+/// from a RAM disk, where a task completes, took 1,036 more with the option on (6.12, ksoftirqd) and 5,827 fewer (7.3,
+/// inline), of 46,364 and 48,557.
 const DISPATCH: [Prior; 4] = [
     Prior::new(1.0, 0.4, 2.5),
-    Prior::new(0.5, 0.2, 0.9),
-    Prior::new(1.0, 0.6, 3.0),
-    Prior::new(0.06, 0.01, 0.15),
+    Prior::new(0.5, 0.25, 0.9),
+    Prior::new(1.2, 0.6, 3.0),
+    Prior::new(0.08, 0.01, 0.2),
 ];
 /// Where only verifications inline were measured, their ratio to others is known to an order of magnitude.
 const FROM_INLINE: Prior = Prior::new(1.0, 0.25, 4.0);
 /// From the end of a verification to the begin of the next one that waits for the same worker, in the same units: the
-/// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c).
-const HAND_OVER: Prior = Prior::new(0.25, 0.05, 0.6);
-/// What a verification takes in softirq, as a ratio to kverityd: the same hashing, with locks that do not sleep.
+/// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c). Source: 0.08
+/// and 0.3 in the demo recording of 6.1, the only one with queues.
+const HAND_OVER: Prior = Prior::new(0.2, 0.05, 0.6);
+/// What a verification takes in softirq, as a ratio to kverityd: the same hashing, with locks that do not sleep. Source:
+/// 84 to 83 us (4 KiB) and 176 to 184 us (16 KiB) in the demo recording of 7.3.
 const IN_SOFTIRQ: Prior = Prior::new(1.0, 0.85, 1.15);
 /// How long an attempt takes until it gives up, as a ratio to a whole verification with a warm cache. The first
 /// hash block that is missing ends it (`verity_verify_level`, drivers/md/dm-verity-target.c). Source: 0.6 to 1.6 in the
 /// three demo recordings, where a cold path is new to the CPU too.
 const ATTEMPT: Prior = Prior::new(0.5, 0.1, 1.2);
-/// A verification on kverityd that takes so many times as long as usual read a hash block. There is no sharp edge.
-const COLD: Prior = Prior::new(4.0, 2.0, 12.0);
+/// A verification on kverityd that takes so many times as long as four in five of its size at least do waited for a
+/// hash block. There is no sharp edge: a worker that is interrupted looks alike, so it may also be none at all. Source:
+/// in the demo recordings one in 50 takes 4 times as long, and one in 300 attempts gave up.
+const COLD: Prior = Prior::new(8.0, 3.0, f64::INFINITY);
 /// How often the CPU has another task to run when an I/O completes in an interrupt. Source: 2.7 % (virtio-blk) and
 /// 10 % (nvme) of 5,400 on a loaded machine with two CPUs in emulation; none of 5,400 where a task completes them.
 const GIVES_WAY: Prior = Prior::new(0.03, 0.0, 0.12);
@@ -122,7 +127,8 @@ impl Knob {
     /// What is said of it.
     pub const fn unknown(self) -> Unknown {
         match self {
-            Self::Dispatch(way) | Self::HandOver(way) => way.unknown(),
+            Self::Dispatch(way) => way.unknown(),
+            Self::HandOver(_) => Unknown::HandOver,
             Self::InSoftirq => Unknown::SoftirqCost,
             Self::Attempt => Unknown::AttemptCost,
             Self::Cold => Unknown::ColdCache,
@@ -183,6 +189,10 @@ impl Learned {
     /// What is not known.
     pub fn knobs(&self, facts: &Facts) -> Vec<Knob> {
         let mut knobs = Vec::new();
+        if !facts.era.can_attempt() {
+            // No setting changes anything.
+            return knobs;
+        }
         for way in Way::ALL {
             if self.dispatch[way as usize].is_empty() {
                 knobs.push(Knob::Dispatch(way));
@@ -209,7 +219,8 @@ impl Learned {
 #[derive(Clone, Debug)]
 pub(super) struct Costs<'a> {
     learned: &'a Learned,
-    dispatch: [(&'a [u64], f64); 4],
+    /// Values by [`Way`], and the factor of a prior; absent where they were measured.
+    dispatch: [(&'a [u64], Option<f64>); 4],
     hand_over: [u64; 4],
     /// Of a verification in softirq to one on kverityd.
     ratio: f64,
@@ -229,17 +240,17 @@ impl<'a> Costs<'a> {
         let dispatch = Way::ALL.map(|way| {
             let own = &learned.dispatch[way as usize];
             if !own.is_empty() {
-                return (own.as_slice(), 1.0);
+                return (own.as_slice(), None);
             }
             let end = end(Knob::Dispatch(way));
             let mut factor = DISPATCH[way as usize].at(end) / DISPATCH[base as usize].middle;
             if base == Way::Inline {
                 factor *= FROM_INLINE.at(end);
             }
-            (learned.dispatch[base as usize].as_slice(), factor)
+            (learned.dispatch[base as usize].as_slice(), Some(factor))
         });
         let (usual, factor) = dispatch[Way::Kverityd as usize];
-        let unit = middle(usual).unwrap_or(0) as f64 * factor;
+        let unit = middle(usual).unwrap_or(0) as f64 * factor.unwrap_or(1.0);
         let hand_over = Way::ALL.map(|way| {
             let known = learned.hand_over[way as usize];
             known.unwrap_or_else(|| rounded(unit * HAND_OVER.at(end(Knob::HandOver(way)))))
@@ -264,19 +275,14 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// How long a verification takes to begin on an idle CPU, by chance.
-    pub fn dispatch(&self, way: Way, chance: f64) -> u64 {
+    /// How long a verification takes to begin on an idle CPU, by chance: any number is as likely as any other.
+    pub fn dispatch(&self, way: Way, chance: u32) -> u64 {
         let (values, factor) = self.dispatch[way as usize];
-        if values.is_empty() {
-            return 0;
-        }
-        let at = (chance * values.len() as f64) as usize;
-        let value = values[at.min(values.len() - 1)];
-        if factor == 1.0 {
-            value
-        } else {
-            rounded(value as f64 * factor)
-        }
+        // Less than there are values.
+        let at = (u64::from(chance) * values.len() as u64) >> u32::BITS;
+        let value = usize::try_from(at).ok().and_then(|at| values.get(at));
+        let value = value.copied().unwrap_or(0);
+        factor.map_or(value, |factor| rounded(value as f64 * factor))
     }
 
     /// From the end of a verification to the begin of the next one that waits.
@@ -307,13 +313,17 @@ impl<'a> Costs<'a> {
         })
     }
 
-    /// Whether an attempt would find a hash block missing, or did.
-    pub fn is_cold(&self, io: &Arrival) -> bool {
-        match io.seen {
+    /// How long after its completion the last hash block that it needs is in the cache; absent when it was there before.
+    /// The read began when the I/O was mapped (`verity_submit_prefetch`), so that it goes on while an I/O waits.
+    pub fn read_after(&self, io: &Arrival) -> Option<u64> {
+        let warm = self.warm(io);
+        let is_cold = match io.seen {
             Seen::Softirq | Seen::Inline => false,
             Seen::SoftirqGaveUp | Seen::InlineGaveUp => true,
-            Seen::Kverityd => io.verify as f64 > self.warm(io) as f64 * self.cold,
-        }
+            Seen::Kverityd => io.verify as f64 > warm as f64 * self.cold,
+        };
+        let verified_after = io.total() - io.device;
+        is_cold.then(|| verified_after.saturating_sub(warm))
     }
 
     /// How long an attempt of it takes until it gives up.
@@ -327,11 +337,11 @@ impl<'a> Costs<'a> {
 
     /// Whether the CPU has another task to run when it completes: in an interrupt or a softirq, since a task completes
     /// in its own time.
-    pub fn gives_way(&self, io: &Arrival, chance: f64) -> bool {
+    pub fn gives_way(&self, io: &Arrival, chance: u32) -> bool {
         match io.seen {
             Seen::Kverityd if io.gave_way => true,
             Seen::Kverityd => {
-                chance < self.gives_way
+                f64::from(chance) / f64::from(u32::MAX) < self.gives_way
                     && (self.learned.gives_way.is_some() || io.completion != Completion::Task)
             }
             _ => false,
@@ -351,7 +361,8 @@ impl<'a> Costs<'a> {
 /// What verifications took.
 #[derive(Clone, Debug, Default)]
 struct Verification {
-    /// The median by bytes, where there are enough.
+    /// What four in five of this many bytes take at least, where there are enough: some are interrupted, and some wait for
+    /// a hash block.
     by_size: BTreeMap<u32, u64>,
     /// Nanoseconds that all have in common, and those of each byte; absent where nothing is known.
     line: Option<(f64, f64)>,
@@ -360,7 +371,7 @@ struct Verification {
 impl Verification {
     fn new(samples: impl Iterator<Item = (u32, Sample)>) -> Self {
         let mut all: Vec<_> = samples
-            .filter_map(|(bytes, it)| Some((bytes, it.values.len(), it.median()?)))
+            .filter_map(|(bytes, it)| Some((bytes, it.values.len(), it.quantile(5)?)))
             .collect();
         all.sort_unstable();
         let enough = |&&(_, count, _): &&(u32, usize, u64)| count >= LEAST_OF_SIZE;
@@ -443,9 +454,10 @@ impl Sample {
         }
     }
 
-    fn median(mut self) -> Option<u64> {
+    /// The value that one in so many is below.
+    fn quantile(mut self, one_in: usize) -> Option<u64> {
         self.values.sort_unstable();
-        middle(&self.values)
+        self.values.get(self.values.len() / one_in).copied()
     }
 
     /// Evenly chosen, in order; nothing where there are too few.
@@ -553,11 +565,11 @@ impl Samples {
             hand_over: self.hand_over.map(|it| {
                 Some(it)
                     .filter(|it| it.values.len() >= LEAST)
-                    .and_then(Sample::median)
+                    .and_then(|it| it.quantile(2))
             }),
             kverityd: Verification::new(self.kverityd.into_iter()),
             softirq: Verification::new(self.softirq.into_iter()),
-            attempt: attempt.and_then(Sample::median),
+            attempt: attempt.and_then(|it| it.quantile(2)),
             gives_way: (self.asked >= LEAST as u64)
                 .then(|| self.gave_way as f64 / self.asked as f64),
         }

@@ -51,7 +51,6 @@ pub(super) struct Arrival {
     pub retry_wait: u32,
     pub bytes: u32,
     pub submitter: u32,
-    pub submit_cpu: u16,
     pub complete_cpu: u16,
     pub verify_cpu: u16,
     /// The ioprio's.
@@ -66,8 +65,6 @@ pub(super) struct Arrival {
     pub gave_way: bool,
     /// Whether the (first) verification was in a softirq.
     pub in_softirq: bool,
-    /// Whether it was in ksoftirqd.
-    pub in_ksoftirqd: bool,
 }
 
 impl Arrival {
@@ -367,7 +364,6 @@ fn arrival(io: &Io, is_ours: bool, recorded: &Setting) -> Option<Arrival> {
         retry_wait: short(Stage::RetryWait),
         bytes: io.bytes,
         submitter: io.submitter,
-        submit_cpu: io.submit_cpu,
         complete_cpu,
         verify_cpu: io.verify_cpu.unwrap_or(complete_cpu),
         class: u8::try_from(io.ioprio >> CLASS_SHIFT).unwrap_or(u8::MAX),
@@ -381,6 +377,5 @@ fn arrival(io: &Io, is_ours: bool, recorded: &Setting) -> Option<Arrival> {
         is_ours,
         gave_way: io.reason == Some(Reason::NeedResched),
         in_softirq: matches!(context, Some(Context::Softirq | Context::Ksoftirqd)),
-        in_ksoftirqd: context == Some(Context::Ksoftirqd),
     })
 }

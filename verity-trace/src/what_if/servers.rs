@@ -94,7 +94,7 @@ pub(super) struct Servers<'a> {
     setting: &'a Setting,
     seed: u64,
     flights: Vec<Flight>,
-    servers: Vec<Server>,
+    all: Vec<Server>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     /// Events until now: those of one moment happen in the order in which they were planned.
     planned: u64,
@@ -122,7 +122,7 @@ impl<'a> Servers<'a> {
             setting,
             seed,
             flights: vec![Flight::default(); trace.arrivals.len()],
-            servers: (0..cpus.max(facts.cpus))
+            all: (0..cpus.max(facts.cpus))
                 .map(|_| Server::default())
                 .collect(),
             events: BinaryHeap::new(),
@@ -178,10 +178,11 @@ impl<'a> Servers<'a> {
         self.events.push(Reverse((at, self.planned, event)));
     }
 
-    /// A number from 0 to 1 that is the same for an I/O under every setting.
-    fn chance(&self, io: u32, of: Of) -> f64 {
-        let number = self.seed ^ (u64::from(io) << 8 | of as u64);
-        (scattered(number) >> 11) as f64 / (1_u64 << 53) as f64
+    /// A number that is the same for an I/O under every setting.
+    fn chance(&self, io: u32, of: Of) -> u32 {
+        let number = scattered(self.seed ^ (u64::from(io) << 8 | of as u64));
+        // The upper half.
+        (number >> u32::BITS) as u32
     }
 
     fn begin(&mut self, io: u32, mapped_at: u64) {
@@ -204,7 +205,7 @@ impl<'a> Servers<'a> {
             arrival.completion,
             Completion::HardirqOrIrqsOff | Completion::Unknown
         );
-        let taken_until = self.servers[usize::from(arrival.complete_cpu)].taken_until;
+        let taken_until = self.all[usize::from(arrival.complete_cpu)].taken_until;
         if !in_interrupt && taken_until > now {
             self.plan(taken_until, Event::Complete(io));
             return None;
@@ -222,7 +223,7 @@ impl<'a> Servers<'a> {
         };
         let returns_at = if is_inline && self.flights[io as usize].wait.is_some() {
             // The completion did it, whether or not it gave up.
-            self.servers[usize::from(arrival.complete_cpu)].taken_until
+            self.all[usize::from(arrival.complete_cpu)].taken_until
         } else {
             now
         };
@@ -254,7 +255,7 @@ impl<'a> Servers<'a> {
             .costs
             .dispatch(Way::Inline, self.chance(io, Of::Dispatch));
         self.flights[io as usize].wait = Some(wait);
-        let is_cold = self.costs.is_cold(arrival);
+        let is_cold = self.is_cold(io, now + wait);
         let took = self.attempted(io, is_cold);
         let ends_at = now + wait + took;
         if arrival.completion != Completion::Task {
@@ -266,6 +267,13 @@ impl<'a> Servers<'a> {
             return None;
         }
         Some((io, Placement::Inline, ends_at))
+    }
+
+    /// Whether a hash block is missing that it needs.
+    fn is_cold(&self, io: u32, now: u64) -> bool {
+        let completed_at = self.flights[io as usize].completed_at;
+        let read_after = self.costs.read_after(self.arrival(io));
+        read_after.is_some_and(|after| now < completed_at.saturating_add(after))
     }
 
     /// How long a softirq, or the completion, is busy with it.
@@ -280,7 +288,7 @@ impl<'a> Servers<'a> {
 
     /// The CPU does this meanwhile, and a worker of kverityd on it waits.
     fn take(&mut self, cpu: u16, from: u64, until: u64) {
-        let server = &mut self.servers[usize::from(cpu)];
+        let server = &mut self.all[usize::from(cpu)];
         server.taken_until = server.taken_until.max(until);
         if !self.facts.is_unbound
             && let Some((_, ends_at, _)) = &mut server.running
@@ -295,7 +303,7 @@ impl<'a> Servers<'a> {
         let way = Way::into_softirq(arrival.completion);
         let begins_at = now + self.costs.dispatch(way, self.chance(io, Of::Dispatch));
         let cpu = arrival.complete_cpu;
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.works.push_back(io);
         // Softirqs that wait for ksoftirqd also run on the way out of the next interrupt.
         let comes_first =
@@ -310,7 +318,7 @@ impl<'a> Servers<'a> {
 
     /// Softirqs begin to run, with all of their time.
     fn restart(&mut self, cpu: u16, at: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.began_at = at;
         softirq.restarts = 0;
         self.call(cpu, at);
@@ -318,14 +326,14 @@ impl<'a> Servers<'a> {
 
     /// The BH worker begins, with all of its time.
     fn call(&mut self, cpu: u16, at: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.called_at = at;
         softirq.done = 0;
         self.plan_softirq(cpu, at);
     }
 
     fn plan_softirq(&mut self, cpu: u16, at: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.next_at = at;
         softirq.turn = softirq.turn.wrapping_add(1);
         let turn = softirq.turn;
@@ -340,7 +348,7 @@ impl<'a> Servers<'a> {
         now: u64,
         tally: &mut Tally,
     ) -> Option<(u32, Placement, u64)> {
-        let server = &mut self.servers[usize::from(cpu)];
+        let server = &mut self.all[usize::from(cpu)];
         let softirq = &mut server.softirq;
         if softirq.turn != turn {
             return None;
@@ -361,8 +369,7 @@ impl<'a> Servers<'a> {
         }
         softirq.works.pop_front();
         softirq.done += 1;
-        let arrival = self.arrival(io);
-        let is_cold = self.costs.is_cold(arrival);
+        let is_cold = self.is_cold(io, now);
         let took = self.attempted(io, is_cold);
         let flight = &mut self.flights[io as usize];
         flight.wait = Some(now - flight.completed_at);
@@ -383,7 +390,7 @@ impl<'a> Servers<'a> {
 
     /// The BH worker has had its time: it is called again, unless softirqs have had theirs, which wakes ksoftirqd.
     fn leave_or_call(&mut self, io: u32, cpu: u16, now: u64) {
-        let softirq = &mut self.servers[usize::from(cpu)].softirq;
+        let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.restarts += 1;
         let is_over =
             softirq.restarts >= RESTARTS || now.saturating_sub(softirq.began_at) >= BUDGET_NS;
@@ -404,7 +411,7 @@ impl<'a> Servers<'a> {
         let wakes = self
             .costs
             .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd));
-        let server = &mut self.servers[usize::from(worker)];
+        let server = &mut self.all[usize::from(worker)];
         server.works.push_back(io);
         if !server.is_awake {
             server.is_awake = true;
@@ -417,7 +424,7 @@ impl<'a> Servers<'a> {
         if !self.facts.is_unbound {
             return cpu;
         }
-        let workers = (0..).zip(&self.servers[..self.facts.cpus]);
+        let workers = (0..).zip(&self.all[..self.facts.cpus]);
         let load = |server: &Server| server.works.len() + usize::from(server.is_awake);
         let least = workers.min_by_key(|(_, server)| load(server));
         least.map_or(0, |(worker, _)| worker)
@@ -425,7 +432,7 @@ impl<'a> Servers<'a> {
 
     /// A worker of kverityd begins with a work.
     fn work(&mut self, worker: u16, now: u64) {
-        let server = &mut self.servers[usize::from(worker)];
+        let server = &mut self.all[usize::from(worker)];
         if !self.facts.is_unbound && server.taken_until > now {
             let until = server.taken_until;
             self.plan(until, Event::Kverityd(worker));
@@ -438,24 +445,26 @@ impl<'a> Servers<'a> {
         let flight = &mut self.flights[io as usize];
         let waited = now - flight.completed_at;
         flight.wait.get_or_insert(waited);
+        let completed_at = flight.completed_at;
         let arrival = self.arrival(io);
-        let took = self.costs.verify(arrival, false);
-        // While it reads a hash block, another worker goes on with the queue.
-        let computes = if self.costs.is_cold(arrival) {
-            took.min(self.costs.warm(arrival))
-        } else {
-            took
+        // While it waits for a hash block, another worker goes on with the queue.
+        let (computes, waits) = match self.costs.read_after(arrival) {
+            Some(after) => {
+                let read_at = completed_at.saturating_add(after);
+                (self.costs.warm(arrival), read_at.saturating_sub(now))
+            }
+            None => (self.costs.verify(arrival, false), 0),
         };
         let ends_at = now + computes;
-        self.servers[usize::from(worker)].running = Some((io, ends_at, took - computes));
+        self.all[usize::from(worker)].running = Some((io, ends_at, waits));
         self.plan(ends_at, Event::Done(worker));
     }
 
     /// A worker of kverityd is done with its work.
     fn done(&mut self, worker: u16, now: u64) -> Option<(u32, Placement, u64)> {
         let hand_over = self.costs.hand_over(Way::Kverityd);
-        let server = &mut self.servers[usize::from(worker)];
-        let (io, ends_at, reads) = server.running?;
+        let server = &mut self.all[usize::from(worker)];
+        let (io, ends_at, waits) = server.running?;
         if ends_at > now {
             self.plan(ends_at, Event::Done(worker));
             return None;
@@ -471,7 +480,7 @@ impl<'a> Servers<'a> {
         } else {
             Placement::Kverityd
         };
-        Some((io, placement, now + reads))
+        Some((io, placement, now + waits))
     }
 }
 
