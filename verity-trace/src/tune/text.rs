@@ -207,7 +207,7 @@ fn placements(effects: &Effects, names: &[String; 2], out: &mut impl Write) -> i
 fn cpus(effects: &Effects, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "\nsoftirq time, as a part of each CPU's, and verification's part of that time\n\
+        "\ntime in softirqs, and in verifications there, each as a part of the CPU's time\n\
          {:>5}{:>10}{:>10}{:>10}  {:<22}{:>9}{:>9}",
         "CPU", "A", "B", "B - A", "95 %", "verify A", "verify B"
     )?;
