@@ -523,15 +523,33 @@ pub struct Tune {
     /// End with 10 where the verdict is to change something
     #[arg(long)]
     pub exit_code: bool,
-    /// How to watch.
-    #[command(flatten)]
-    pub source: Source,
+    /// Watch by fentry or by kprobe [default: the first that can be had]
+    #[arg(long, value_name = "RUNG", hide_possible_values = true)]
+    pub attach: Option<Attach>,
+    /// Devices with totals of their own, of which this one has to be one
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = DEVICES,
+        value_parser = clap::value_parser!(u32).range(1..=1024)
+    )]
+    pub max_devices: u32,
     /// The device: a name, /dev/mapper/NAME, dm-N, MAJOR:MINOR or a mount point
     #[arg(value_name = "DEVICE", value_parser = Selector::parse)]
     pub device: Selector,
 }
 
 impl Tune {
+    /// How to watch.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source {
+            attach: self.attach,
+            max_devices: self.max_devices,
+            ..Source::default()
+        }
+    }
+
     /// What is to be done, as far as that can be refused.
     #[must_use]
     pub fn wish(&self) -> Wish {

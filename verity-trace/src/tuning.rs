@@ -267,7 +267,7 @@ fn run(
     let times = Times::of(arguments.duration);
     // From here on no signal ends this at once.
     let signals = signals()?;
-    let options = watch::options(arguments.source, Wanted::Some, None);
+    let options = watch::options(arguments.source(), Wanted::Some, None);
     let collector = Collector::start(options, Selection::default(), false)?;
     let load = arguments.load.then(|| load::of(table.data_block_bytes));
     let reading = load.map(|it| Reading::start(number, table.data_blocks, it, arguments.seed));
@@ -277,14 +277,7 @@ fn run(
         signals,
         load: reading.transpose()?,
     };
-    let kernel = meter.collector.whole_snapshot()?;
-    if !matches!(kernel.tracing, Tracing::Attached(rung) if rung != Rung::Tracepoint) {
-        return Err(Error::Kernel(
-            "I/Os are not seen one by one here, so that nothing could be measured; `verity-trace doctor` says why"
-                .to_owned(),
-        ));
-    }
-    let kernel = kernel.kernel;
+    let kernel = meter.kernel()?;
     // Declared after what measures, so that it is dropped before that.
     let mut changer = Changer::new(live, experiment.change.clone(), settings.found, notes)?;
     say(&format!(
@@ -405,6 +398,25 @@ fn remarks(table: &Table, settings: &Settings) -> Vec<String> {
 }
 
 impl Meter {
+    /// The machine; an error where the device's I/Os are not seen.
+    fn kernel(&mut self) -> Result<Kernel> {
+        let snapshot = self.collector.whole_snapshot()?;
+        if !matches!(snapshot.tracing, Tracing::Attached(rung) if rung != Rung::Tracepoint) {
+            return Err(Error::Kernel(
+                "I/Os are not seen one by one here, so that nothing could be measured; `verity-trace doctor` says why"
+                    .to_owned(),
+            ));
+        }
+        let mut devices = snapshot.devices.iter();
+        let device = devices.find(|device| device.number == self.number);
+        if device.is_some_and(|it| it.counted_in_other) {
+            return Err(Error::Usage(
+                "there are more devices than have totals of their own: --max-devices".to_owned(),
+            ));
+        }
+        Ok(snapshot.kernel)
+    }
+
     /// Block after block, until it is known well enough, or something ends it.
     fn measure(
         &mut self,
