@@ -22,7 +22,36 @@ fn estimate(low: f64, value: f64, high: f64) -> Estimate {
     Estimate { value, low, high }
 }
 
-/// All that was verified is in it, and what was lost on the machine counts as this device's.
+/// What was verified is in it, whatever there was.
+#[test]
+fn a_block_has_all_that_was_verified() {
+    for (name, scenario) in common::scenarios() {
+        let mut end = scenario.snapshot();
+        let start = end.clone();
+        relate_to_start(&mut end);
+        for device in &end.devices {
+            let block = Block::of(&start, &end, device.number);
+            let totals = device.totals.as_ref();
+            assert_eq!(
+                block.is_some(),
+                totals.is_some(),
+                "{name}: {}",
+                scenario.description
+            );
+            let (Some(block), Some(totals)) = (block, totals) else {
+                continue;
+            };
+            let none = totals
+                .placements
+                .get(&Placement::None)
+                .map_or(0, |it| it.ios);
+            assert_eq!(block.ios, totals.ios() - none, "{name}");
+            assert_eq!(block.failed, totals.failed(), "{name}");
+        }
+    }
+}
+
+/// The stages add up, and what was lost on the machine counts as this device's.
 #[test]
 fn a_block_is_what_happened_between_two_snapshots() {
     let mut end = common::scenario("bh_always_with_fallbacks").snapshot();

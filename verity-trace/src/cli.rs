@@ -97,8 +97,7 @@ pub enum Command {
     Compare(Compare),
     /// Print whether the option try_verify_in_tasklet should be on: of a recording, or after watching for a while
     Recommend(Recommend),
-    /// Try the option try_verify_in_tasklet off and on in turn on a device under load, measure what that changes, and put
-    /// back what was found
+    /// Try the option off and on in turn on a device under load, measure what that changes, and put back what was found
     Tune(Tune),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),
@@ -495,9 +494,14 @@ pub struct Tune {
     /// What the random order of the blocks begins with
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// On a device that has the option, try the module's use_bh_bytes instead, which is for all devices: this limit for
-    /// every class but idle; 0 leaves everything to kverityd, with the no-sleep cache
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32))]
+    /// The limit that is tried.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u32),
+        help = "On a device that has the option, try the module's use_bh_bytes instead, which is for all devices: this \
+                limit for every class but idle; 0 leaves everything to kverityd, with the no-sleep cache"
+    )]
     pub limits: Option<u32>,
     /// Set limits also where other devices have the option and I/O
     #[arg(long, requires = "limits")]

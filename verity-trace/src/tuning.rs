@@ -71,17 +71,15 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
 fn chosen<'a>(selector: &Selector, devices: &'a [VerityDevice]) -> Result<&'a VerityDevice> {
     let selection = Selection::new(vec![selector.clone()]);
     let found = selection.all_of(devices, &selection.mounts()?)?;
-    match found[..] {
-        [device] => Ok(device),
-        _ => {
-            let names: Vec<_> = found.iter().map(|device| device.name.as_str()).collect();
-            Err(Error::Usage(format!(
-                "one device at a time, and these are {}: {}",
-                names.len(),
-                names.join(", ")
-            )))
-        }
+    if let [device] = found[..] {
+        return Ok(device);
     }
+    let names: Vec<_> = found.iter().map(|device| device.name.as_str()).collect();
+    Err(Error::Usage(format!(
+        "one device at a time, and these are {}: {}",
+        names.len(),
+        names.join(", ")
+    )))
 }
 
 /// What is tried.
@@ -167,10 +165,10 @@ fn settle(note: &Note, facts: &Facts, notes: Notes) -> Result<Notes> {
                 note.name
             ));
             if !io::stdin().is_terminal() || !asked("put it back now? [y/N] ")? {
-                let node = node(&facts.live.name, facts.live.identity.number);
-                let node = quoted(&node).unwrap_or(node);
+                let device = node(&facts.live.name, facts.live.identity.number);
+                let device = quoted(&device).unwrap_or(device);
                 return Err(Error::Usage(format!(
-                    "what it found has to be put back first: `verity-trace tune {node} --undo`"
+                    "what it found has to be put back first: `verity-trace tune {device} --undo`"
                 )));
             }
             put_back(note, notes)?;

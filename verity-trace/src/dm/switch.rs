@@ -202,11 +202,11 @@ fn attempt(
 }
 
 /// That nobody but this has changed the device, and that it found nothing corrupt.
-pub fn is_as_left(live: &Live, identity: &Identity, line: &Line) -> Result<(), Stopped> {
+pub fn is_as_left(live: &Live, identity: &Identity, table: &Line) -> Result<(), Stopped> {
     if !identity.is_still(&live.identity) {
         return Err(Stopped::Gone);
     }
-    if live.line.as_ref() != Some(line) {
+    if live.line.as_ref() != Some(table) {
         return Err(Stopped::Changed("somebody else changed its table"));
     }
     if live.is_suspended {

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::histogram::{Histogram, Nanos};
     use proptest::prelude::*;
-    use rand::{RngExt as _, SeedableRng as _};
+    use rand::SeedableRng as _;
     use rand_pcg::Pcg64Mcg;
 
     /// A block of so many I/Os that all waited and took so long.

@@ -102,9 +102,9 @@ fn device(facts: &Facts, wish: &Wish) -> Option<String> {
 
 /// The table, if it is one that can be put back word by word.
 pub(super) fn own_table(live: &Live) -> Option<Table> {
-    let line = live.line.as_ref()?;
-    let table = Table::parse(&line.parameters)?;
-    (table.parameters().as_ref() == Some(&line.parameters)).then_some(table)
+    let parameters = &live.line.as_ref()?.parameters;
+    let table = Table::parse(parameters)?;
+    (table.parameters().as_ref() == Some(parameters)).then_some(table)
 }
 
 fn state(live: &Live) -> Option<&'static str> {

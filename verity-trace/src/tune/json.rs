@@ -10,7 +10,7 @@ use super::{Ended, Left, Predicted, Report, Side};
 use crate::export;
 use crate::format::nanos;
 use crate::recommend::Verdict;
-use crate::snapshot::stage_name;
+use crate::snapshot::{Era, stage_name};
 use crate::what_if::{self, Setting};
 
 /// Raised when a field changes its meaning or goes away, not when one is added.
@@ -90,6 +90,7 @@ struct Estimate {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "each says its unit")]
 struct Stage {
     mean_ns: [f64; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,7 +191,7 @@ impl<'a> From<&'a Report> for Document<'a> {
             number: report.number.to_string(),
             kernel: &report.kernel.release,
             host: &report.kernel.host,
-            era: report.kernel.era.map(|era| era.name()),
+            era: report.kernel.era.map(Era::name),
             a: Tried::of(report, Side::A),
             b: Tried::of(report, Side::B),
             found: match report.settings.found {

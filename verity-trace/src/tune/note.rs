@@ -122,10 +122,12 @@ pub fn what_to_undo(
             let Some(live) = live.filter(is_it) else {
                 return Finding::Void("the device is gone");
             };
-            match &live.line {
-                Some(line) if line == loaded => Finding::Changed,
-                Some(line) if line == found => Finding::AsFound,
-                _ => Finding::Void("somebody else has changed its table since"),
+            if live.line.as_ref() == Some(loaded) {
+                Finding::Changed
+            } else if live.line.as_ref() == Some(found) {
+                Finding::AsFound
+            } else {
+                Finding::Void("somebody else has changed its table since")
             }
         }
     }

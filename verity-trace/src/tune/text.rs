@@ -151,8 +151,8 @@ fn stages(report: &Report, [a, b]: &[String; 2], out: &mut impl Write) -> io::Re
     writeln!(out, "\nA is {a}, B is {b}")?;
     writeln!(
         out,
-        "{:<12}{:<6}{:>10}{:>10}{:>11}  {}",
-        "stage", "", "A", "B", "B - A", "95 %"
+        "{:<12}{:<6}{:>10}{:>10}{:>11}  95 %",
+        "stage", "", "A", "B", "B - A"
     )?;
     for row in &report.effects.rows {
         stage(row, out)?;

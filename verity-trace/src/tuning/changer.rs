@@ -198,8 +198,8 @@ impl Changer {
     }
 
     /// Whether the device has this table.
-    fn has(&self, live: &Live, line: &Line) -> bool {
-        self.identity.is_still(&live.identity) && live.line.as_ref() == Some(line)
+    fn has(&self, live: &Live, table: &Line) -> bool {
+        self.identity.is_still(&live.identity) && live.line.as_ref() == Some(table)
     }
 
     fn is_found(&self, live: &Live, found: &Line) -> Result<(), NotBack> {

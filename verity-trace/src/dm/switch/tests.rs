@@ -32,6 +32,9 @@ enum Act {
     Remove,
 }
 
+/// What somebody else does before calls of these numbers.
+type Acts<'a> = &'a [(usize, Act)];
+
 /// Device-mapper with one device, and with somebody else who does something before a call of this number.
 struct Fake {
     live: Live,
@@ -67,7 +70,7 @@ impl Fake {
         }
     }
 
-    fn with(mut self, acts: &[(usize, Act)]) -> Self {
+    fn with(mut self, acts: Acts<'_>) -> Self {
         self.acts = acts.to_vec();
         self
     }
@@ -160,7 +163,7 @@ fn a_device_gets_the_other_table_and_its_own_again() {
 /// What somebody else did is left as it is, and what was loaded for nothing is taken away.
 #[test]
 fn what_somebody_else_does_stops_it() {
-    let cases: [(&[(usize, Act)], &str, &str); 7] = [
+    let cases: [(Acts<'_>, &str, &str); 7] = [
         (
             &[(0, Act::Load), (0, Act::Resume)],
             "changed its table",
