@@ -171,7 +171,7 @@ fn help_names_every_command_and_exit_code() {
 
 #[test]
 fn commands_that_show_devices_say_how_to_name_them() {
-    for command in ["top", "report", "export", "record", "devices"] {
+    for command in ["top", "report", "export", "record", "recommend", "devices"] {
         let output = run(&[command, "--help"]);
         let help = text(&output.stdout);
         let words: Vec<_> = help.split_whitespace().collect();
@@ -184,6 +184,25 @@ fn commands_that_show_devices_say_how_to_name_them() {
         let is_filter = help.contains("stay those of the machine");
         assert_eq!(is_filter, command != "devices", "{help}");
     }
+}
+
+#[test]
+fn advice_to_change_something_ends_with_10_where_that_is_asked_for() {
+    let cases: [(&[&str], i32); 3] = [
+        (&["recommend", "--demo=6.1"], 0),
+        (&["recommend", "--demo=6.1", "--exit-code"], 10),
+        (
+            &["recommend", "--demo=6.1", "usr", "--exit-code", "--json"],
+            0,
+        ),
+    ];
+    for (arguments, code) in cases {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(text(&output.stdout).contains("not-effective"));
+    }
+    let none = run(&["recommend", "--demo", "no-such-device"]);
+    assert_eq!(none.status.code(), Some(5));
 }
 
 #[test]

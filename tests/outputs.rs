@@ -92,17 +92,18 @@ impl Write for Reader {
 fn a_reader_that_goes_away_is_told_from_other_failures() {
     let scenario = common::scenario("bh_always_with_fallbacks");
     let (snapshot, ios) = (scenario.snapshot(), ios(&scenario));
+    let advices = advices_of(&snapshot);
     let records = Some(Records {
         ios: &ios,
         omitted: 0,
     });
     let all = json_of(&snapshot, records).len();
     for bytes in [0, 100, all - 1] {
-        let left = export::json(&snapshot, &[], records, &mut Reader(bytes));
+        let left = export::json(&snapshot, &advices, records, &mut Reader(bytes));
         let error = left.expect_err("nobody reads to the end");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{bytes}");
     }
-    export::json(&snapshot, &[], records, &mut Reader(all)).expect("read to the end");
+    export::json(&snapshot, &advices, records, &mut Reader(all)).expect("read to the end");
 }
 
 #[test]

@@ -10,8 +10,14 @@ use std::process::Command;
 
 use ratatui::text::Span;
 use serde_json::Value;
-use verity_trace::recommend::{self, Advice, Forecasts, Origin, RULES, Verdict};
-use verity_trace::snapshot::Snapshot;
+use verity_trace::archive::Given;
+use verity_trace::demo::Demo;
+use verity_trace::histogram::Histogram;
+use verity_trace::overview::Overview;
+use verity_trace::recommend::{
+    self, Advice, Forecasts, NOBODY_AHEAD, Origin, RULES, SAVED, Verdict,
+};
+use verity_trace::snapshot::{Placement, Snapshot, Stage};
 use verity_trace::target::Table;
 use verity_trace::{escape, export};
 
@@ -115,6 +121,29 @@ fn a_command_of_a_recording_names_its_host_and_time() {
     let expected =
         "as root on web-7, of which this is a recording that ends at 2026-11-18T11:06:40Z";
     assert!(words.join(" ").contains(expected), "{page}");
+}
+
+/// What the law counts on, held against real recordings.
+#[test]
+fn handing_over_to_bh_takes_less_than_to_kverityd_by_what_is_counted_on() {
+    for kernel in ["6.12", "7.3"] {
+        let demo = Demo::parse(kernel).expect("a demo");
+        let mut archive = Given::Demo(demo).open(false).expect("a recording");
+        let overview = Overview::read(&mut archive).expect("a recording");
+        let alone = |placement| {
+            let totals = overview
+                .snapshot
+                .devices
+                .iter()
+                .filter_map(|it| it.totals.as_ref());
+            let placements = totals.filter_map(|it| it.placements.get(&placement));
+            let waits: Histogram = placements.map(|it| &it.stages[&Stage::Wait]).sum();
+            assert!(waits.count() > 100, "{kernel}");
+            waits.percentile(NOBODY_AHEAD).expect("waits").0 as f64
+        };
+        let (bh, kverityd) = (alone(Placement::Bh), alone(Placement::Kverityd));
+        assert!(bh <= (1.0 - SAVED) * kverityd, "{kernel}: {bh} {kverityd}");
+    }
 }
 
 const ROOT: &str = "4fa5d3b7c8e1a2964fa5d3b7c8e1a2964fa5d3b7c8e1a2964fa5d3b7c8e1a296";

@@ -33,7 +33,7 @@ fn it_plays_pauses_jumps_and_ends() {
     screen.wait_for("window all (13.");
     screen.press("[[[[");
     screen.wait_for("window 1 s");
-    screen.press("\t\t\t");
+    screen.press("\t\t\t\t");
     screen.wait_for("[I/Os]");
     screen.wait_for("every I/O is looked at");
     screen.wait_for("ddd");

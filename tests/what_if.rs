@@ -10,7 +10,7 @@ use verity_trace::overview::Overview;
 use verity_trace::recording::{Fault, Reader};
 use verity_trace::snapshot::{Completion, Context, DeviceNumber, Era, Placement, Reason, Stage};
 use verity_trace::what_if::{
-    Facts, Forecast, Load, LoadBuilder, NotEnough, Outcome, Setting, Unknown, predict,
+    Estimate, Facts, Forecast, Load, LoadBuilder, NotEnough, Outcome, Setting, Unknown, predict,
 };
 
 const DEVICE: DeviceNumber = DeviceNumber {
@@ -39,7 +39,7 @@ fn loads(bytes: &[u8]) -> (Facts, BTreeMap<String, Load>) {
     let snapshot = overview.snapshot;
     let facts = Facts::of(&snapshot.kernel).expect("an era");
     let limits = snapshot.use_bh_bytes.as_deref();
-    let limits = limits.map(|it| it.try_into().expect("four classes"));
+    let limits: Option<[u64; 4]> = limits.map(|it| it.try_into().expect("four classes"));
     let devices = snapshot.devices.iter().map(|device| {
         let recorded = Setting {
             option: device.table.options.try_verify_in_tasklet,
@@ -112,12 +112,7 @@ fn an_inert_kernel_forecasts_no_difference() {
     assert_eq!(facts.era, Era::Inert);
     for load in loads.values() {
         for (setting, outcome) in &forecast(load, &facts).settings {
-            let change = outcome.change;
-            assert_eq!(
-                [change.value, change.low, change.high],
-                [0.0; 3],
-                "{setting:?}"
-            );
+            assert_eq!(outcome.change, Estimate::default(), "{setting:?}");
         }
     }
 }

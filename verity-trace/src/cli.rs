@@ -95,7 +95,7 @@ pub enum Command {
     Replay(Replay),
     /// Set two recordings against each other: what differs, and whether B is faster or slower than A
     Compare(Compare),
-    /// Print whether the option try_verify_in_tasklet should be on: of a recording, or after watching for a while
+    /// Advise whether verification in BH should be on, and how to switch it: of a recording, or after watching for a while
     Recommend(Recommend),
     /// Try the option off and on in turn on a device under load, measure what that changes, and put back what was found
     Tune(Tune),

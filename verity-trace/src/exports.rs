@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use verity_trace::error::{Error, Result};
-use verity_trace::snapshot::Snapshot;
-use verity_trace::tui::Message;
+use verity_trace::tui::{Exported, Message};
 use verity_trace::{export, output};
 
 /// How long an export may keep the program from ending.
@@ -33,7 +32,7 @@ impl Exports {
     }
 
     /// Writes one, unless the one before is being written still.
-    pub fn write(&mut self, snapshot: Box<Snapshot>) {
+    pub fn write(&mut self, exported: Box<Exported>) {
         let messages = self.messages.clone();
         let is_writing = |writing: &Receiver<()>| writing.try_recv() == Err(TryRecvError::Empty);
         if self.writing.as_ref().is_some_and(is_writing) {
@@ -45,7 +44,7 @@ impl Exports {
         let (written, writing) = mpsc::channel();
         self.writing = Some(writing);
         thread::spawn(move || {
-            let text = match write(&snapshot) {
+            let text = match write(&exported) {
                 Ok(name) => format!("wrote {name}"),
                 Err(error) => format!("nothing was exported: {error}"),
             };
@@ -63,14 +62,15 @@ impl Exports {
     }
 }
 
-fn write(snapshot: &Snapshot) -> Result<String> {
+fn write(exported: &Exported) -> Result<String> {
+    let Exported { snapshot, advices } = exported;
     let name = name(snapshot.taken_at, "json");
     let path = Path::new(&name);
     if fs::symlink_metadata(path).is_ok() {
         return Err(Error::Usage(format!("{name} is there already")));
     }
     let mut out = BufWriter::new(output::create(path, false)?);
-    export::json(snapshot, &[], None, &mut out)
+    export::json(snapshot, advices, None, &mut out)
         .and_then(|()| out.flush())
         .with_context(|| format!("write {name}"))?;
     Ok(name)

@@ -10,7 +10,7 @@ use crate::histogram::Nanos;
 use crate::overview::Overview;
 use crate::recommend::Forecasts;
 use crate::recording::{Block, Fault, Reader};
-use crate::snapshot::{Device, DeviceNumber, Kernel, Snapshot};
+use crate::snapshot::{Device, DeviceNumber, Kernel, Snapshot, Totals};
 use crate::what_if::{Facts, LoadBuilder, Setting, predict};
 
 /// So many devices, those with most I/Os: each keeps up to 128 MB of them.
@@ -91,7 +91,7 @@ impl Gathering {
 }
 
 fn ios(device: &Device) -> u64 {
-    let seen = device.totals.as_ref().map_or(0, |it| it.ios());
+    let seen = device.totals.as_ref().map_or(0, Totals::ios);
     seen + device.before_attach.map_or(0, |it| it.ios)
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use case::Case;
 pub use commands::{Command, node, quoted};
-pub use effect::{Effect, MATTERS};
+pub use effect::{Effect, MATTERS, NOBODY_AHEAD, SAVED};
 pub use evidence::{Evidence, Unit};
 pub use rules::{Finding, Outcome, RULES, Rule};
 pub use text::{confidence, none, of as place_and_time, page, section, text, verdict};
@@ -36,6 +36,8 @@ pub struct Advice {
     pub number: DeviceNumber,
     /// Its device-mapper name. It comes from outside: escape it before printing.
     pub name: String,
+    /// Whether its table has the option.
+    pub option: bool,
     /// The advice itself.
     pub verdict: Verdict,
     /// How sure that is.
@@ -61,7 +63,7 @@ impl Advice {
         match self.verdict {
             Verdict::Enable | Verdict::Disable | Verdict::Limit(_) => true,
             // An option that does nothing is to be taken away.
-            Verdict::NotEffective => !self.commands.is_empty(),
+            Verdict::NotEffective => self.option,
             Verdict::Keep | Verdict::NotEnoughData => false,
         }
     }
@@ -212,7 +214,8 @@ pub fn advise(
             not_considered.extend(forecast.unknown.iter().map(|&it| model::unknown(it)));
         }
     }
-    not_considered.extend(findings.unanswered);
+    let unanswered = findings.unanswered.iter();
+    not_considered.extend(unanswered.map(|(what, rules)| format!("{}: {what}", rules.join(", "))));
     let mut risk = risk::of(case, verdict, model);
     let commands = commands::of(case, verdict).unwrap_or_else(|reason| {
         risk.push(reason);
@@ -221,6 +224,7 @@ pub fn advise(
     Advice {
         number: case.device.number,
         name: case.device.name.clone(),
+        option: case.option(),
         verdict,
         confidence,
         evidence: evidence::of(case, model),

@@ -28,7 +28,7 @@ mod summary;
 mod table;
 mod view;
 
-pub use app::{App, Effect, Message, Recording};
+pub use app::{App, Effect, Exported, Message, Recording};
 pub use columns::{Column, Columns};
 pub use copy::Copied;
 pub use draw::draw;

@@ -69,7 +69,7 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
         (published, collector.faults(), unwritten)
     });
     let shown = tui::run(&received, &settings, |request| match request {
-        Request::Export(snapshot) => exports.write(snapshot),
+        Request::Export(exported) => exports.write(exported),
         request => {
             // One that is gone has sent its last word already.
             let _ = requests.send(request);
@@ -122,7 +122,7 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
         play(&mut film, player, &messages, &asked)
     });
     let shown = tui::run(&received, &settings, |request| match request {
-        Request::Export(snapshot) => exports.write(snapshot),
+        Request::Export(exported) => exports.write(exported),
         Request::Control(control) => {
             // One that is gone has sent its last word already.
             let _ = controls.send(control);

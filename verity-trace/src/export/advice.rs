@@ -25,6 +25,7 @@ pub struct Recommendation<'a> {
 pub(super) struct Advised<'a> {
     name: &'a str,
     number: String,
+    option: bool,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     use_bh_bytes: Option<[u64; 4]>,
@@ -103,6 +104,7 @@ impl<'a> From<&'a Advice> for Advised<'a> {
         Self {
             name: &advice.name,
             number: advice.number.to_string(),
+            option: advice.option,
             verdict: advice.verdict.name(),
             use_bh_bytes: match advice.verdict {
                 Verdict::Limit(values) => Some(values),

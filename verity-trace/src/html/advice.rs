@@ -27,7 +27,10 @@ fn of_device(advice: &Advice) -> Markup {
         .map(|it| format!("{}: {}", it.id, it.sentence))
         .collect();
     html! {
-        h3 { (escape::terminal(&advice.name)) " " small.same { (advice.number) } }
+        h3 {
+            (escape::terminal(&advice.name)) " "
+            small.same { (advice.number) ", option " @if advice.option { "on" } @else { "off" } }
+        }
         p.lead { b { (verdict) } }
         p { "Confidence " (escape::terminal(&confidence)) }
         (list("Findings", &findings))

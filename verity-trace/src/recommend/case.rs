@@ -68,7 +68,7 @@ impl<'a> Case<'a> {
     }
 
     /// The same of another device of the machine.
-    pub fn other(&self, device: &'a Device) -> Self {
+    pub(super) fn other(&self, device: &'a Device) -> Self {
         let is_recent = match (self.totals, &self.device.recent) {
             (Some(totals), Some(recent)) => std::ptr::eq(totals, recent),
             _ => false,
@@ -85,17 +85,17 @@ impl<'a> Case<'a> {
     }
 
     /// What the kernel makes of the option.
-    pub fn era(&self) -> Option<Era> {
+    pub(super) fn era(&self) -> Option<Era> {
         self.snapshot.kernel.era
     }
 
     /// Whether the device's table has the option.
-    pub const fn option(&self) -> bool {
+    pub(super) const fn option(&self) -> bool {
         self.device.table.options.try_verify_in_tasklet
     }
 
     /// The first two numbers of the kernel's release; absent where it has none.
-    pub fn version(&self) -> Option<(u32, u32)> {
+    pub(super) fn version(&self) -> Option<(u32, u32)> {
         let release = &self.snapshot.kernel.release;
         let mut numbers = release.split(['.', '-', '+']);
         let mut next = || numbers.next()?.parse().ok();
@@ -103,12 +103,12 @@ impl<'a> Case<'a> {
     }
 
     /// Whether it is known to be older than this one.
-    pub fn is_before(&self, version: (u32, u32)) -> Option<bool> {
+    pub(super) fn is_before(&self, version: (u32, u32)) -> Option<bool> {
         Some(self.version()? < version)
     }
 
     /// Whether interrupts are handled in threads (`PREEMPT_RT`): that was seen, or the release says so.
-    pub fn is_real_time(&self) -> bool {
+    pub(super) fn is_real_time(&self) -> bool {
         let seen = self.placements().any(|(_, totals)| {
             let contexts = &totals.contexts;
             contexts
@@ -125,14 +125,14 @@ impl<'a> Case<'a> {
     }
 
     /// I/Os with this placement.
-    pub fn ios_of(&self, placement: Placement) -> u64 {
+    pub(super) fn ios_of(&self, placement: Placement) -> u64 {
         let mut all = self.placements();
         all.find(|(it, _)| *it == placement)
             .map_or(0, |(_, totals)| totals.ios)
     }
 
     /// I/Os that were verified.
-    pub fn verified(&self) -> u64 {
+    pub(super) fn verified(&self) -> u64 {
         self.placements()
             .filter(|(placement, _)| *placement != Placement::None)
             .map(|(_, totals)| totals.ios)
@@ -140,7 +140,7 @@ impl<'a> Case<'a> {
     }
 
     /// How many were verified; an error, with what would help, where they are too few to say anything.
-    pub fn enough(&self) -> Result<u64, String> {
+    pub(super) fn enough(&self) -> Result<u64, String> {
         let verified = self.verified();
         if verified >= FEWEST {
             return Ok(verified);
@@ -151,18 +151,18 @@ impl<'a> Case<'a> {
     }
 
     /// How long a stage of I/Os with this placement took.
-    pub fn stage(&self, placement: Placement, stage: Stage) -> Option<&'a Histogram> {
+    pub(super) fn stage(&self, placement: Placement, stage: Stage) -> Option<&'a Histogram> {
         let totals = self.totals?.placements.get(&placement)?;
         totals.stages.get(&stage)
     }
 
     /// The mean of that; absent where there are too few.
-    pub fn sample(&self, placement: Placement, stage: Stage) -> Option<Sample> {
+    pub(super) fn sample(&self, placement: Placement, stage: Stage) -> Option<Sample> {
         Sample::of(self.stage(placement, stage)?)
     }
 
     /// A stage of every I/O that was verified.
-    pub fn stage_of_all(&self, stage: Stage) -> Histogram {
+    pub(super) fn stage_of_all(&self, stage: Stage) -> Histogram {
         self.placements()
             .filter(|(placement, _)| *placement != Placement::None)
             .filter_map(|(_, totals)| totals.stages.get(&stage))
@@ -170,42 +170,42 @@ impl<'a> Case<'a> {
     }
 
     /// The mean of that; absent where there are too few.
-    pub fn sample_of_all(&self, stage: Stage) -> Option<Sample> {
+    pub(super) fn sample_of_all(&self, stage: Stage) -> Option<Sample> {
         Sample::of(&self.stage_of_all(stage))
     }
 
     /// The part that a stage has in the time of all I/Os that were verified.
-    pub fn share_of_time(&self, stage: Stage) -> Option<f64> {
+    pub(super) fn share_of_time(&self, stage: Stage) -> Option<f64> {
         let total = self.stage_of_all(Stage::Total).sum().0;
         let part = self.stage_of_all(stage).sum().0;
         (total > 0).then(|| part as f64 / total as f64)
     }
 
     /// I/Os that were tried outside kverityd.
-    pub fn attempted(&self) -> u64 {
+    pub(super) fn attempted(&self) -> u64 {
         ATTEMPTED.iter().map(|&it| self.ios_of(it)).sum()
     }
 
     /// The part that these have in all that were verified.
-    pub fn attempted_share(&self) -> Option<f64> {
+    pub(super) fn attempted_share(&self) -> Option<f64> {
         let verified = self.verified();
         (verified > 0).then(|| self.attempted() as f64 / verified as f64)
     }
 
     /// The part of the attempts that gave up.
-    pub fn fallback_share(&self) -> Option<f64> {
+    pub(super) fn fallback_share(&self) -> Option<f64> {
         let attempted = self.attempted();
         (attempted > 0).then(|| self.ios_of(Placement::Fallback) as f64 / attempted as f64)
     }
 
     /// A stage of every I/O that was tried outside kverityd.
-    pub fn attempts_stage(&self, stage: Stage) -> Histogram {
+    pub(super) fn attempts_stage(&self, stage: Stage) -> Histogram {
         let stages = ATTEMPTED.iter();
         stages.filter_map(|&it| self.stage(it, stage)).sum()
     }
 
     /// What fallbacks cost, divided by all attempts: the attempt, and the wait for kverityd after it.
-    pub fn fallback_cost_per_attempt(&self) -> f64 {
+    pub(super) fn fallback_cost_per_attempt(&self) -> f64 {
         let sum = |stage| {
             let histogram = self.stage(Placement::Fallback, stage);
             histogram.map_or(0, |it| it.sum().0)
@@ -215,7 +215,7 @@ impl<'a> Case<'a> {
     }
 
     /// Every wait for kverityd, also that of fallbacks.
-    pub fn waits_for_kverityd(&self) -> Histogram {
+    pub(super) fn waits_for_kverityd(&self) -> Histogram {
         let waits = [
             self.stage(Placement::Kverityd, Stage::Wait),
             self.stage(Placement::Fallback, Stage::RetryWait),
@@ -224,7 +224,7 @@ impl<'a> Case<'a> {
     }
 
     /// The part of the I/Os that their data device completed in this context.
-    pub fn completions_share(&self, completion: Completion) -> Option<f64> {
+    pub(super) fn completions_share(&self, completion: Completion) -> Option<f64> {
         let count = |completion| -> u64 {
             let totals = self.placements().filter(|(it, _)| *it != Placement::None);
             let counts = totals.filter_map(|(_, totals)| totals.completions.get(&completion));
@@ -235,21 +235,21 @@ impl<'a> Case<'a> {
     }
 
     /// I/Os with this reason.
-    pub fn reason(&self, reason: Reason) -> u64 {
+    pub(super) fn reason(&self, reason: Reason) -> u64 {
         self.placements()
             .filter_map(|(_, totals)| totals.reasons.get(&reason))
             .sum()
     }
 
     /// I/Os by size, class and more, of those that were verified.
-    pub fn mix(&self) -> impl Iterator<Item = (&'a Kind, u64)> {
+    pub(super) fn mix(&self) -> impl Iterator<Item = (&'a Kind, u64)> {
         let mix = self.totals.into_iter().flat_map(|it| &it.mix);
         mix.filter(|(kind, _)| kind.placement != Placement::None)
             .map(|(kind, &ios)| (kind, ios))
     }
 
     /// The most bytes that an I/O of such a size can have.
-    pub fn most_bytes(&self, size: u32) -> u64 {
+    pub(super) fn most_bytes(&self, size: u32) -> u64 {
         let block = u64::from(self.device.table.data_block_bytes);
         // Sizes are known by the power of two that they are not below.
         (2 * u64::from(size))
@@ -258,13 +258,13 @@ impl<'a> Case<'a> {
     }
 
     /// The limit for a class; absent where this kernel has none.
-    pub fn limit(&self, class: IoClass) -> Option<u64> {
+    pub(super) fn limit(&self, class: IoClass) -> Option<u64> {
         let limits = self.snapshot.use_bh_bytes.as_ref()?;
         limits.get(class as usize).copied()
     }
 
     /// The part of the I/Os that BH or inline may take with the option on, by their size.
-    pub fn eligible(&self) -> Option<Range> {
+    pub(super) fn eligible(&self) -> Option<Range> {
         let verified = self.verified();
         match self.era()? {
             _ if verified == 0 => None,
@@ -299,7 +299,7 @@ impl<'a> Case<'a> {
     /// The part of attempts that gives up, or would: at the most. What the cache of hash blocks did says it best;
     /// with the option off and without `--hash-cache`, a verification that took no longer than the fastest read
     /// of the data device cannot have waited for a hash block (inferred: the hash device is no faster).
-    pub fn may_give_up(&self) -> Option<f64> {
+    pub(super) fn may_give_up(&self) -> Option<f64> {
         let verified = self.verified();
         if self.attempted() >= FEWEST {
             return self.fallback_share();
@@ -320,7 +320,7 @@ impl<'a> Case<'a> {
 
     /// Nanoseconds that verifying a block takes, without waiting for hash blocks as far as that can be told:
     /// where there are verifications outside kverityd, which never wait, of those.
-    pub fn verify_per_block(&self) -> Option<f64> {
+    pub(super) fn verify_per_block(&self) -> Option<f64> {
         let outside = [Placement::Bh, Placement::Inline, Placement::Tasklet];
         let has_outside = outside.iter().map(|&it| self.ios_of(it)).sum::<u64>() >= FEWEST;
         let from: &[Placement] = if has_outside {
@@ -340,12 +340,18 @@ impl<'a> Case<'a> {
     }
 
     /// The longest verification in softirq, and where that is from.
-    pub fn longest_in_softirq(&self) -> Option<(Nanos, &'static str)> {
+    pub(super) fn longest_in_softirq(&self) -> Option<(Nanos, &'static str)> {
         let queues = self.cpus.iter().filter_map(|cpu| cpu.queues.as_ref());
         let longest = queues.filter_map(|it| it.longest_verify).max();
         if let Some(longest) = longest.filter(|_| self.attempted() > 0) {
-            return Some((format::nanos(longest), "counted by CPU, all devices"));
+            return Some((format::nanos(longest), "by CPU, all devices"));
         }
+        let all = self.in_softirq();
+        Some((all.percentile(1_000)?, "histogram, 1/32 off"))
+    }
+
+    /// How long the device's verifications in softirq took, attempts that gave up included.
+    pub(super) fn in_softirq(&self) -> Histogram {
         let in_softirq = self.placements().filter(|(placement, totals)| {
             let contexts = [Context::Softirq, Context::Ksoftirqd];
             ATTEMPTED.contains(placement)
@@ -354,13 +360,12 @@ impl<'a> Case<'a> {
         });
         let verified = in_softirq.filter_map(|(_, totals)| totals.stages.get(&Stage::Verify));
         let attempts = self.stage(Placement::Fallback, Stage::Attempt);
-        let all: Histogram = verified.chain(attempts).sum();
-        Some((all.percentile(1_000)?, "histograms, at most 1/32 off"))
+        verified.chain(attempts).sum()
     }
 
     /// The part of what happened that was not seen, of this device or of the machine, whichever is more. What a full
     /// ring lost is in all counts.
-    pub fn loss_share(&self) -> f64 {
+    pub(super) fn loss_share(&self) -> f64 {
         let lost = |loss: &std::collections::BTreeMap<Loss, u64>| -> u64 {
             let counted = loss.iter().filter(|&(&kind, _)| kind != Loss::RingFull);
             counted.map(|(_, count)| count).sum()
@@ -375,19 +380,19 @@ impl<'a> Case<'a> {
     }
 
     /// The only size that I/Os had, as the power of two that they are not below; absent where there are more.
-    pub fn only_size(&self) -> Option<u32> {
+    pub(super) fn only_size(&self) -> Option<u32> {
         let mut sizes = self.mix().map(|(kind, _)| kind.size);
         let first = sizes.next()?;
         sizes.all(|size| size == first).then_some(first)
     }
 
     /// Whether the kernel is newer than what the rules were written from, or of no known version.
-    pub fn is_unknown_kernel(&self) -> bool {
+    pub(super) fn is_unknown_kernel(&self) -> bool {
         self.version().is_none_or(|version| version > NEWEST_KNOWN)
     }
 
     /// What makes everything that is concluded weaker, and what would help.
-    pub fn weaknesses(&self) -> Vec<String> {
+    pub(super) fn weaknesses(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.is_unknown_kernel() {
             let (major, minor) = NEWEST_KNOWN;

@@ -12,8 +12,8 @@ pub const MATTERS: f64 = 0.02;
 
 /// Of the hand-over to kverityd (a wait with nobody ahead) BH saves no less than this part. A BH work is queued
 /// and begun too, by a softirq instead of a thread: in the recordings of Linux 6.12 and 7.3 that travel with the
-/// program it begins in less than half of that time, which a test holds.
-pub const SAVED: f64 = 0.5;
+/// program that takes at most 0.60 of the time, which a test holds against this number.
+pub const SAVED: f64 = 1.0 / 3.0;
 
 /// Permille of waits that had nobody ahead of them: the shortest tenth.
 pub const NOBODY_AHEAD: u64 = 100;
@@ -53,23 +53,27 @@ impl std::fmt::Display for Effect {
 
 /// What switching the option on would change; absent where a mean is that of too few.
 pub fn of_enabling(case: &Case<'_>) -> Option<Effect> {
-    let total = case.sample_of_all(Stage::Total)?;
+    of_attempting(case, case.eligible()?)
+}
+
+/// What a limit would change that lets in this share of all I/Os, which now are too large.
+pub fn of_raising(case: &Case<'_>, share: f64) -> Option<Effect> {
+    let part = Range {
+        low: share,
+        high: share,
+    };
+    of_attempting(case, part)
+}
+
+/// What it would change to verify this part of all I/Os in BH or inline.
+fn of_attempting(case: &Case<'_>, part: Range) -> Option<Effect> {
     let wait = case.sample(Placement::Kverityd, Stage::Wait)?;
     let verify = case.sample(Placement::Kverityd, Stage::Verify)?;
-    let eligible = case.eligible()?;
     let saved = saved_wait(case, &wait)?;
     let gives_up = case.may_give_up()?;
-    let worst = (1.0 - gives_up) * saved - gives_up * verify.high();
-    Some(relative(
-        wait.high() * eligible.high,
-        worst
-            * if worst > 0.0 {
-                eligible.low
-            } else {
-                eligible.high
-            },
-        &total,
-    ))
+    let each = (1.0 - gives_up) * saved - gives_up * verify.high();
+    let part_at_worst = if each > 0.0 { part.low } else { part.high };
+    relative(case, wait.high() * part.high, each * part_at_worst)
 }
 
 /// What switching the option off would change.
@@ -90,26 +94,15 @@ pub fn of_disabling(case: &Case<'_>) -> Option<Effect> {
     let handed_over = kverityd
         .percentile(NOBODY_AHEAD)
         .map_or(0.0, |it| it.0 as f64);
-    Some(relative(
+    relative(
+        case,
         attempted * (best - handed_over),
         attempted * (first.low() + fallbacks - wait.high()),
-        &total,
-    ))
-}
-
-/// What a limit would change that lets in this share of all I/Os, which now are too large.
-pub fn of_raising(case: &Case<'_>, share: f64) -> Option<Effect> {
-    let total = case.sample_of_all(Stage::Total)?;
-    let wait = case.sample(Placement::Kverityd, Stage::Wait)?;
-    let verify = case.sample(Placement::Kverityd, Stage::Verify)?;
-    let saved = saved_wait(case, &wait)?;
-    let gives_up = case.may_give_up()?;
-    let worst = (1.0 - gives_up) * saved - gives_up * verify.high();
-    Some(relative(wait.high() * share, worst * share, &total))
+    )
 }
 
 /// The least that one that does not give up saves. In a task, BH is woken as a thread of lower priority than
-/// kverityd's (raise_softirq_irqoff, kernel/softirq.c): it may then take as long again.
+/// kverityd's (`raise_softirq_irqoff`, kernel/softirq.c): it may then take as long again.
 fn saved_wait(case: &Case<'_>, wait: &Sample) -> Option<f64> {
     let histogram = case.stage(Placement::Kverityd, Stage::Wait)?;
     let alone = histogram.percentile(NOBODY_AHEAD)?.0 as f64;
@@ -120,18 +113,22 @@ fn saved_wait(case: &Case<'_>, wait: &Sample) -> Option<f64> {
     Some((1.0 - in_task) * alone * SAVED - in_task * wait.high())
 }
 
-/// From what each I/O would save on the average: at the most, and at the least.
-fn relative(most: f64, least: f64, total: &Sample) -> Effect {
+/// From what each I/O would save on the average: at the most, and at the least. What is not waiting stays, whatever
+/// is saved.
+fn relative(case: &Case<'_>, most: f64, least: f64) -> Option<Effect> {
+    let total = case.sample_of_all(Stage::Total)?;
+    let [device, verify] = [Stage::Device, Stage::Verify].map(|it| case.stage_of_all(it).sum().0);
+    let stays = device.saturating_add(verify) as f64 / total.count as f64;
     let change = |saved: f64, at_best: bool| {
         // Of a smaller total it is a larger part.
         let smaller = (saved > 0.0) == at_best;
         let total = if smaller { total.low() } else { total.high() };
-        0.0 - saved / total.max(1.0)
+        0.0 - saved / total.max(saved + stays).max(1.0)
     };
-    Effect {
+    Some(Effect {
         best: change(most, true),
         worst: Some(change(least, false)),
-    }
+    })
 }
 
 /// A share that nothing pins down.

@@ -1,11 +1,11 @@
 //! The numbers that an advice comes from.
 
 use super::case::Case;
-use super::sample::Sample;
+use super::sample::{Sample, nanos};
 use super::{limits, model};
 use crate::format;
-use crate::histogram::{Histogram, Nanos};
-use crate::snapshot::{Cpu, IoClass, Placement, Stage};
+use crate::histogram::Histogram;
+use crate::snapshot::{Cpu, Era, IoClass, Placement, Stage};
 use crate::what_if::Forecast;
 
 /// A number, what it is of, and where it comes from.
@@ -53,7 +53,7 @@ impl Evidence {
     pub fn text(&self) -> String {
         match self.unit {
             Unit::Ios => format!("{:.0}", self.value),
-            Unit::Nanoseconds => format::duration(Nanos(self.value as u64)),
+            Unit::Nanoseconds => format::duration(nanos(self.value)),
             Unit::Share => format::percentage(Some(self.value)),
             Unit::Bytes => format!("{:.0} B", self.value),
         }
@@ -63,153 +63,133 @@ impl Evidence {
 /// What programs of the kernel add up, exactly.
 const COUNTERS: &str = "counters";
 /// A mean is a sum divided by a count, both exact.
-const SUMS: &str = "exact sum / count";
+const SUMS: &str = "sum / count";
 /// What the model says.
-const REPLAYED: &str = "I/Os replayed through the model";
+const REPLAYED: &str = "model, I/Os replayed";
 
 /// All that is known of a case.
 pub fn of(case: &Case<'_>, forecast: Option<&Forecast>) -> Vec<Evidence> {
-    let mut found = vec![number(
-        "I/Os verified",
-        case.verified() as f64,
-        Unit::Ios,
-        COUNTERS,
-    )];
-    let mut add = |what, value: Option<f64>, unit, source| {
-        found.extend(value.map(|value| number(what, value, unit, source)));
-    };
-    let mean = |histogram: &Histogram| Sample::of(histogram).map(|it| it.mean);
-    let of_kverityd = |stage| mean(case.stage(Placement::Kverityd, stage)?);
-    let ns = Unit::Nanoseconds;
-    add(
-        "total, mean",
-        mean(&case.stage_of_all(Stage::Total)),
-        ns,
-        SUMS,
-    );
-    add(
-        "device, mean",
-        mean(&case.stage_of_all(Stage::Device)),
-        ns,
-        SUMS,
-    );
-    add(
-        "wait for kverityd, mean",
-        of_kverityd(Stage::Wait),
-        ns,
-        SUMS,
-    );
-    let wait = case.stage(Placement::Kverityd, Stage::Wait);
-    let p99 = wait.and_then(|it| it.percentile(990)).map(|it| it.0 as f64);
-    add(
-        "wait for kverityd, p99",
-        p99,
-        ns,
-        "histogram, at most 1/32 off",
-    );
-    add(
-        "wait for BH or inline, mean",
-        mean(&case.attempts_stage(Stage::Wait)),
-        ns,
-        SUMS,
-    );
-    add(
-        "verify, mean",
-        mean(&case.stage_of_all(Stage::Verify)),
-        ns,
-        SUMS,
-    );
-    add(
-        "verify of a block, mean",
-        case.verify_per_block(),
-        ns,
-        "sum of verify / blocks",
-    );
+    let verified = case.verified() as f64;
+    let mut found = vec![number("I/Os verified", verified, Unit::Ios, COUNTERS)];
+    found.extend(stages(case));
     if case.attempted() > 0 {
-        add(
-            "tried in BH or inline",
-            case.attempted_share(),
-            Unit::Share,
-            COUNTERS,
-        );
-        add(
-            "of these, gave up",
-            case.fallback_share(),
-            Unit::Share,
-            COUNTERS,
-        );
-        let longest = case.longest_in_softirq();
-        add(
-            "longest verification in softirq",
-            longest.map(|(it, _)| it.0 as f64),
-            ns,
-            longest.map_or(COUNTERS, |(_, source)| source),
-        );
-    } else if let Some(eligible) = case.eligible() {
-        let source = "sizes and ioprio classes against use_bh_bytes";
-        add(
-            "small enough for BH or inline, at least",
-            Some(eligible.low),
-            Unit::Share,
-            source,
-        );
-        add(
-            "small enough for BH or inline, at most",
-            Some(eligible.high),
-            Unit::Share,
-            source,
-        );
-        let gives_up = case.may_give_up();
-        let source = if case.totals.is_some_and(|it| it.hash_cache.is_some()) {
-            "look-ups in the cache of hash blocks"
-        } else {
-            "verifications longer than the fastest read (inferred)"
-        };
-        add(
-            "attempts that would give up, at most",
-            gives_up,
-            Unit::Share,
-            source,
-        );
+        found.extend(attempts(case));
+    } else if case.era().is_some_and(Era::can_attempt) {
+        found.extend(eligible(case));
     }
-    if let Some(forecast) = forecast {
-        let own = &forecast.own;
-        add(
-            "total as recorded, mean",
-            Some(own.total.mean.value),
-            ns,
-            REPLAYED,
-        );
-        let (on, limits) = (!case.option(), limits::current(case));
-        let other = model::switched(forecast, on, limits).map(|it| it.outcome);
-        let [total, wait] = if on {
-            [
-                "total with the option, mean",
-                "wait with the option, median",
-            ]
-        } else {
-            [
-                "total without the option, mean",
-                "wait without the option, median",
-            ]
-        };
-        add(total, other.map(|it| it.total.mean.value), ns, REPLAYED);
-        add(wait, other.map(|it| it.wait.median.value), ns, REPLAYED);
-    }
+    found.extend(forecast.into_iter().flat_map(|it| replayed(case, it)));
     let busiest = busiest(case);
-    add(
-        "verification in softirq, of the busiest CPU",
-        busiest,
-        Unit::Share,
-        "softirq time by CPU, all devices",
-    );
-    add(
-        "use_bh_bytes, best effort",
-        case.limit(IoClass::BestEffort).map(|it| it as f64),
-        Unit::Bytes,
-        "/sys/module/dm_verity/parameters/use_bh_bytes",
-    );
+    let limit = case.limit(IoClass::BestEffort).map(|it| it as f64);
+    let of_machine = [
+        known(
+            "busiest CPU, verifying in softirq",
+            busiest,
+            Unit::Share,
+            "softirq time by CPU",
+        ),
+        known(
+            "use_bh_bytes, best effort",
+            limit,
+            Unit::Bytes,
+            "module parameter",
+        ),
+    ];
+    found.extend(of_machine.into_iter().flatten());
     found
+}
+
+/// How long each stage takes.
+fn stages(case: &Case<'_>) -> impl Iterator<Item = Evidence> {
+    let mean = |histogram: &Histogram| Sample::of(histogram).map(|it| it.mean);
+    let of_all = |stage| mean(&case.stage_of_all(stage));
+    let wait = case.stage(Placement::Kverityd, Stage::Wait);
+    let p99 = wait.and_then(|it| it.percentile(990));
+    let outside = mean(&case.attempts_stage(Stage::Wait));
+    let all = [
+        ("total, mean", of_all(Stage::Total), SUMS),
+        ("device, mean", of_all(Stage::Device), SUMS),
+        ("wait for kverityd, mean", wait.and_then(mean), SUMS),
+        (
+            "wait for kverityd, p99",
+            p99.map(|it| it.0 as f64),
+            "histogram, 1/32 off",
+        ),
+        ("wait for BH or inline, mean", outside, SUMS),
+        ("verify, mean", of_all(Stage::Verify), SUMS),
+        ("verify of a block, mean", case.verify_per_block(), SUMS),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(what, value, source)| known(what, value, Unit::Nanoseconds, source))
+}
+
+/// What became of attempts.
+fn attempts(case: &Case<'_>) -> impl Iterator<Item = Evidence> {
+    let share = Unit::Share;
+    let tried = known(
+        "tried in BH or inline",
+        case.attempted_share(),
+        share,
+        COUNTERS,
+    );
+    let gave_up = known("of these, gave up", case.fallback_share(), share, COUNTERS);
+    let longest = case.longest_in_softirq().map(|(longest, source)| {
+        let what = "longest verification in softirq";
+        number(what, longest.0 as f64, Unit::Nanoseconds, source)
+    });
+    [tried, gave_up, longest].into_iter().flatten()
+}
+
+/// What would be tried.
+fn eligible(case: &Case<'_>) -> impl Iterator<Item = Evidence> {
+    let source = if case.era() == Some(Era::Inline) {
+        "sizes, use_bh_bytes"
+    } else {
+        "no limit in this era"
+    };
+    let eligible = case.eligible();
+    let low = eligible.map(|it| it.low);
+    let high = eligible.filter(|it| it.high > it.low).map(|it| it.high);
+    let gives_up = if case.totals.is_some_and(|it| it.hash_cache.is_some()) {
+        "cache of hash blocks"
+    } else {
+        "inferred: verify longer than the fastest read"
+    };
+    let all = [
+        ("may go to BH or inline, at least", low, source),
+        ("may go to BH or inline, at most", high, source),
+        (
+            "attempts that would give up, at most",
+            case.may_give_up(),
+            gives_up,
+        ),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(what, value, source)| known(what, value, Unit::Share, source))
+}
+
+/// What the model says.
+fn replayed(case: &Case<'_>, forecast: &Forecast) -> impl Iterator<Item = Evidence> {
+    let (on, limits) = (!case.option(), limits::current(case));
+    let other = model::switched(forecast, on, limits).map(|it| it.outcome);
+    let [total, wait] = if on {
+        [
+            "total with the option, mean",
+            "wait with the option, median",
+        ]
+    } else {
+        [
+            "total without the option, mean",
+            "wait without the option, median",
+        ]
+    };
+    let own = Some(forecast.own.total.mean.value);
+    let all = [
+        ("total as recorded, mean", own),
+        (total, other.map(|it| it.total.mean.value)),
+        (wait, other.map(|it| it.wait.median.value)),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(what, value)| known(what, value, Unit::Nanoseconds, REPLAYED))
 }
 
 const fn number(what: &'static str, value: f64, unit: Unit, source: &'static str) -> Evidence {
@@ -219,6 +199,15 @@ const fn number(what: &'static str, value: f64, unit: Unit, source: &'static str
         unit,
         source,
     }
+}
+
+fn known(
+    what: &'static str,
+    value: Option<f64>,
+    unit: Unit,
+    source: &'static str,
+) -> Option<Evidence> {
+    value.map(|value| number(what, value, unit, source))
 }
 
 /// The part of the time that the CPU which verifies most in softirq does so.

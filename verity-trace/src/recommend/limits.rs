@@ -2,12 +2,14 @@
 
 use super::case::Case;
 use super::rules::BUDGET;
+use super::sample::nanos;
 use crate::format;
-use crate::snapshot::{Era, IoClass, Kind, Placement, Reason};
+use crate::histogram::Nanos;
+use crate::snapshot::{Era, IoClass, Kind, Reason};
 
-/// What one verification may take: the BH workqueue runs at most 10 works in its 2 ms (BH_WORKER_RESTARTS and
-/// BH_WORKER_JIFFIES, kernel/workqueue.c), so that a tenth lets the number be the limit and not the time.
-pub const PIECE: f64 = (BUDGET.0 / 10) as f64;
+/// What one verification may take: the BH workqueue runs at most 10 works in its 2 ms (`BH_WORKER_RESTARTS` and
+/// `BH_WORKER_JIFFIES`, kernel/workqueue.c), so that a tenth lets the number be the limit and not the time.
+pub const PIECE: Nanos = Nanos(BUDGET.0 / 10);
 
 /// The classes whose limit is worth a change: idle has 0 on purpose (commit 5c5d0d705028), and none is nobody's.
 const CLASSES: [IoClass; 2] = [IoClass::RealTime, IoClass::BestEffort];
@@ -60,7 +62,7 @@ pub fn lower(case: &Case<'_>) -> Option<[u64; 4]> {
 pub fn shortest_piece(case: &Case<'_>) -> Option<u64> {
     let of = |case: &Case<'_>| {
         let block = case.verify_per_block()?;
-        let blocks = (PIECE / block.max(1.0)) as u64;
+        let blocks = PIECE.0 / nanos(block).0.max(1);
         Some(blocks * u64::from(case.device.table.data_block_bytes))
     };
     let others = concerned(case).filter_map(|other| of(&other));
@@ -111,11 +113,6 @@ pub fn touched(case: &Case<'_>, then: [u64; 4]) -> Vec<String> {
 /// Whether limits are heeded at all: this kernel has them, and the device the option.
 pub fn are_heeded(case: &Case<'_>) -> bool {
     case.era() == Some(Era::Inline) && case.option()
-}
-
-/// Whether any I/O was verified outside kverityd.
-pub fn has_softirq(case: &Case<'_>) -> bool {
-    case.attempted() > case.ios_of(Placement::Fallback)
 }
 
 #[cfg(test)]

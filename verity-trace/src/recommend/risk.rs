@@ -3,10 +3,10 @@
 use super::case::Case;
 use super::evidence::busiest;
 use super::rules::BUDGET;
+use super::sample::FEW;
 use super::verdict::longest_if_enabled;
 use super::{Verdict, limits, model};
 use crate::format;
-use crate::histogram::Nanos;
 use crate::snapshot::{Cpu, Era, Placement, Stage};
 use crate::target::Mode;
 use crate::what_if::{Forecast, Outcome};
@@ -35,8 +35,7 @@ pub fn of(case: &Case<'_>, verdict: Verdict, forecast: Option<&Forecast>) -> Vec
         Verdict::NotEffective => {
             if case.era() == Some(Era::Inert) && case.option() {
                 found.push(
-                    "none is expected of leaving it as it is but the cost of these locks"
-                        .to_owned(),
+                    "leaving it on costs no more than these locks: there is no hurry".to_owned(),
                 );
             }
         }
@@ -104,13 +103,10 @@ fn longest(case: &Case<'_>) -> Option<String> {
     let seen = case.longest_in_softirq().filter(|_| case.attempted() > 0);
     let (longest, how) = match seen {
         Some((longest, _)) => (longest, "so far"),
-        None => (
-            Nanos(longest_if_enabled(case)? as u64),
-            "computed from its blocks",
-        ),
+        None => (longest_if_enabled(case)?, "computed from its blocks"),
     };
     Some(format!(
-        "the longest single verification in softirq takes {} ({how}), and all softirqs of a CPU have {} before \
+        "the longest single verification in softirq takes about {} ({how}), and all softirqs of a CPU have {} before \
          ksoftirqd takes over: so long nothing else runs on that CPU",
         format::duration(longest),
         format::duration(BUDGET),
@@ -127,7 +123,7 @@ fn real_time(case: &Case<'_>) -> Option<String> {
 
 fn back_to_kverityd(case: &Case<'_>) -> Option<String> {
     let waits = case.waits_for_kverityd();
-    let p99 = waits.percentile(990)?;
+    let p99 = waits.percentile(990).filter(|_| waits.count() >= FEW)?;
     let now = busiest(case).map_or_else(String::new, |share| {
         format!(
             "; up to {} of the busiest CPU are softirq no more",

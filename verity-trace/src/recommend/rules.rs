@@ -78,8 +78,8 @@ pub const RULES: [Rule; 15] = [
 pub struct Findings {
     /// Those that fired.
     pub fired: Vec<Finding>,
-    /// What the others would need, each with its rule.
-    pub unanswered: Vec<String>,
+    /// What the others would need, with the rules that do.
+    pub unanswered: Vec<(String, Vec<&'static str>)>,
 }
 
 /// Asks every rule.
@@ -96,7 +96,13 @@ pub fn findings(case: &Case<'_>) -> Findings {
                 source,
             }),
             Outcome::Quiet => {}
-            Outcome::NotEnoughData(what) => found.unanswered.push(format!("{id}: {what}")),
+            Outcome::NotEnoughData(what) => {
+                let known = found.unanswered.iter_mut().find(|(it, _)| *it == what);
+                match known {
+                    Some((_, rules)) => rules.push(id),
+                    None => found.unanswered.push((what, vec![id])),
+                }
+            }
         }
     }
     found

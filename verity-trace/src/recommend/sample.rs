@@ -10,6 +10,16 @@ pub const FEW: u64 = 30;
 /// told from totals; as if one in four were, standard errors are twice what they would be otherwise.
 const ALIKE: f64 = 4.0;
 
+/// Nanoseconds that were computed, for a person.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a duration is not negative, and a cast ends at the longest"
+)]
+pub const fn nanos(ns: f64) -> Nanos {
+    Nanos(ns as u64)
+}
+
 /// See the module; all in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {

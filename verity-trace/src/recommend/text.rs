@@ -65,7 +65,8 @@ pub fn section(advices: &[Advice], out: &mut impl Write) -> io::Result<()> {
 
 /// Writes one advice, no line wider than so many cells but for commands, which can be copied as they are.
 pub fn text(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<()> {
-    let place = format!("{} ({})", advice.name, advice.number);
+    let option = if advice.option { "on" } else { "off" };
+    let place = format!("{} ({})   option {option}", advice.name, advice.number);
     field("device", &place, width, out)?;
     field("verdict", &verdict(advice.verdict), width, out)?;
     field("confidence", &confidence(&advice.confidence), width, out)?;
@@ -140,7 +141,7 @@ pub fn of(origin: &Origin) -> String {
 fn evidence(evidence: &[Evidence], width: usize, out: &mut impl Write) -> io::Result<()> {
     for (row, it) in evidence.iter().enumerate() {
         let label = if row == 0 { "evidence" } else { "" };
-        let line = format!("{:<43} {:>9}  {}", it.what, it.text(), it.source);
+        let line = format!("{:<36} {:>8}  {}", it.what, it.text(), it.source);
         field(label, &line, width, out)?;
     }
     Ok(())

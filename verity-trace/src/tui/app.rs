@@ -23,6 +23,7 @@ use super::table::Outline;
 use super::view::View;
 use crate::lookback::{Lookback, Window};
 use crate::picked::Picked;
+use crate::recommend::{self, Advice, Forecasts, Origin};
 use crate::replay::{Control, Playback};
 use crate::snapshot::{Device, DeviceNumber, Snapshot};
 
@@ -89,6 +90,15 @@ pub enum Effect {
     Suspend,
     /// End.
     Quit,
+}
+
+/// What is to be written to a file.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The snapshot, of the devices that are shown.
+    pub snapshot: Snapshot,
+    /// What is advised for these.
+    pub advices: Vec<Advice>,
 }
 
 /// The state.
@@ -288,11 +298,16 @@ impl App {
 
     /// What [`Effect::Export`] asks to write; absent while there is nothing.
     #[must_use]
-    pub fn exported(&self) -> Option<Snapshot> {
+    pub fn exported(&self) -> Option<Exported> {
         let whole = self.whole.as_deref()?;
         let mut snapshot = whole.clone();
         self.select(&mut snapshot);
-        Some(snapshot)
+        let origin = self.is_replay().then(|| Origin::of(whole));
+        let mut advices = recommend::advices(whole, &Forecasts::new(), origin.as_ref());
+        if let Some(selected) = &self.selected {
+            advices.retain(|advice| selected.contains(&advice.number));
+        }
+        Some(Exported { snapshot, advices })
     }
 
     /// How long I/Os took until the snapshot that is shown.

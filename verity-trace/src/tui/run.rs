@@ -17,13 +17,12 @@ use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
 use ratatui::layout::Rect;
 use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
 
-use super::app::{App, Effect, Message};
+use super::app::{App, Effect, Exported, Message};
 use super::draw::draw;
 use super::keys::Key;
 use super::mouse::Mouse;
 use super::settings::Settings;
 use crate::replay::Control;
-use crate::snapshot::Snapshot;
 
 /// What a terminal is taken for that does not know its size, as a serial console does not.
 const SIZE_OF_A_SILENT_TERMINAL: Rect = Rect::new(0, 0, 80, 24);
@@ -41,8 +40,8 @@ pub enum Request {
     Control(Control),
     /// Take pictures so far apart from now on.
     Interval(Duration),
-    /// Write this snapshot to a file.
-    Export(Box<Snapshot>),
+    /// Write this to a file.
+    Export(Box<Exported>),
     /// Begin a recording, or end it.
     Record,
 }
@@ -85,8 +84,8 @@ pub fn run(
             Effect::Control(control) => ask(Request::Control(control)),
             Effect::Interval(interval) => ask(Request::Interval(interval)),
             Effect::Export => {
-                if let Some(snapshot) = app.exported() {
-                    ask(Request::Export(Box::new(snapshot)));
+                if let Some(exported) = app.exported() {
+                    ask(Request::Export(Box::new(exported)));
                 }
             }
             Effect::Record => ask(Request::Record),

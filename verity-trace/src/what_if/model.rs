@@ -85,15 +85,11 @@ impl<'a> Model<'a> {
         let measured = self.measured();
         let own = self.own(&measured);
         let measured = measured.outcome(None, self.seed);
-        let finish = |tally: &Tally, error: &Error| {
-            let own = (!std::ptr::eq(tally, &raw const own.tally)).then_some(&own.tally);
-            let mut outcome = tally.outcome(own, self.seed);
-            outcome.widen(error, &measured);
-            outcome
-        };
+        let mut recorded = own.tally.outcome(None, self.seed);
+        recorded.widen(&own.error, &measured);
         let outcomes = settings.iter().map(|setting| {
             if *setting == self.load.recorded() {
-                return finish(&own.tally, &own.error);
+                return recorded.clone();
             }
             let tally = self.run(&self.traces, setting, None);
             let mut error = own.error;
@@ -104,11 +100,13 @@ impl<'a> Model<'a> {
                     unknown.insert(knob.unknown());
                 }
             }
-            finish(&tally, &error)
+            let mut outcome = tally.outcome(Some(&own.tally), self.seed);
+            outcome.widen(&error, &measured);
+            outcome
         });
         let settings = outcomes.collect();
         Outcomes {
-            own: finish(&own.tally, &own.error),
+            own: recorded,
             measured,
             settings,
         }

@@ -1,8 +1,8 @@
 use super::{Outcome, Rule, fires_if, lacks};
 use crate::format;
-use crate::histogram::Nanos;
 use crate::recommend::case::Case;
 use crate::recommend::case::FEWEST;
+use crate::recommend::sample::nanos;
 
 /// What SHA-256 of 4 KiB takes at the least without instructions for it.
 const WITHOUT_INSTRUCTIONS: f64 = 10_000.0;
@@ -46,7 +46,7 @@ fn check(case: &Case<'_>) -> Outcome {
         format!(
             "verifying 4 KiB takes {} on the average, as sha256 does without the CPU's instructions for it, or in an \
              emulated machine; /proc/crypto and /proc/cpuinfo (sha_ni, sha2) tell",
-            format::duration(Nanos(each as u64)),
+            format::duration(nanos(each)),
         )
     })
 }

@@ -55,7 +55,7 @@ mod tests {
             ..IN_BH
         };
         let found = fires(&RULE, &Made::on("6.12.94", Era::Bh).option().ios(long));
-        assert!(found.contains("ms (histograms"), "{found}");
+        assert!(found.contains("ms (histogram"), "{found}");
         let mut made = Made::on("6.12.94", Era::Bh).option().ios(IN_BH);
         made.0.cpus[1].queues = Some(CpuQueues {
             longest_verify: Some(Duration::from_micros(1_640)),

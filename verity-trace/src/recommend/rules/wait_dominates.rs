@@ -1,8 +1,8 @@
 use super::{Outcome, Rule, fires_if};
 use crate::format;
-use crate::histogram::Nanos;
 use crate::recommend::case::Case;
 use crate::recommend::effect::MATTERS;
+use crate::recommend::sample::nanos;
 use crate::snapshot::{Placement, Stage};
 
 /// With the option off, I/Os wait for kverityd for longer than their verification takes.
@@ -28,8 +28,8 @@ fn check(case: &Case<'_>) -> Outcome {
         format!(
             "an I/O waits {} for kverityd and its verification takes {}, on the average; waiting is {} of the time \
              of I/Os",
-            duration(wait.mean),
-            duration(verify.mean),
+            format::duration(nanos(wait.mean)),
+            format::duration(nanos(verify.mean)),
             format::percentage(Some(share)),
         )
     })
@@ -38,10 +38,6 @@ fn check(case: &Case<'_>) -> Outcome {
 fn too_few(case: &Case<'_>) -> String {
     let too_few = case.enough().err();
     too_few.unwrap_or_else(|| "kverityd verified too few I/Os".to_owned())
-}
-
-fn duration(ns: f64) -> String {
-    format::duration(Nanos(ns as u64))
 }
 
 #[cfg(test)]
