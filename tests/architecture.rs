@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 29] = [
+const PURE: [&str; 30] = [
     "histogram",
     "cost",
     "budget",
@@ -26,6 +26,7 @@ const PURE: [&str; 29] = [
     "overview",
     "forecasts",
     "compare",
+    "tune",
     "table",
     "html",
     "parquet",

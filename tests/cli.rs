@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 45] = [
+    let cases: [(&[&str], &str); 54] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["--interval", "0"], "not between 100ms and 1h"),
@@ -81,6 +81,24 @@ fn wrong_input_is_told_once_and_ends_with_2() {
             "a recording is not watched",
         ),
         (&["recommend", "a/b"], "neither a name"),
+        (&["tune"], "<DEVICE>"),
+        (&["tune", "a/b"], "neither a name"),
+        (&["tune", "x", "y"], "unexpected argument 'y'"),
+        (
+            &["tune", "x", "--duration", "1s"],
+            "not between 5s and 1day",
+        ),
+        (
+            &["tune", "x", "--precision", "0"],
+            "not between 0.001 and 100",
+        ),
+        (&["tune", "x", "--all-devices"], "--limits <BYTES>"),
+        (
+            &["tune", "x", "--limits", "4294967296"],
+            "'--limits <BYTES>'",
+        ),
+        (&["tune", "x", "--undo", "--apply"], "cannot be used with"),
+        (&["tune", "x", "--dry-run", "--json"], "cannot be used with"),
         (&["doctor", "root"], "unexpected argument 'root'"),
         (&["doctor", "--facts", "--json"], "cannot be used with"),
         (&["doctor", "--max-devices", "0"], "0 is not in 1..=1024"),
@@ -119,6 +137,7 @@ fn help_names_every_command_and_exit_code() {
         "replay",
         "compare",
         "recommend",
+        "tune",
         "devices",
         "doctor",
         "completions",
@@ -140,7 +159,7 @@ fn help_names_every_command_and_exit_code() {
         "  4       the kernel cannot do it",
         "  5       no such device",
         "  6       bad input file",
-        "  10      with --exit-code: the advice is to change something",
+        "  10      with --exit-code: the advice, or the verdict of tune, is to change something",
         "  11      with --exit-code: slower",
         "  12      with --exit-code: faster",
         "  125     verity-trace failed where it runs a command",
@@ -212,6 +231,7 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SS record",
         ".SS replay",
         ".SS compare",
+        ".SS tune",
         ".SS export",
         ".SS devices",
         ".SS doctor",

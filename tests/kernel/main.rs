@@ -31,6 +31,7 @@ mod stages;
 mod storm;
 mod submitters;
 mod tracer;
+mod tune;
 
 /// The lab kernel that the suite runs on, by its era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use crate::mounts::Mounts;
 use crate::selection::{Selection, Selector};
 use crate::snapshot::Rung;
 use crate::tui::INTERVALS;
+use crate::tune::Wish;
 use crate::window::Window;
 
 /// The exit codes of this version, and what they mean.
@@ -37,7 +38,10 @@ const EXIT_CODES: [(&str, &str); 12] = [
         "no such device: a one-shot command without any verity device, or an argument that fits none",
     ),
     ("6", "bad input file"),
-    ("10", "with --exit-code: the advice is to change something"),
+    (
+        "10",
+        "with --exit-code: the advice, or the verdict of tune, is to change something",
+    ),
     ("11", "with --exit-code: slower"),
     ("12", "with --exit-code: faster"),
     (
@@ -93,6 +97,8 @@ pub enum Command {
     Compare(Compare),
     /// Advise whether verification in BH should be on, and how to switch it: of a recording, or after watching for a while
     Recommend(Recommend),
+    /// Try the option off and on in turn on a device under load, measure what that changes, and put back what was found
+    Tune(Tune),
     /// Print what device-mapper says of the verity devices, without tracing
     Devices(Devices),
     /// Print how this kernel would be watched, what would not be seen, and how to get it
@@ -475,6 +481,91 @@ impl Recommend {
     }
 }
 
+/// What `tune` takes.
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct Tune {
+    /// Time for all of it; it ends earlier once the result is known well enough
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = trying)]
+    pub duration: Duration,
+    /// End once the change of the mean total is known to so many percent of it, to each side
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
+    pub precision: f64,
+    /// What the random order of the blocks begins with
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The limit that is tried.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u32),
+        help = "On a device that has the option, try the module's use_bh_bytes instead, which is for all devices: this \
+                limit for every class but idle; 0 leaves everything to kverityd, with the no-sleep cache"
+    )]
+    pub limits: Option<u32>,
+    /// Set limits also where other devices have the option and I/O
+    #[arg(long, requires = "limits")]
+    pub all_devices: bool,
+    /// Make the load: random direct reads of one data block each, 4 in flight
+    #[arg(long)]
+    pub load: bool,
+    /// Go on also where / or /usr lies on the device
+    #[arg(long)]
+    pub yes_root: bool,
+    /// Leave the device with the setting that was better by what matters [default: as it was found]
+    #[arg(long)]
+    pub apply: bool,
+    /// Print every step as a command, and change nothing
+    #[arg(long, conflicts_with_all = ["json", "apply", "exit_code", "undo"])]
+    pub dry_run: bool,
+    /// Put back what a run that was killed could not, and end
+    #[arg(long, conflicts_with_all = ["json", "apply", "exit_code", "limits", "load"])]
+    pub undo: bool,
+    /// Print a JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// End with 10 where the verdict is to change something
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Watch by fentry or by kprobe [default: the first that can be had]
+    #[arg(long, value_name = "RUNG", hide_possible_values = true)]
+    pub attach: Option<Attach>,
+    /// Devices with totals of their own, of which this one has to be one
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = DEVICES,
+        value_parser = clap::value_parser!(u32).range(1..=1024)
+    )]
+    pub max_devices: u32,
+    /// The device: a name, /dev/mapper/NAME, dm-N, MAJOR:MINOR or a mount point
+    #[arg(value_name = "DEVICE", value_parser = Selector::parse)]
+    pub device: Selector,
+}
+
+impl Tune {
+    /// How to watch.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source {
+            attach: self.attach,
+            max_devices: self.max_devices,
+            ..Source::default()
+        }
+    }
+
+    /// What is to be done, as far as that can be refused.
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        Wish {
+            limit: self.limits.map(u64::from),
+            yes_root: self.yes_root,
+            all_devices: self.all_devices,
+            load: self.load,
+        }
+    }
+}
+
 /// What `record` takes.
 #[derive(Clone, Debug, Args)]
 pub struct Record {
@@ -761,6 +852,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 fn watching(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(10)..=Duration::from_hours(24))
+}
+
+fn trying(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(5)..=Duration::from_hours(24))
 }
 
 fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {

@@ -312,6 +312,14 @@ impl Collector {
         Ok(())
     }
 
+    /// Has them send none from now on.
+    pub fn send_no_records(&mut self) -> Result<()> {
+        if let Some(session) = &mut self.session {
+            session.send(Sending::NOTHING).context("choose records")?;
+        }
+        Ok(())
+    }
+
     /// The verity devices that there were at the last look.
     #[must_use]
     pub fn devices(&self) -> &[VerityDevice] {

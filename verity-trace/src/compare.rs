@@ -15,7 +15,7 @@ use std::fmt::{self, Display, Formatter};
 use verity_trace_ebpf::placement::Stage;
 
 pub use alike::Difference;
-pub use bootstrap::{DRAWS, LEAST_INDEPENDENT, LEAST_INTERVALS, Statistic};
+pub use bootstrap::{DRAWS, LEAST_INDEPENDENT, LEAST_INTERVALS, Statistic, students};
 pub use json::json;
 pub use shift::{Range, Shift, Verdict, WRONG};
 pub use side::Side;

@@ -2,7 +2,11 @@
 //!
 //! The interface is include/uapi/linux/dm-ioctl.h, stable since version 4.0.0 of it. The library
 //! that wraps it generates bindings with libclang whenever it is built, which is more than this
-//! project asks of a machine; these three read-only calls are all that is needed of it.
+//! project asks of a machine; a few calls are all that is needed of it. Those that change a device are in
+//! [`held`], and for [`switch`] alone.
+
+mod held;
+mod switch;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,6 +19,9 @@ use rustix::thread::CapabilitySet;
 use crate::error::{Error, Result};
 use crate::snapshot::{Device, DeviceNumber};
 use crate::target::{Status, Table};
+
+pub use held::Held;
+pub use switch::{Fault, Identity, Line, Live, Mapper, Staged, Stopped, is_as_left, switch};
 
 const CONTROL: &str = "/dev/mapper/control";
 const DRIVER: &str = "/sys/class/misc/device-mapper";
@@ -202,6 +209,15 @@ fn control() -> Result<Option<File>> {
     }
 }
 
+/// What identifies a device whatever its number comes to be.
+fn identity(number: DeviceNumber, uuid: String) -> Identity {
+    Identity {
+        number,
+        disk_sequence: sysfs(number, "diskseq"),
+        uuid,
+    }
+}
+
 /// What the verity target among these says of itself.
 fn verity(targets: &[Target]) -> Option<&str> {
     let verity = targets.iter().find(|target| target.kind == "verity")?;
@@ -210,6 +226,8 @@ fn verity(targets: &[Target]) -> Option<&str> {
 
 /// One target of a table.
 struct Target {
+    start: u64,
+    sectors: u64,
     kind: String,
     parameters: String,
 }
@@ -240,19 +258,24 @@ fn status(
 ) -> anyhow::Result<(String, Vec<Target>)> {
     let reply = call(control, DM_TABLE_STATUS, flags, Some(number))
         .with_context(|| format!("read the table of device {number}"))?;
-    let uuid = string(&reply, 176);
-    let count = u32::from_ne_bytes(field(&reply, 20)?);
-    let start = data_start(&reply)?;
+    Ok((string(&reply, 176), targets(&reply)?))
+}
+
+fn targets(reply: &[u8]) -> anyhow::Result<Vec<Target>> {
+    let count = u32::from_ne_bytes(field(reply, 20)?);
+    let start = data_start(reply)?;
     let mut at = start;
     let mut targets = Vec::new();
     for _ in 0..count {
         targets.push(Target {
+            start: u64::from_ne_bytes(field(reply, at)?),
+            sectors: u64::from_ne_bytes(field(reply, at + 8)?),
             kind: string(reply.get(..at + 40).unwrap_or_default(), at + 24),
-            parameters: string(&reply, at + 40),
+            parameters: string(reply, at + 40),
         });
-        at = start + u32::from_ne_bytes(field(&reply, at + 20)?) as usize;
+        at = start + u32::from_ne_bytes(field(reply, at + 20)?) as usize;
     }
-    Ok((uuid, targets))
+    Ok(targets)
 }
 
 /// One ioctl on the control node, with a buffer that grows until the answer fits.
@@ -262,15 +285,28 @@ fn call(
     flags: u32,
     number: Option<DeviceNumber>,
 ) -> anyhow::Result<Vec<u8>> {
-    let mut bytes: usize = 16 * 1024;
+    call_with(control, command, flags, number, &[])
+}
+
+/// The same with one target, as `struct dm_target_spec` and its parameters, unless it is empty.
+fn call_with(
+    control: &File,
+    command: u8,
+    flags: u32,
+    number: Option<DeviceNumber>,
+    target: &[u8],
+) -> anyhow::Result<Vec<u8>> {
+    let mut bytes: usize = HEADER_BYTES + target.len() + 16 * 1024;
     loop {
         let mut buffer = vec![0u8; bytes];
+        buffer[HEADER_BYTES..HEADER_BYTES + target.len()].copy_from_slice(target);
         let mut put = |at: usize, value: u32| {
             buffer[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         };
         put(0, 4);
         put(12, u32::try_from(bytes)?);
         put(16, u32::try_from(HEADER_BYTES)?);
+        put(20, u32::from(!target.is_empty()));
         put(28, flags);
         if let Some(number) = number {
             let dev = encode_dev(number);
@@ -345,6 +381,8 @@ mod tests {
     #[test]
     fn the_verity_target_is_found_among_others() {
         let target = |kind: &str| Target {
+            start: 0,
+            sectors: 8,
             kind: kind.to_owned(),
             parameters: format!("of {kind}"),
         };

@@ -45,6 +45,29 @@ pub fn use_bh_bytes() -> Option<Vec<u64>> {
         .collect()
 }
 
+/// Sets `use_bh_bytes`, all four values of it.
+pub fn set_use_bh_bytes(limits: [u64; 4]) -> Result<()> {
+    let path = Path::new(DM_VERITY).join(USE_BH_BYTES);
+    let text = limits.map(|it| it.to_string()).join(",");
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    Ok(())
+}
+
+/// Whether signed root hashes alone are taken; absent where the kernel knows no signed ones.
+#[must_use]
+pub fn requires_signatures() -> Option<bool> {
+    let path = Path::new(DM_VERITY).join("parameters/require_signatures");
+    let text = fs::read_to_string(path).ok()?;
+    Some(!matches!(text.trim(), "N" | "0"))
+}
+
+/// What tells this boot from every other one.
+pub fn boot_id() -> Result<String> {
+    const FILE: &str = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(FILE).context(FILE)?;
+    Ok(text.trim().to_owned())
+}
+
 /// Model of the CPU; absent where the kernel does not tell it.
 #[must_use]
 pub fn cpu_model() -> Option<String> {

@@ -39,6 +39,7 @@ pub mod overview;
 pub mod forecasts;
 pub mod recorder;
 pub mod compare;
+pub mod tune;
 pub mod table;
 pub mod html;
 pub mod parquet;

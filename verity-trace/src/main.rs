@@ -4,6 +4,7 @@ mod configured;
 mod exports;
 mod looks;
 mod record;
+mod tuning;
 mod watch;
 
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
@@ -50,6 +51,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Replay(it) => watch::replay(&it),
         Command::Compare(it) => compare(&it),
         Command::Recommend(it) => recommend(&it),
+        Command::Tune(it) => tuning::tune(&it),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;
             if it.json {

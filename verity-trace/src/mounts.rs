@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +12,11 @@ use crate::error::Result;
 use crate::snapshot::DeviceNumber;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// File systems that lie on no block device.
+const NOWHERE: [&str; 9] = [
+    "rootfs", "ramfs", "tmpfs", "nfs", "nfs4", "cifs", "9p", "virtiofs", "ceph",
+];
 
 /// The mounts of this process's mount namespace.
 #[derive(Clone, Debug)]
@@ -24,14 +30,28 @@ pub struct Mounts {
 struct Mount {
     point: PathBuf,
     device: DeviceNumber,
+    kind: String,
     source: String,
 }
 
 impl Mounts {
     /// Reads them from the running kernel.
     pub fn read() -> Result<Self> {
-        let text = fs::read(MOUNTINFO).context(MOUNTINFO)?;
-        Ok(Self::parse(&String::from_utf8_lossy(&text), below))
+        Self::read_from(MOUNTINFO)
+    }
+
+    /// The mounts of the first process, whose namespace is the system's.
+    pub fn of_the_system() -> Result<Self> {
+        Self::read_from("/proc/1/mountinfo")
+    }
+
+    fn read_from(file: &'static str) -> Result<Self> {
+        let text = fs::read(file).context(file)?;
+        let mut mounts = Self::parse(&String::from_utf8_lossy(&text), below);
+        for mount in &mut mounts.mounts {
+            mount.find_number();
+        }
+        Ok(mounts)
     }
 
     /// No mounts at all.
@@ -77,6 +97,45 @@ impl Mounts {
         }
     }
 
+    /// Whether what is mounted there lies on this device, however many others are between; absent where it cannot be
+    /// told. What is no mount point does not, by itself.
+    #[must_use]
+    pub fn lies_on(
+        &self,
+        point: &Path,
+        number: DeviceNumber,
+        devices: &[VerityDevice],
+    ) -> Option<bool> {
+        let mounts = self.mounts.iter().filter(|mount| mount.point == point);
+        let found: Vec<_> = mounts
+            .map(|mount| {
+                let upper = mount.number(devices);
+                if self.all_below(upper).contains(&number) {
+                    return Some(true);
+                }
+                // A number of its own, such as that of an overlay, tells nothing.
+                let is_known = upper.major != 0 || NOWHERE.contains(&mount.kind.as_str());
+                is_known.then_some(false)
+            })
+            .collect();
+        if found.contains(&Some(true)) {
+            return Some(true);
+        }
+        (!found.contains(&None)).then_some(false)
+    }
+
+    /// A device and all that it lies on.
+    fn all_below(&self, number: DeviceNumber) -> BTreeSet<DeviceNumber> {
+        let mut seen = BTreeSet::new();
+        let mut left = vec![number];
+        while let Some(number) = left.pop() {
+            if seen.insert(number) {
+                left.extend((self.below)(number));
+            }
+        }
+        seen
+    }
+
     /// The verity devices that a device is or lies on; what is below them does not matter.
     fn at_the_bottom_of<'a>(
         &self,
@@ -104,11 +163,23 @@ impl Mount {
     fn parse(line: &str) -> Option<Self> {
         let (mount, file_system) = line.split_once(" - ")?;
         let mut mount = mount.split(' ').skip(2);
+        let mut file_system = file_system.split(' ');
         Some(Self {
             device: mount.next()?.parse().ok()?,
             point: unescape(mount.nth(1)?).into(),
-            source: unescape(file_system.split(' ').nth(1)?),
+            kind: file_system.next()?.to_owned(),
+            source: unescape(file_system.next()?),
         })
+    }
+
+    /// The number of the device that is named as its source, where it has one of its own.
+    fn find_number(&mut self) {
+        if self.device.major == 0
+            && self.source.starts_with("/dev/")
+            && let Ok(found) = fs::metadata(&self.source)
+        {
+            self.device = device_number(found.rdev());
+        }
     }
 
     /// The number of the device. A file system that may span several, such as btrfs, has a number
@@ -142,8 +213,21 @@ fn unescape(text: &str) -> String {
     unescaped
 }
 
-/// The devices that a device is made of, as the running kernel lists them; none for a disk.
+fn device_number(dev: u64) -> DeviceNumber {
+    DeviceNumber {
+        major: libc::major(dev),
+        minor: libc::minor(dev),
+    }
+}
+
+/// The devices that a device is made of, as the running kernel lists them, and the one that the file of a loop device is
+/// on; none for a disk.
 fn below(number: DeviceNumber) -> Vec<DeviceNumber> {
+    let file = fs::read_to_string(format!("/sys/dev/block/{number}/loop/backing_file"));
+    if let Ok(file) = file {
+        let found = fs::metadata(file.trim_end_matches('\n'));
+        return found.map_or_else(|_| Vec::new(), |it| vec![device_number(it.dev())]);
+    }
     let Ok(entries) = fs::read_dir(format!("/sys/dev/block/{number}/slaves")) else {
         return Vec::new();
     };
@@ -217,6 +301,33 @@ mod tests {
                 (Err(reason), Err(part)) => assert!(reason.contains(part), "{point}: {reason}"),
                 (found, _) => panic!("{point}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_the_system_lies_on_is_found_however_far_below() {
+        let devices = [device("usr", 0), device("data", 1)];
+        let mounts = format!(
+            "{MOUNTINFO}43 22 0:2 / /early rw - rootfs none rw\n\
+             44 22 0:50 / /over ro - overlay overlay ro\n45 22 0:45 / /over ro - btrfs /dev/mapper/data ro\n"
+        );
+        let mounts = Mounts::parse(&mounts, below);
+        let cases = [
+            ("/usr", 0, Some(true)),
+            ("/usr", 1, Some(false)),
+            ("/", 0, Some(false)),
+            // Below another verity device, too.
+            ("/srv/with blank", 0, Some(true)),
+            ("/srv/with blank", 4, Some(true)),
+            ("/srv/btrfs", 1, Some(true)),
+            ("/nothing", 0, Some(false)),
+            ("/early", 0, Some(false)),
+            ("/over", 1, Some(true)),
+            ("/over", 0, None),
+        ];
+        for (point, minor, expected) in cases {
+            let found = mounts.lies_on(Path::new(point), number(minor), &devices);
+            assert_eq!(found, expected, "{point} on {minor}");
         }
     }
 

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use case::Case;
-pub use commands::Command;
-pub use effect::{Effect, NOBODY_AHEAD, SAVED};
+pub use commands::{Command, node, quoted};
+pub use effect::{Effect, MATTERS, NOBODY_AHEAD, SAVED};
 pub use evidence::{Evidence, Unit};
 pub use rules::{Finding, Outcome, RULES, Rule};
 pub use text::{confidence, none, of as place_and_time, page, section, text, verdict};

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Verdict, limits};
 use crate::escape;
-use crate::snapshot::Device;
+use crate::snapshot::{Device, DeviceNumber};
 use crate::target::{self, Mode, Options, Table};
 
 /// Lines for a shell of root's.
@@ -73,7 +73,7 @@ fn switched(case: &Case<'_>, on: bool) -> Result<Vec<Command>, String> {
 }
 
 fn reload(device: &Device, on: bool) -> Result<Command, String> {
-    let node = quoted(&node(device))?;
+    let node = quoted(&node(&device.name, device.number))?;
     let line = |table: &Table| -> Result<String, String> {
         let parameters = table.parameters().ok_or(
             "there is no command: its table has words that this version does not know, or blanks in them",
@@ -106,15 +106,15 @@ fn reload(device: &Device, on: bool) -> Result<Command, String> {
     })
 }
 
-/// By name where every tool takes it as it is, else by the kernel's name.
-fn node(device: &Device) -> String {
+/// What dmsetup calls a device: its name where every tool takes that as it is, else the kernel's name.
+#[must_use]
+pub fn node(name: &str, number: DeviceNumber) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || PLAIN.contains(it);
-    let name = &device.name;
     if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
-        return name.clone();
+        return name.to_owned();
     }
     // Device-mapper names its disks so (`alloc_dev`, drivers/md/dm.c).
-    format!("/dev/dm-{}", device.number.minor)
+    format!("/dev/dm-{}", number.minor)
 }
 
 /// How it is activated with the option or without; absent where veritysetup did not activate it, or cannot say all
@@ -224,7 +224,7 @@ fn flags(options: &Options, table: &Table, path: &impl Fn(&str) -> String) -> Op
 }
 
 /// A word for a shell. What a terminal would obey or hide cannot be printed as it is, and then is no command.
-fn quoted(word: &str) -> Result<String, String> {
+pub fn quoted(word: &str) -> Result<String, String> {
     let quoted = shlex::try_quote(word).ok();
     let quoted = quoted.filter(|it| !it.contains(escape::is_hidden));
     quoted.map(std::borrow::Cow::into_owned).ok_or_else(|| {
