@@ -4,111 +4,88 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+/// Command lines that are wrong, as a shell takes them, and what the message has to contain.
+const WRONG: [(&str, &str); 54] = [
+    ("nonsense", "unrecognized subcommand 'nonsense'"),
+    ("--nonsense", "unexpected argument '--nonsense'"),
+    ("--interval 0", "not between 100ms and 1h"),
+    ("--interval 0s", "not between 100ms and 1h"),
+    ("--interval abc", "not a duration such as"),
+    ("--interval 10", "not a duration such as"),
+    ("--interval -1s", "unexpected argument '-1'"),
+    ("report --duration 3d", "not between 10ms and 1day"),
+    ("--max-devices 0", "0 is not in 1..=1024"),
+    ("--max-devices 1025", "1025 is not in 1..=1024"),
+    ("export", "--once"),
+    ("devices ''", "neither a name"),
+    ("report a/b", "neither a name"),
+    ("top ./usr", "neither a name"),
+    ("devices --duration 1s", "'--duration'"),
+    ("record", "--output <FILE>"),
+    ("record -o x --sample 10", "not of the form 1/N"),
+    ("record -o x --sample 1/0", "not of the form 1/N"),
+    ("record -o x --ring 1", "not a size from 1M"),
+    ("record -o x --ring 99999999999999G", "not a size from 1M"),
+    ("record -o x --slower-than 5", "--slower-than"),
+    ("record -o x --as-root", "-- <COMMAND>"),
+    ("record -o x a/b", "neither a name"),
+    ("report no/such/file", "no such file"),
+    ("report --format docx", "[possible values: "),
+    ("report --salvage", "for a recording"),
+    ("report --format csv", "is of a recording"),
+    ("report --format perfetto", "is of a recording"),
+    ("report --force", "--output <FILE>"),
+    ("replay", "name a file, or try --demo"),
+    ("report --demo=5.4", "there are 6.1, 6.12, 7.3"),
+    ("report --demo --duration 1s", "a recording is not watched"),
+    (
+        "report --duration 1s Cargo.toml",
+        "a recording is not watched",
+    ),
+    (
+        "export --once --demo --records 1",
+        "a recording is not watched",
+    ),
+    ("compare demo:6.1", "<B>"),
+    ("compare demo:6.1 demo:5.4", "there are 6.1, 6.12"),
+    (
+        "compare demo:6.1 demo:7.3 --device =x",
+        "neither a name nor of the form A=B",
+    ),
+    (
+        "compare demo:6.1 demo:7.3 --format csv",
+        "[possible values: text, json]",
+    ),
+    ("compare demo:6.1 demo:7.3 --force", "--output <FILE>"),
+    (
+        "recommend --demo --duration 1s",
+        "a recording is not watched",
+    ),
+    ("recommend a/b", "neither a name"),
+    ("tune", "<DEVICE>"),
+    ("tune a/b", "neither a name"),
+    ("tune x y", "unexpected argument 'y'"),
+    ("tune x --duration 1s", "not between 5s and 1day"),
+    ("tune x --precision 0", "not between 0.001 and 100"),
+    ("tune x --all-devices", "--limits <BYTES>"),
+    ("tune x --limits 4294967296", "'--limits <BYTES>'"),
+    ("tune x --undo --apply", "cannot be used with"),
+    ("tune x --dry-run --json", "cannot be used with"),
+    ("doctor root", "unexpected argument 'root'"),
+    ("doctor --facts --json", "cannot be used with"),
+    ("doctor --max-devices 0", "0 is not in 1..=1024"),
+    (
+        "export --once --attach luck",
+        "[possible values: fentry, kprobe, tracepoint]",
+    ),
+];
+
 #[test]
 fn wrong_input_is_told_once_and_ends_with_2() {
-    let cases: [(&[&str], &str); 54] = [
-        (&["nonsense"], "unrecognized subcommand 'nonsense'"),
-        (&["--nonsense"], "unexpected argument '--nonsense'"),
-        (&["--interval", "0"], "not between 100ms and 1h"),
-        (&["--interval", "0s"], "not between 100ms and 1h"),
-        (&["--interval", "abc"], "not a duration such as"),
-        (&["--interval", "10"], "not a duration such as"),
-        (&["--interval", "-1s"], "unexpected argument '-1'"),
-        (&["report", "--duration", "3d"], "not between 10ms and 1day"),
-        (&["--max-devices", "0"], "0 is not in 1..=1024"),
-        (&["--max-devices", "1025"], "1025 is not in 1..=1024"),
-        (&["export"], "--once"),
-        (&["devices", ""], "neither a name"),
-        (&["report", "a/b"], "neither a name"),
-        (&["top", "./usr"], "neither a name"),
-        (&["devices", "--duration", "1s"], "'--duration'"),
-        (&["record"], "--output <FILE>"),
-        (
-            &["record", "-o", "x", "--sample", "10"],
-            "not of the form 1/N",
-        ),
-        (
-            &["record", "-o", "x", "--sample", "1/0"],
-            "not of the form 1/N",
-        ),
-        (&["record", "-o", "x", "--ring", "1"], "not a size from 1M"),
-        (
-            &["record", "-o", "x", "--ring", "99999999999999G"],
-            "not a size from 1M",
-        ),
-        (
-            &["record", "-o", "x", "--slower-than", "5"],
-            "--slower-than",
-        ),
-        (&["record", "-o", "x", "--as-root"], "-- <COMMAND>"),
-        (&["record", "-o", "x", "a/b"], "neither a name"),
-        (&["report", "no/such/file"], "no such file"),
-        (&["report", "--format", "docx"], "[possible values: "),
-        (&["report", "--salvage"], "for a recording"),
-        (&["report", "--format", "csv"], "is of a recording"),
-        (&["report", "--format", "perfetto"], "is of a recording"),
-        (&["report", "--force"], "--output <FILE>"),
-        (&["replay"], "name a file, or try --demo"),
-        (&["report", "--demo=5.4"], "there are 6.1, 6.12, 7.3"),
-        (
-            &["report", "--demo", "--duration", "1s"],
-            "a recording is not watched",
-        ),
-        (
-            &["report", "--duration", "1s", "Cargo.toml"],
-            "a recording is not watched",
-        ),
-        (
-            &["export", "--once", "--demo", "--records", "1"],
-            "a recording is not watched",
-        ),
-        (&["compare", "demo:6.1"], "<B>"),
-        (&["compare", "demo:6.1", "demo:5.4"], "there are 6.1, 6.12"),
-        (
-            &["compare", "demo:6.1", "demo:7.3", "--device", "=x"],
-            "neither a name nor of the form A=B",
-        ),
-        (
-            &["compare", "demo:6.1", "demo:7.3", "--format", "csv"],
-            "[possible values: text, json]",
-        ),
-        (
-            &["compare", "demo:6.1", "demo:7.3", "--force"],
-            "--output <FILE>",
-        ),
-        (
-            &["recommend", "--demo", "--duration", "1s"],
-            "a recording is not watched",
-        ),
-        (&["recommend", "a/b"], "neither a name"),
-        (&["tune"], "<DEVICE>"),
-        (&["tune", "a/b"], "neither a name"),
-        (&["tune", "x", "y"], "unexpected argument 'y'"),
-        (
-            &["tune", "x", "--duration", "1s"],
-            "not between 5s and 1day",
-        ),
-        (
-            &["tune", "x", "--precision", "0"],
-            "not between 0.001 and 100",
-        ),
-        (&["tune", "x", "--all-devices"], "--limits <BYTES>"),
-        (
-            &["tune", "x", "--limits", "4294967296"],
-            "'--limits <BYTES>'",
-        ),
-        (&["tune", "x", "--undo", "--apply"], "cannot be used with"),
-        (&["tune", "x", "--dry-run", "--json"], "cannot be used with"),
-        (&["doctor", "root"], "unexpected argument 'root'"),
-        (&["doctor", "--facts", "--json"], "cannot be used with"),
-        (&["doctor", "--max-devices", "0"], "0 is not in 1..=1024"),
-        (
-            &["export", "--once", "--attach", "luck"],
-            "[possible values: fentry, kprobe, tracepoint]",
-        ),
-    ];
-    for (arguments, expected) in cases {
-        let output = run(arguments);
+    for (line, expected) in WRONG {
+        let arguments = shlex::split(line).expect("quoted");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = run(&arguments);
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
         assert!(message.contains(expected), "{arguments:?}: {message}");
