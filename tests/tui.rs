@@ -462,8 +462,28 @@ fn the_chosen_device_is_below_the_others_where_there_is_room() {
     let high = screen(&app, 120, 40);
     let text = "device root (253:0)";
     assert!(high.contains("[devices]") && high.contains(text), "{high}");
-    let low = screen(&app, 120, 24);
+    let low = screen(&app, 120, 14);
     assert!(!low.contains(text), "{low}");
+}
+
+/// On the smallest of usual terminals too the first screen says why, and where the time goes.
+#[test]
+fn of_the_chosen_device_what_matters_comes_first() {
+    let app = app(snapshot("bh_always_with_fallbacks"), 80, 24);
+    let screen = screen(&app, 80, 24);
+    let shown = [
+        "\nhangs: the oldest I/O of root is 31.4 s old, in verify, likely for hashes of vdb\n",
+        "device root (253:0)   option on, effective",
+        "fallback: cache-miss (inferred) 12",
+        "placement       I/Os share  stage",
+    ];
+    let mut rest = screen.as_str();
+    for text in shown {
+        let at = rest
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}: {screen}"));
+        rest = &rest[at + text.len() - 1..];
+    }
 }
 
 #[test]
@@ -1363,8 +1383,8 @@ fn what_is_configured_is_what_is_shown() {
 
 #[test]
 fn the_first_screen_says_what_enter_does_where_there_is_room() {
-    let few = app(snapshot("bh_always_with_fallbacks"), 80, 24);
-    assert!(screen(&few, 80, 24).contains("Enter: everything about the chosen device"));
+    let few = app(snapshot("bh_always_with_fallbacks"), 80, 40);
+    assert!(screen(&few, 80, 40).contains("Enter: everything about the chosen device"));
     let mut many = app(snapshot("seventy_devices"), 80, 24);
     many.update(Message::Key(Key::Char('f')));
     assert!(!screen(&many, 80, 24).contains("Enter: "));

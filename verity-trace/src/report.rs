@@ -114,13 +114,19 @@ fn device_section(device: &Device, snapshot: &Snapshot, out: &mut impl Write) ->
     }
 }
 
-/// Writes which device it is, and what of it is no total; why there are no totals where there are none.
-pub fn device_head(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+/// Writes which device it is, and whether its option does what it says.
+pub fn device_title(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let effect = OptionEffect::of(device, snapshot.kernel.era);
     device_line(device, effect, out)?;
-    if let Some(sentence) = effect.sentence() {
-        writeln!(out, "  {sentence}")?;
+    match effect.sentence() {
+        Some(sentence) => writeln!(out, "  {sentence}"),
+        None => Ok(()),
     }
+}
+
+/// Writes which device it is, and what of it is no total; why there are no totals where there are none.
+pub fn device_head(device: &Device, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    device_title(device, snapshot, out)?;
     target(device, snapshot, out)?;
     if let Some(these) = &device.in_flight {
         in_flight(these, out)?;
@@ -310,11 +316,12 @@ fn placements_section(
             placement_rows(placement, these, &share, out)?;
         }
     }
-    explanations(totals, snapshot, out)
+    why(totals, snapshot, out)?;
+    contexts(totals, out)
 }
 
 /// Writes why I/Os were verified where they were.
-pub fn explanations(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+pub fn why(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     if !totals.attempts.is_empty() {
         let attempts = counts(&totals.attempts, |it| it.name().to_owned());
         writeln!(out, "  fallbacks by their attempt: {attempts}")?;
@@ -329,7 +336,11 @@ pub fn explanations(totals: &Totals, snapshot: &Snapshot, out: &mut impl Write) 
             format!("{}{inferred}", reason.name())
         })
     };
-    by_placement(totals, "why not in BH or inline", reasons, out)?;
+    by_placement(totals, "why not in BH or inline", reasons, out)
+}
+
+/// Writes in which contexts I/Os were verified and completed.
+pub fn contexts(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
     let contexts = |these: &PlacementTotals| counts(&these.contexts, |it| it.name().to_owned());
     by_placement(totals, "context", contexts, out)?;
     if !totals.attempt_contexts.is_empty() {

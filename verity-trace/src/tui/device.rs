@@ -23,57 +23,97 @@ const SIZES: usize = 9;
 /// The power of two that the first of them stands for.
 const FIRST_SIZE: u32 = 12;
 
-/// The lines of one device, to be scrolled through.
-pub fn lines(
-    device: &Device,
-    snapshot: &Snapshot,
-    recent: &Recent,
-    history: &History,
-    styles: &Styles,
-    width: u16,
-) -> Vec<Line<'static>> {
-    let width = usize::from(width);
-    let mut lines = text(width, |out| report::device_head(device, snapshot, out));
-    if let Some(first) = lines.first_mut() {
-        first.style = styles.name;
-    }
-    if facts::OptionEffect::of(device, snapshot.kernel.era).is_mismatch()
-        && let Some(sentence) = lines.get_mut(1)
-    {
-        sentence.style = styles.notice;
-    }
-    let (Some(did), Some(window)) = (recent.of(device), recent.interval()) else {
-        if device.totals.is_some() {
-            lines.push(Line::raw(format!("  {}", history::NOTHING_BEFORE)));
+/// What is shown of one device.
+pub struct Shown<'a> {
+    pub device: &'a Device,
+    pub snapshot: &'a Snapshot,
+    pub recent: &'a Recent,
+    pub history: &'a History,
+    pub styles: &'a Styles,
+    pub width: u16,
+}
+
+impl Shown<'_> {
+    /// All there is, to be scrolled through.
+    pub fn lines(&self) -> Vec<Line<'static>> {
+        let (device, snapshot) = (self.device, self.snapshot);
+        let mut lines = self.head(|out| report::device_head(device, snapshot, out));
+        let (Some(did), Some(window)) = (self.recent.of(device), self.recent.interval()) else {
+            if device.totals.is_some() {
+                lines.push(Line::raw(format!("  {}", history::NOTHING_BEFORE)));
+            }
+            return lines;
+        };
+        let totals = did.totals();
+        lines.push(Line::raw(format!("  in the last {}", format::span(window))));
+        let bytes = self.styles.units.bytes;
+        lines.extend(self.text(|out| report::sums(&totals, window, bytes, out)));
+        if totals.ios() > 0 {
+            lines.extend(self.text(|out| report::why(&totals, snapshot, out)));
+            lines.push(Line::default());
         }
-        return lines;
-    };
-    let totals = did.totals();
-    let recent = &*totals;
-    lines.push(Line::raw(format!("  in the last {}", format::span(window))));
-    let bytes = styles.units.bytes;
-    lines.extend(text(width, |out| report::sums(recent, window, bytes, out)));
-    if recent.ios() > 0 {
-        lines.push(Line::default());
-        lines.extend(stages(recent, styles, width));
+        lines.extend(self.pictures(&totals));
+        if totals.ios() > 0 {
+            lines.push(Line::default());
+            lines.extend(self.text(|out| report::contexts(&totals, out)));
+            lines.push(Line::default());
+            lines.extend(mix(&totals, self.styles));
+        }
+        let submitters = device.totals.as_ref().and_then(|it| it.submitters.as_ref());
+        if let Some(submitters) = submitters.filter(|it| !it.top.is_empty()) {
+            lines.push(Line::default());
+            lines.push(Line::raw("  since tracing began"));
+            lines.extend(self.text(|out| report::submitters(submitters, out)));
+        }
+        lines
     }
-    lines.push(Line::default());
-    lines.extend(heat_map(device, history, styles, width));
-    if recent.ios() > 0 {
-        lines.push(Line::default());
-        lines.extend(text(width, |out| {
-            report::explanations(recent, snapshot, out)
-        }));
-        lines.push(Line::default());
-        lines.extend(mix(recent, styles));
+
+    /// What one looks for first: whether its option does what it says, where its I/Os were verified and why
+    /// there, and how long that took.
+    pub fn brief(&self) -> Vec<Line<'static>> {
+        let (device, snapshot) = (self.device, self.snapshot);
+        let mut lines = self.head(|out| report::device_title(device, snapshot, out));
+        let Some(did) = self.recent.of(device) else {
+            return lines;
+        };
+        let totals = did.totals();
+        if totals.ios() > 0 {
+            lines.extend(self.text(|out| report::why(&totals, snapshot, out)));
+        }
+        lines.extend(self.pictures(&totals));
+        lines
     }
-    let submitters = device.totals.as_ref().and_then(|it| it.submitters.as_ref());
-    if let Some(submitters) = submitters.filter(|it| !it.top.is_empty()) {
-        lines.push(Line::default());
-        lines.push(Line::raw("  since tracing began"));
-        lines.extend(text(width, |out| report::submitters(submitters, out)));
+
+    /// The first lines, as `write` writes them.
+    fn head(&self, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Vec<Line<'static>> {
+        let mut lines = self.text(write);
+        if let Some(first) = lines.first_mut() {
+            first.style = self.styles.name;
+        }
+        let effect = facts::OptionEffect::of(self.device, self.snapshot.kernel.era);
+        if effect.is_mismatch()
+            && let Some(sentence) = lines.get_mut(1)
+        {
+            sentence.style = self.styles.notice;
+        }
+        lines
     }
-    lines
+
+    /// Its stages as distributions, and latency over time.
+    fn pictures(&self, totals: &Totals) -> Vec<Line<'static>> {
+        let width = usize::from(self.width);
+        let mut lines = Vec::new();
+        if totals.ios() > 0 {
+            lines.extend(stages(totals, self.styles, width));
+            lines.push(Line::default());
+        }
+        lines.extend(heat_map(self.device, self.history, self.styles, width));
+        lines
+    }
+
+    fn text(&self, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Vec<Line<'static>> {
+        text(usize::from(self.width), write)
+    }
 }
 
 /// What `write` writes, line by line, and none longer than the screen; it is safe to print.

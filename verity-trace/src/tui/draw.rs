@@ -50,7 +50,7 @@ const COLUMNS: [&str; 10] = [
 ];
 
 /// Where so many lines are left below the devices, the chosen one is shown there.
-const ROOM_FOR_DEVICE: usize = 14;
+const ROOM_FOR_DEVICE: usize = 8;
 
 /// A screen with fewer lines has hardly any header.
 const LOW: u16 = 18;
@@ -209,14 +209,8 @@ impl<'a> Page<'a> {
         let mut lines = self.header;
         lines.extend(self.body.lines(app, first..until));
         if has_devices {
-            let left = |lines: &[_]| usize::from(self.size.height).saturating_sub(lines.len() + 1);
-            let hint = hint(app, self.size.width).filter(|hint| hint.len() <= left(&lines));
-            lines.extend(hint.into_iter().flatten());
-            let left = left(&lines);
-            if left >= ROOM_FOR_DEVICE {
-                let chosen = chosen_device(app, self.size.width);
-                lines.extend(chosen.into_iter().take(left));
-            }
+            let left = usize::from(self.size.height).saturating_sub(lines.len() + 1);
+            lines.extend(below_devices(app, self.size.width, left));
         }
         lines
     }
@@ -352,6 +346,28 @@ fn notice(app: &App, width: u16) -> Vec<Line<'static>> {
     )
 }
 
+/// What fills the lines that are left below the devices: the chosen one, and above it, where both fit, what
+/// the keys do.
+fn below_devices(app: &App, width: u16, left: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    let hint = hint(app, width).unwrap_or_default();
+    let has_room_for_device = left >= ROOM_FOR_DEVICE;
+    let wanted = hint.len()
+        + if has_room_for_device {
+            ROOM_FOR_DEVICE
+        } else {
+            0
+        };
+    if left >= wanted {
+        lines.extend(hint);
+    }
+    if has_room_for_device {
+        let chosen = chosen_device(app, width).unwrap_or_default();
+        lines.extend(chosen.into_iter().take(left - lines.len()));
+    }
+    lines
+}
+
 /// What the keys do that one looks for first, below the devices.
 fn hint(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
     let said = |wanted| {
@@ -383,31 +399,28 @@ fn devices(app: &App, table: &Table<'_>, shown: Range<usize>) -> Vec<Line<'stati
     lines
 }
 
-/// Everything about the chosen device, below the others; nothing where that is a group of several.
-fn chosen_device(app: &App, width: u16) -> Vec<Line<'static>> {
-    let row = app.chosen_row().filter(|(_, row)| row.group.is_none());
-    let Some(snapshot) = app.snapshot.as_ref().filter(|_| row.is_some()) else {
-        return Vec::new();
-    };
+/// The chosen device, below the others; nothing where that is a group of several.
+fn chosen_device(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
+    app.chosen_row().filter(|(_, row)| row.group.is_none())?;
+    let snapshot = app.snapshot.as_ref()?;
     let mut lines = vec![Line::default()];
-    lines.extend(device_lines(app, snapshot, width));
-    lines
+    lines.extend(shown_device(app, snapshot, width)?.brief());
+    Some(lines)
 }
 
 fn device_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
-    app.opened().map_or_else(
-        || no_device(snapshot),
-        |device| {
-            device::lines(
-                device,
-                snapshot,
-                &app.recent,
-                app.history(),
-                &app.styles,
-                width,
-            )
-        },
-    )
+    shown_device(app, snapshot, width).map_or_else(|| no_device(snapshot), |it| it.lines())
+}
+
+fn shown_device<'a>(app: &'a App, snapshot: &'a Snapshot, width: u16) -> Option<device::Shown<'a>> {
+    Some(device::Shown {
+        device: app.opened()?,
+        snapshot,
+        recent: &app.recent,
+        history: app.history(),
+        styles: &app.styles,
+        width,
+    })
 }
 
 fn advice_lines(app: &App, snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::histogram::Nanos;
 use crate::lookback::{Did, Recent};
 use crate::snapshot::{Device, Failure, InFlight, Snapshot, Stage, Totals, stage_name};
+use crate::target::Table;
 use crate::{escape, facts, format};
 
 /// An I/O that is in flight for longer is said to hang: no disk that works takes so long.
@@ -23,7 +24,7 @@ pub enum Weight {
 pub fn sentences(snapshot: &Snapshot, recent: &Recent) -> Vec<(Weight, String)> {
     let mut sentences = Vec::new();
     let places = places(snapshot, recent);
-    sentences.extend(hanging(&places).map(|it| (Weight::Alarm, it)));
+    sentences.extend(hanging(&places, snapshot).map(|it| (Weight::Alarm, it)));
     sentences.extend(hanging_unseen(snapshot).map(|it| (Weight::Alarm, it)));
     sentences.extend(failed(&places).map(|it| (Weight::Alarm, it)));
     let window = recent.interval().unwrap_or_default();
@@ -38,6 +39,8 @@ struct Place<'a> {
     in_flight: Option<&'a InFlight>,
     totals: Option<&'a Totals>,
     did: Option<Did<'a>>,
+    /// What its table says; absent for several.
+    table: Option<&'a Table>,
     first_failure: Option<Failure>,
 }
 
@@ -47,6 +50,7 @@ fn places<'a>(snapshot: &'a Snapshot, recent: &'a Recent) -> Vec<Place<'a>> {
         in_flight: device.in_flight.as_ref(),
         totals: device.totals.as_ref(),
         did: recent.of(device),
+        table: Some(&device.table),
         first_failure: device.first_failure,
     });
     let other = snapshot.other.iter().map(|other| Place {
@@ -54,13 +58,14 @@ fn places<'a>(snapshot: &'a Snapshot, recent: &'a Recent) -> Vec<Place<'a>> {
         in_flight: Some(&other.in_flight),
         totals: Some(&other.totals),
         did: None,
+        table: None,
         first_failure: other.first_failure,
     });
     devices.chain(other).collect()
 }
 
 /// Where the oldest I/O in flight is oldest.
-fn hanging(places: &[Place<'_>]) -> Option<String> {
+fn hanging(places: &[Place<'_>], snapshot: &Snapshot) -> Option<String> {
     let oldest = |place: &Place<'_>| Some(place.in_flight?.oldest()?.1);
     let hangs = |place: &&Place<'_>| oldest(place) >= Some(HANGS);
     let hanging: Vec<_> = places.iter().filter(hangs).collect();
@@ -68,11 +73,24 @@ fn hanging(places: &[Place<'_>]) -> Option<String> {
     let (stage, age) = worst.in_flight?.oldest()?;
     let others = and_of_others(hanging.len() - 1);
     Some(format!(
-        "hangs: the oldest I/O of {} is {} old and in the stage {}{others}",
+        "hangs: the oldest I/O of {} is {} old, in {}{}{others}",
         escape::terminal(worst.name),
         format::span(age),
         stage_name(stage),
+        awaited(stage, worst.table, snapshot).unwrap_or_default(),
     ))
+}
+
+/// What an I/O waits for that stays in a stage: its data, or most likely hashes, as hashing alone does not take
+/// so long.
+fn awaited(stage: Stage, table: Option<&Table>, snapshot: &Snapshot) -> Option<String> {
+    let (what, number) = match stage {
+        Stage::Device => ("for data", &table?.data_device),
+        Stage::Verify => ("likely for hashes", &table?.hash_device),
+        _ => return None,
+    };
+    let device = snapshot.kernel_names.get(number).unwrap_or(number);
+    Some(format!(", {what} of {}", escape::terminal(device)))
 }
 
 fn and_of_others(others: usize) -> String {
