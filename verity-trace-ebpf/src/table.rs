@@ -156,13 +156,15 @@ fn way_where<K: Keys>(keys: &K, difference: impl Fn(u64) -> u64) -> Option<u32> 
 fn other_way_where<K: Keys>(keys: &K, difference: impl Fn(u64) -> u64) -> Option<u32> {
     let mut found = 0;
     for way in 1..WAYS {
-        let difference = K::opaque(difference(keys.get(way)));
+        let difference = difference(keys.get(way));
+        // A compiler that knows that this is 0 or 1 makes a branch of what follows.
+        let differs = K::opaque(K::opaque(difference | difference.wrapping_neg()) >> 63);
         // All ones where there is no difference.
-        let is_equal = ((difference | difference.wrapping_neg()) >> 63).wrapping_sub(1);
+        let is_equal = differs.wrapping_sub(1);
         found = found & !is_equal | u64::from(way) & is_equal;
     }
-    // The mask is for the verifier.
-    let way = (found & u64::from(WAYS - 1)) as u32;
+    // The mask is for the verifier: a compiler knows already that it changes nothing.
+    let way = (K::opaque(found) & u64::from(WAYS - 1)) as u32;
     (way != 0).then_some(way)
 }
 
