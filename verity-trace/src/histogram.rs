@@ -230,7 +230,10 @@ impl Slots {
     #[must_use]
     pub fn histogram(&self) -> Histogram {
         let counts = self.counts.iter().copied().enumerate();
-        Histogram::from_slots(counts, Nanos(self.sum_ns))
+        Histogram {
+            counts: counts.filter(|&(_, count)| count > 0).collect(),
+            sum_ns: self.sum_ns,
+        }
     }
 }
 
