@@ -65,8 +65,8 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
         let mut recording = LiveRecording::new(messages.clone());
         let wishes = Wishes { interval, asked };
         let published = publish(&mut collector, &mut recording, wishes, &messages);
-        let unwritten = recording.finish(&mut collector);
-        (published, collector.faults(), unwritten)
+        let rest = recording.finish(&mut collector);
+        (published, collector.faults(), rest)
     });
     let shown = tui::run(&received, &settings, |request| match request {
         Request::Export(exported) => exports.write(exported),
@@ -77,15 +77,13 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     });
     drop(requests);
     exports.finish();
-    let (published, faults, unwritten) = collecting
+    let (published, faults, rest) = collecting
         .join()
         .map_err(|_| anyhow!("the collector panicked"))?;
     let signal = signalled.try_recv();
     // Now that the terminal is the shell's again.
     say_faults(&faults);
-    for recording in unwritten {
-        recording.wait(&signalled);
-    }
+    rest.wait(&signalled);
     published?;
     if let Ok(signal) = signal {
         return Ok(exit_code(Some(signal)));
