@@ -442,6 +442,41 @@ fn going_back_takes_away_what_has_not_been_yet() {
 }
 
 #[test]
+fn a_jump_of_a_replay_shows_what_is_before_the_new_place_and_not_what_was_before_it() {
+    let frame = |snapshot: &Arc<Snapshot>| Message::Frame(Arc::clone(snapshot), playback(true));
+    let snapshots = passing("bh_always_with_fallbacks", 60);
+    let started = || {
+        let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS));
+        app.update(Message::Resize {
+            columns: 120,
+            rows: 60,
+        });
+        app.update(Message::Key(Key::Tab));
+        app
+    };
+    let mut played = started();
+    for snapshot in &snapshots[40..] {
+        played.update(frame(snapshot));
+    }
+    let mut jumped = started();
+    for snapshot in &snapshots[..9] {
+        jumped.update(frame(snapshot));
+    }
+    assert_eq!(jumped.update(Message::Jump), Effect::None);
+    for snapshot in &snapshots[40..59] {
+        let earlier = Message::Earlier(Arc::clone(snapshot));
+        assert_eq!(jumped.update(earlier), Effect::None);
+    }
+    jumped.update(frame(&snapshots[59]));
+    assert!(
+        heat(&jumped)[0].trim_end().len() > 20,
+        "{:?}",
+        heat(&jumped)
+    );
+    assert_eq!(heat(&jumped), heat(&played));
+}
+
+#[test]
 fn a_device_with_the_number_of_another_has_none_of_its_past() {
     let mut app = watched("failed_ios", 9, 120, 60);
     app.update(Message::Key(Key::Tab));

@@ -37,6 +37,10 @@ pub enum Message {
     Snapshot(Arc<Snapshot>),
     /// These devices alone are shown from now on; all when it is absent.
     Selected(Option<BTreeSet<DeviceNumber>>),
+    /// A recording goes on elsewhere: pictures of time begin anew.
+    Jump,
+    /// What a recording has before the frame that comes next, for pictures of time.
+    Earlier(Arc<Snapshot>),
     /// A recording has come so far.
     Frame(Arc<Snapshot>, Playback),
     /// What is to be seen one by one of the interval of the snapshot that comes next.
@@ -235,6 +239,14 @@ impl App {
             }
             Message::Picked(picked) => {
                 self.picked = Some(picked);
+                Effect::None
+            }
+            Message::Jump => {
+                self.past.history = History::default();
+                Effect::None
+            }
+            Message::Earlier(snapshot) => {
+                self.past.add(&snapshot, None);
                 Effect::None
             }
             Message::Frame(snapshot, playback) => {
