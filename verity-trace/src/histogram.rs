@@ -229,9 +229,15 @@ impl Slots {
     /// All of it.
     #[must_use]
     pub fn histogram(&self) -> Histogram {
-        let counts = self.counts.iter().copied().enumerate();
+        let hit = || {
+            let counts = self.counts.iter().copied().enumerate();
+            counts.filter(|&(_, count)| count > 0)
+        };
+        // As long as it will be, and not grown step by step.
+        let mut counts = Vec::with_capacity(hit().count());
+        counts.extend(hit());
         Histogram {
-            counts: counts.filter(|&(_, count)| count > 0).collect(),
+            counts,
             sum_ns: self.sum_ns,
         }
     }

@@ -479,6 +479,26 @@ impl Totals {
         }
     }
 
+    /// What stands in tables of devices, whatever the window is.
+    fn of_tables(&self) -> Self {
+        let counts = |these: &PlacementTotals| PlacementTotals {
+            ios: these.ios,
+            bytes: these.bytes,
+            failed: these.failed,
+            reasons: these.reasons.clone(),
+            ..PlacementTotals::default()
+        };
+        let placements = self.placements.iter();
+        Self {
+            placements: placements.map(|(&it, these)| (it, counts(these))).collect(),
+            rejected: self.rejected,
+            incomplete: self.incomplete,
+            loss: self.loss.clone(),
+            submitters: self.submitters.clone(),
+            ..Self::default()
+        }
+    }
+
     /// I/Os finished of each placement.
     pub fn each_ios(&self) -> impl Iterator<Item = (Placement, u64)> {
         let placements = self.placements.iter();
@@ -748,7 +768,8 @@ impl Snapshot {
         }
     }
 
-    /// The same, where devices have counts alone and who submitted: how long I/Os took is most of a snapshot.
+    /// The same, where devices have of their I/Os how many there were of each placement, why and how many failed, what
+    /// was lost, and who submitted: few bytes.
     #[must_use]
     pub fn with_counts_alone(&self) -> Self {
         let devices = self.devices.iter().map(|device| Device {
@@ -759,10 +780,7 @@ impl Snapshot {
             table: device.table.clone(),
             status: device.status.clone(),
             counted_in_other: device.counted_in_other,
-            totals: device.totals.as_ref().map(|totals| Totals {
-                submitters: totals.submitters.clone(),
-                ..totals.counts()
-            }),
+            totals: device.totals.as_ref().map(Totals::of_tables),
             recent: None,
             in_flight: device.in_flight.clone(),
             first_failure: device.first_failure,
