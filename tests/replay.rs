@@ -52,6 +52,25 @@ fn it_plays_pauses_jumps_and_ends() {
 }
 
 #[test]
+fn a_jump_shows_what_was_before_the_new_place() {
+    let mut screen = Screen::of(PROGRAM, &["replay", "--demo=7.3"]);
+    screen.wait_for("replay playing");
+    screen.press(" }");
+    screen.wait_for("13.4 s of 13.4 s");
+    screen.press("\r");
+    screen.wait_for("[device]");
+    screen.wait_for("a column for each interval");
+    // From the end to the start there is nothing before, and back there all of it again.
+    screen.press("{");
+    screen.wait_for("0 s of 13.4 s");
+    screen.wait_for("there is no snapshot before this one");
+    screen.press("}");
+    screen.wait_for("a column for each interval");
+    screen.press("q");
+    assert_eq!(screen.exit_code(), 0);
+}
+
+#[test]
 fn the_mouse_is_asked_for_and_let_go() {
     for (arguments, asks) in [
         (&["replay", "--demo"][..], true),

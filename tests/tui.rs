@@ -361,6 +361,31 @@ fn while_a_filter_is_written_keys_are_letters_and_ctrl_c_ends() {
 }
 
 #[test]
+fn of_a_long_filter_the_end_is_in_sight_where_one_goes_on() {
+    let mut app = app(snapshot("seventy_devices"), 80, 24);
+    let text = format!("{}placement:bh", "image-* ".repeat(12));
+    let long = filter(&mut app, &text, Key::Left);
+    let footer = long.lines().last().expect("a footer");
+    assert!(
+        footer.starts_with('~') && footer.ends_with(" placement:bh_"),
+        "{footer}"
+    );
+    assert_eq!(footer.chars().count(), 80);
+    // What is wrong with it hides nothing of it.
+    let wrong = filter(&mut app, &text.replace("bh", "tea"), Key::Enter);
+    assert!(
+        wrong.contains("\"tea\" is no placement: kverityd"),
+        "{wrong}"
+    );
+    assert!(wrong.ends_with(" placement:tea_"), "{wrong}");
+    app.update(Message::Key(Key::Backspace));
+    assert!(!screen(&app, 80, 24).contains("is no placement"));
+    for (columns, rows) in [(40, 12), (1, 1), (3, 60)] {
+        screen(&app, columns, rows);
+    }
+}
+
+#[test]
 fn an_opened_device_stays_open_whatever_the_filter_takes_and_is_said_to_be_gone() {
     let mut app = app(snapshot("failed_ios"), 80, 24);
     filter(&mut app, "placement:bh", Key::Enter);
@@ -414,6 +439,41 @@ fn going_back_takes_away_what_has_not_been_yet() {
     assert_eq!(heat(&app), seen[9]);
     app.update(Message::Snapshot(Arc::clone(&snapshots[10])));
     assert_eq!(heat(&app), seen[10]);
+}
+
+#[test]
+fn a_jump_of_a_replay_shows_what_is_before_the_new_place_and_not_what_was_before_it() {
+    let frame = |snapshot: &Arc<Snapshot>| Message::Frame(Arc::clone(snapshot), playback(true));
+    let snapshots = passing("bh_always_with_fallbacks", 60);
+    let started = || {
+        let mut app = App::new(Styles::new(Theme::Plain, Glyphs::BLOCKS));
+        app.update(Message::Resize {
+            columns: 120,
+            rows: 60,
+        });
+        app.update(Message::Key(Key::Tab));
+        app
+    };
+    let mut played = started();
+    for snapshot in &snapshots[40..] {
+        played.update(frame(snapshot));
+    }
+    let mut jumped = started();
+    for snapshot in &snapshots[..9] {
+        jumped.update(frame(snapshot));
+    }
+    assert_eq!(jumped.update(Message::Jump), Effect::None);
+    for snapshot in &snapshots[40..59] {
+        let earlier = Message::Earlier(Arc::clone(snapshot));
+        assert_eq!(jumped.update(earlier), Effect::None);
+    }
+    jumped.update(frame(&snapshots[59]));
+    assert!(
+        heat(&jumped)[0].trim_end().len() > 20,
+        "{:?}",
+        heat(&jumped)
+    );
+    assert_eq!(heat(&jumped), heat(&played));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! what was aimed at.
 //!
 //! What draws is measured in CPU time, least of many turns, with every cell sent to a terminal that takes it
-//! at once. What begins is the program itself on a pseudo-terminal, by the clock.
+//! at once; what goes on in time is the CPU time of all turns together. What begins is the program itself on a
+//! pseudo-terminal, by the clock.
 
 #[path = "made_up/snapshots.rs"]
 mod snapshots;
@@ -25,7 +26,7 @@ use rustix::time::{ClockId, clock_gettime};
 use verity_trace::format;
 use verity_trace::recorder::{Recorder, Sink};
 use verity_trace::recording::{Ended, Header, Machine};
-use verity_trace::snapshot::Placement;
+use verity_trace::snapshot::{DeviceNumber, Placement};
 use verity_trace::tui::{App, Glyphs, Key, Message, Styles, Theme, draw};
 
 use snapshots::Made;
@@ -41,8 +42,12 @@ const TURNS: usize = 30;
 const STARTS: usize = 15;
 /// Views that there are.
 const VIEWS: usize = 6;
-/// Drawings in a second.
-const RATE: f64 = 4.0;
+/// Snapshots in a second of a live view, each drawn.
+const RATE: u32 = 4;
+/// So many of these have been before what they take is measured, and so many are measured: of the first nothing is
+/// old enough to be made small.
+const BEFORE: usize = 60;
+const MEASURED: usize = 40;
 /// How long the program may take for anything.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -52,6 +57,7 @@ const FEW: Made = Made {
     cpus: 8,
     placements: &EARLY,
     slots: FULL,
+    rate: 1,
 };
 /// As no machine is busier.
 const MANY: Made = Made {
@@ -59,6 +65,7 @@ const MANY: Made = Made {
     cpus: 256,
     placements: &EARLY,
     slots: FULL,
+    rate: 1,
 };
 const EARLY: [Placement; 3] = [Placement::Kverityd, Placement::Bh, Placement::Inline];
 /// From 1 us to 16 ms nothing that did not happen.
@@ -179,30 +186,47 @@ fn drawings(name: &str, made: Made) -> io::Result<()> {
     }
     let what = format!("{name}: a line further in any of these");
     say(&what, milliseconds(further), Some(2.0), "ms")?;
-    let share = |time: Duration| time.as_secs_f64() * RATE * 100.0;
     let what = format!("{name}: 4 drawings a second, of one CPU");
-    say(&what, share(longest), Some(1.0), "%")?;
-    let mut app = self::app();
-    let mut snapshots = made.usual().snapshots();
-    let mut next = || snapshots.next().ok_or_else(|| other("there are no more"))?;
-    let taken_in = least(|| {
-        let snapshot = Arc::new(next()?);
-        timed(|| {
-            app.update(Message::Snapshot(snapshot));
-            Ok(())
-        })
+    let share = longest.as_secs_f64() * f64::from(RATE) * 100.0;
+    say(&what, share, Some(1.0), "%")?;
+    goes_on(name, made.usual(), "of one CPU", |_| {})?;
+    goes_on(name, made.usual(), "all unfolded", |app| {
+        app.update(Message::Key(Key::Char('f')));
+        app.update(Message::Key(Key::End));
+        app.update(Message::Key(Key::Char('f')));
     })?;
-    let what = format!("{name}: 4 snapshots a second that are taken in");
-    say(&what, share(taken_in), None, "%")?;
-    let shown = least(|| {
-        let snapshot = Arc::new(next()?);
-        timed(|| {
+    goes_on(name, made.usual(), "counting from anew", |app| {
+        app.update(Message::Key(Key::Char('r')));
+    })?;
+    goes_on(name, made.usual(), "half of the devices chosen", |app| {
+        let numbers = (0..).step_by(2).take(made.devices / 2);
+        let numbers = numbers.map(|minor| DeviceNumber { major: 253, minor });
+        app.update(Message::Selected(Some(numbers.collect())));
+    })
+}
+
+/// What snapshots of a live view take that come four times a second, each drawn in full.
+fn goes_on(name: &str, made: Made, how: &str, begin: impl Fn(&mut App)) -> io::Result<()> {
+    let mut app = app();
+    let mut screen = Screen::new();
+    let made = Made { rate: RATE, ..made };
+    let mut taken = Duration::ZERO;
+    for (at, snapshot) in made.snapshots().take(BEFORE + MEASURED).enumerate() {
+        let snapshot = Arc::new(snapshot?);
+        let time = timed(|| {
             app.update(Message::Snapshot(snapshot));
             screen.draw(&app)
-        })
-    })?;
-    let what = format!("{name}: the same, each drawn in full, of one CPU");
-    say(&what, share(shown), Some(1.0), "%")
+        })?;
+        if at == 0 {
+            begin(&mut app);
+        }
+        if at >= BEFORE {
+            taken += time;
+        }
+    }
+    let what = format!("{name}: 4 snapshots a second, drawn, {how}");
+    let share = taken.as_secs_f64() / MEASURED as f64 * f64::from(RATE) * 100.0;
+    say(&what, share, Some(1.0), "%")
 }
 
 /// The least of what `measure` measures.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::escape;
-use crate::snapshot::{Device, Era, Placement, Rung, Tracing};
+use crate::snapshot::{Device, Era, Placement, Reason, Rung, Tracing};
 
 /// Why a loss can be a lower bound.
 pub const HIDDEN_MISSES: &str = "this kernel does not count what its kprobes miss";
@@ -83,8 +83,8 @@ pub enum OptionEffect {
     Effective,
     /// The option is on, and the kernel ignores it.
     Inert,
-    /// The option is on and the kernel heeds it, yet kverityd verified every I/O.
-    AllKverityd,
+    /// The option is on and the kernel heeds it, yet kverityd verified every I/O: most of them for this reason.
+    AllKverityd(Option<Reason>),
     /// The option is on, and nothing was verified yet.
     NothingVerified,
 }
@@ -93,14 +93,15 @@ impl OptionEffect {
     /// The effect that a device's option has on a kernel of this era.
     #[must_use]
     pub fn of(device: &Device, era: Option<Era>) -> Self {
-        Self::known(
-            device.table.options.try_verify_in_tasklet,
-            device.effective(),
-            era,
-        )
+        let option = device.table.options.try_verify_in_tasklet;
+        match Self::known(option, device.effective(), era) {
+            Self::AllKverityd(_) => Self::AllKverityd(main_reason(device)),
+            effect => effect,
+        }
     }
 
-    /// The effect as far as it is known; `effective` is absent while nothing was verified, or seen.
+    /// The effect as far as it is known without reasons; `effective` is absent while nothing was verified, or
+    /// seen.
     #[must_use]
     pub const fn known(option: bool, effective: Option<bool>, era: Option<Era>) -> Self {
         match (option, effective) {
@@ -108,7 +109,7 @@ impl OptionEffect {
             (false, _) => Self::Off,
             (true, Some(true)) => Self::Effective,
             (true, _) if matches!(era, Some(Era::Inert | Era::NoOption)) => Self::Inert,
-            (true, Some(false)) => Self::AllKverityd,
+            (true, Some(false)) => Self::AllKverityd(None),
             (true, None) => Self::NothingVerified,
         }
     }
@@ -121,30 +122,51 @@ impl OptionEffect {
             Self::OffYetEffective => "off, effective",
             Self::Effective => "on, effective",
             Self::Inert => "on, inert",
-            Self::AllKverityd => "on, kverityd",
+            Self::AllKverityd(Some(Reason::TooLarge)) => "on, too-large",
+            Self::AllKverityd(Some(Reason::NeedResched)) => "on, need-resched",
+            Self::AllKverityd(_) => "on, kverityd",
             Self::NothingVerified => "on",
         }
     }
 
-    /// Whether option and effect contradict each other.
+    /// Whether option and effect contradict each other. Large I/Os are left to kverityd on purpose.
     #[must_use]
     pub const fn is_mismatch(self) -> bool {
-        matches!(
-            self,
-            Self::OffYetEffective | Self::Inert | Self::AllKverityd
-        )
+        match self {
+            Self::AllKverityd(reason) => !matches!(reason, Some(Reason::TooLarge)),
+            Self::OffYetEffective | Self::Inert => true,
+            Self::Off | Self::Effective | Self::NothingVerified => false,
+        }
     }
 
-    /// The contradiction as a sentence; absent when there is none.
+    /// What one might not expect of it, as a sentence.
     #[must_use]
     pub const fn sentence(self) -> Option<&'static str> {
         match self {
             Self::Inert => Some("option is on but this kernel accepts and ignores it"),
-            Self::AllKverityd => Some("option is on but kverityd verified every I/O"),
+            Self::AllKverityd(Some(Reason::TooLarge)) => Some(
+                "option is on and works as it should: kverityd verified every I/O, most of them larger than \
+                 use_bh_bytes allows",
+            ),
+            Self::AllKverityd(Some(Reason::NeedResched)) => Some(
+                "option is on but kverityd verified every I/O, since other tasks waited for the CPU (inferred)",
+            ),
+            Self::AllKverityd(_) => Some("option is on but kverityd verified every I/O"),
             Self::OffYetEffective => Some("option is off but not only kverityd verified"),
             Self::Off | Self::Effective | Self::NothingVerified => None,
         }
     }
+}
+
+/// Why kverityd verified most of what it did.
+fn main_reason(device: &Device) -> Option<Reason> {
+    let kverityd = device
+        .totals
+        .as_ref()?
+        .placements
+        .get(&Placement::Kverityd)?;
+    let most = kverityd.reasons.iter().max_by_key(|&(_, ios)| ios)?;
+    Some(*most.0)
 }
 
 #[cfg(test)]
@@ -200,7 +222,7 @@ mod tests {
             (true, &[Placement::Kverityd], Era::Inert, Inert),
             (true, &[], Era::Bh, NothingVerified),
             (true, &[Placement::None], Era::Bh, NothingVerified),
-            (true, &[Placement::Kverityd], Era::Inline, AllKverityd),
+            (true, &[Placement::Kverityd], Era::Inline, AllKverityd(None)),
             (true, &[Placement::Fallback], Era::Tasklet, Effective),
         ];
         for (option, placements, era, expected) in cases {
@@ -210,13 +232,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_to_kverityd_on_purpose_is_no_mismatch() {
+        let effect = |reasons: &[(Reason, u64)]| {
+            let mut device = device(true, &[Placement::Kverityd]);
+            let totals = device.totals.get_or_insert_default();
+            let these = totals.placements.entry(Placement::Kverityd).or_default();
+            these.reasons = reasons.iter().copied().collect();
+            OptionEffect::of(&device, Some(Era::Inline))
+        };
+        let large = effect(&[(Reason::TooLarge, 9), (Reason::NeedResched, 2)]);
+        assert_eq!(
+            (large.name(), large.is_mismatch()),
+            ("on, too-large", false)
+        );
+        let busy = effect(&[(Reason::TooLarge, 2), (Reason::NeedResched, 9)]);
+        assert_eq!(
+            (busy.name(), busy.is_mismatch()),
+            ("on, need-resched", true)
+        );
+        let before = effect(&[(Reason::OptionOff, 9)]);
+        assert_eq!(
+            (before.name(), before.is_mismatch()),
+            ("on, kverityd", true)
+        );
+    }
+
+    #[test]
     fn every_mismatch_has_its_sentence() {
         for effect in [
             OptionEffect::Off,
             OptionEffect::OffYetEffective,
             OptionEffect::Effective,
             OptionEffect::Inert,
-            OptionEffect::AllKverityd,
+            OptionEffect::AllKverityd(None),
             OptionEffect::NothingVerified,
         ] {
             assert_eq!(effect.is_mismatch(), effect.sentence().is_some());

@@ -2,6 +2,7 @@
 
 mod units;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ pub const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// What stands where there is no value.
 pub const ABSENT: &str = "-";
+
+/// The share of what did not happen.
+pub const NONE: &str = "0 %";
 
 /// A device's number, and its kernel name where that is known.
 #[must_use]
@@ -87,13 +91,47 @@ pub fn share(share: Option<f64>) -> String {
         return ABSENT.to_owned();
     };
     let percent = share * 100.0;
-    if percent > 0.0 && percent < 0.5 {
+    // A half would round to the even 0.
+    if percent > 0.0 && percent <= 0.5 {
         "<1 %".to_owned()
     } else if (99.5..100.0).contains(&percent) {
         ">99 %".to_owned()
     } else {
         format!("{percent:.0} %")
     }
+}
+
+/// The parts of a whole as `41 %`, which add up to 100 %: what is left after rounding down goes to those that lost
+/// most by it. As of [`share`], only none at all is `0 %` and only all is `100 %`. Of nothing there are no parts.
+#[must_use]
+pub fn shares<K: Ord, N: Into<u128>>(
+    parts: impl IntoIterator<Item = (K, N)>,
+) -> BTreeMap<K, String> {
+    let parts: Vec<(K, u128)> = parts
+        .into_iter()
+        .map(|(it, part)| (it, part.into()))
+        .collect();
+    let whole: u128 = parts.iter().map(|&(_, part)| part).sum();
+    if whole == 0 {
+        return BTreeMap::new();
+    }
+    let mut percents: Vec<_> = parts.iter().map(|(_, part)| part * 100 / whole).collect();
+    let left = percents.iter().fold(100, |left, percent| left - percent);
+    let mut by_loss: Vec<_> = (0..parts.len()).collect();
+    by_loss.sort_by_key(|&at| Reverse(parts[at].1 * 100 % whole));
+    for (_, at) in (0..left).zip(by_loss) {
+        percents[at] += 1;
+    }
+    let parts = parts.into_iter().zip(percents);
+    let shares = parts.map(|((it, part), percent)| {
+        let share = match percent {
+            0 if part > 0 => "<1 %".to_owned(),
+            100 if part < whole => ">99 %".to_owned(),
+            _ => format!("{percent} %"),
+        };
+        (it, share)
+    });
+    shares.collect()
 }
 
 /// A share from 0 to 1 as a percentage with three digits: `0.84 %`.
@@ -265,12 +303,32 @@ mod tests {
             (None, "-"),
             (Some(0.0), "0 %"),
             (Some(0.001), "<1 %"),
+            (Some(0.005), "<1 %"),
             (Some(0.41), "41 %"),
             (Some(0.999), ">99 %"),
             (Some(1.0), "100 %"),
         ];
         for (value, expected) in cases {
             assert_eq!(share(value), expected);
+        }
+    }
+
+    #[test]
+    fn parts_of_a_whole_add_up_and_hide_nothing() {
+        let cases: [(&[u64], &[&str]); 8] = [
+            (&[], &[]),
+            (&[0, 0], &[]),
+            (&[7, 0], &["100 %", "0 %"]),
+            (&[1, 1, 1], &["34 %", "33 %", "33 %"]),
+            (&[125, 125, 750], &["13 %", "12 %", "75 %"]),
+            (&[6, 6, 988], &["1 %", "<1 %", "99 %"]),
+            (&[1, 999], &["<1 %", ">99 %"]),
+            (&[u64::MAX, u64::MAX], &["50 %", "50 %"]),
+        ];
+        for (parts, expected) in cases {
+            let shares = shares(parts.iter().copied().enumerate());
+            let shares: Vec<_> = shares.values().map(String::as_str).collect();
+            assert_eq!(shares, expected, "{parts:?}");
         }
     }
 
@@ -312,6 +370,23 @@ mod tests {
         #[test]
         fn a_duration_below_1000_s_fits_its_cell(ns in 0u64..999_000_000_000) {
             prop_assert!(duration(Nanos(ns)).len() <= 7);
+        }
+
+        #[test]
+        fn parts_are_100_percent_together(parts in prop::collection::vec(0u64..2_000, 1..7)) {
+            let shares = shares(parts.iter().copied().enumerate());
+            let mut sum = 0;
+            for (at, share) in &shares {
+                let percent = share.trim_end_matches(" %");
+                // What stands beside `<1 %` may be the one that says that it is not all.
+                sum += match percent {
+                    "<1" => 0,
+                    ">99" => 100,
+                    percent => percent.parse::<u64>().expect("a number"),
+                };
+                prop_assert_eq!(percent == "0", parts[*at] == 0);
+            }
+            prop_assert!(sum == 100 || shares.is_empty());
         }
 
         #[test]

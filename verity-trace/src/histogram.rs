@@ -229,8 +229,17 @@ impl Slots {
     /// All of it.
     #[must_use]
     pub fn histogram(&self) -> Histogram {
-        let counts = self.counts.iter().copied().enumerate();
-        Histogram::from_slots(counts, Nanos(self.sum_ns))
+        let hit = || {
+            let counts = self.counts.iter().copied().enumerate();
+            counts.filter(|&(_, count)| count > 0)
+        };
+        // As long as it will be, and not grown step by step.
+        let mut counts = Vec::with_capacity(hit().count());
+        counts.extend(hit());
+        Histogram {
+            counts,
+            sum_ns: self.sum_ns,
+        }
     }
 }
 

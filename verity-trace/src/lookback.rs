@@ -178,6 +178,14 @@ impl Lookback {
         Recent::new(snapshot, before)
     }
 
+    /// The same of the snapshot that was kept last, for devices that have counts alone
+    /// ([`Snapshot::with_counts_alone`]).
+    #[must_use]
+    pub fn recent_by_counts(&self, snapshot: &Snapshot, window: Window) -> Recent {
+        let recent = self.recent(snapshot, window);
+        recent.looked_up(self.kept.back().cloned())
+    }
+
     /// Whether a window is of everything since the start.
     fn reaches_start(&self, watched: Duration, window: Window) -> bool {
         let start = self.start.as_ref().map_or(Duration::ZERO, |it| it.watched);
@@ -258,12 +266,19 @@ impl Kept {
         }
     }
 
+    /// All of a device; absent where it had not been there, and where less of it was kept.
+    fn device(&self, device: &Device) -> Option<&Device> {
+        match &self.what {
+            What::Whole(snapshot, places) => snapshot.devices.get(*places.get(&key(device))?),
+            What::Packed(..) => None,
+        }
+    }
+
     /// What a device had done; nothing where it had not been there.
     fn totals(&self, device: &Device) -> Earlier<'_> {
         let found = match &self.what {
-            What::Whole(snapshot, places) => {
-                let place = places.get(&key(device));
-                let totals = place.and_then(|&place| snapshot.devices.get(place)?.totals.as_ref());
+            What::Whole(..) => {
+                let totals = self.device(device).and_then(|it| it.totals.as_ref());
                 totals.map(Earlier::Whole)
             }
             What::Packed(devices, _) => {

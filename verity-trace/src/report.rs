@@ -310,10 +310,11 @@ fn placements_section(
         "  {:<9} {:>12} {:>6}   {:<10} {:>8} {:>8} {:>8}",
         "placement", "I/Os", "share", "stage", "p50", "p99", "max"
     )?;
+    let shares = format::shares(totals.each_ios());
     for placement in Placement::ALL {
         if let Some(these) = totals.placements.get(&placement) {
-            let share = format::share(totals.share(placement));
-            placement_rows(placement, these, &share, out)?;
+            let share = shares.get(&placement).map_or(format::ABSENT, |it| it);
+            placement_rows(placement, these, share, out)?;
         }
     }
     why(totals, snapshot, out)?;

@@ -450,6 +450,61 @@ impl Totals {
         self.placements.values().map(|totals| totals.failed).sum()
     }
 
+    /// The counts alone, without how long anything took and without who submitted: few bytes.
+    #[must_use]
+    pub fn counts(&self) -> Self {
+        let counts = |these: &PlacementTotals| PlacementTotals {
+            ios: these.ios,
+            bytes: these.bytes,
+            failed: these.failed,
+            reasons: these.reasons.clone(),
+            completions: these.completions.clone(),
+            contexts: these.contexts.clone(),
+            stages: BTreeMap::new(),
+        };
+        let placements = self.placements.iter();
+        Self {
+            placements: placements.map(|(&it, these)| (it, counts(these))).collect(),
+            rejected: self.rejected,
+            incomplete: self.incomplete,
+            loss: self.loss.clone(),
+            attempts: self.attempts.clone(),
+            attempt_contexts: self.attempt_contexts.clone(),
+            rechecked: self.rechecked,
+            fec: self.fec,
+            mix: self.mix.clone(),
+            hash_cache: self.hash_cache,
+            queue_wait: self.queue_wait,
+            submitters: None,
+        }
+    }
+
+    /// What stands in tables of devices, whatever the window is.
+    fn of_tables(&self) -> Self {
+        let counts = |these: &PlacementTotals| PlacementTotals {
+            ios: these.ios,
+            bytes: these.bytes,
+            failed: these.failed,
+            reasons: these.reasons.clone(),
+            ..PlacementTotals::default()
+        };
+        let placements = self.placements.iter();
+        Self {
+            placements: placements.map(|(&it, these)| (it, counts(these))).collect(),
+            rejected: self.rejected,
+            incomplete: self.incomplete,
+            loss: self.loss.clone(),
+            submitters: self.submitters.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// I/Os finished of each placement.
+    pub fn each_ios(&self) -> impl Iterator<Item = (Placement, u64)> {
+        let placements = self.placements.iter();
+        placements.map(|(&placement, totals)| (placement, totals.ios))
+    }
+
     /// The share of I/Os with this placement, from 0 to 1; absent when no I/O finished.
     #[must_use]
     pub fn share(&self, placement: Placement) -> Option<f64> {
@@ -710,6 +765,51 @@ impl Snapshot {
         match reason {
             Reason::CacheMiss => self.hash_cache_unseen.is_none(),
             other => other.is_inferred(),
+        }
+    }
+
+    /// The same, where devices have of their I/Os how many there were of each placement, why and how many failed, what
+    /// was lost, and who submitted: few bytes.
+    #[must_use]
+    pub fn with_counts_alone(&self) -> Self {
+        let devices = self.devices.iter().map(|device| Device {
+            name: device.name.clone(),
+            uuid: device.uuid.clone(),
+            number: device.number,
+            disk_sequence: device.disk_sequence,
+            table: device.table.clone(),
+            status: device.status.clone(),
+            counted_in_other: device.counted_in_other,
+            totals: device.totals.as_ref().map(Totals::of_tables),
+            recent: None,
+            in_flight: device.in_flight.clone(),
+            first_failure: device.first_failure,
+            before_attach: device.before_attach,
+            in_flight_before_attach: device.in_flight_before_attach,
+        });
+        Self {
+            taken_at: self.taken_at,
+            watched: self.watched,
+            interval: self.interval,
+            kernel: self.kernel.clone(),
+            tracing: self.tracing.clone(),
+            probes: self.probes.clone(),
+            gaps: self.gaps.clone(),
+            devices: devices.collect(),
+            kernel_names: self.kernel_names.clone(),
+            queued: self.queued.clone(),
+            other: self.other.clone(),
+            cpus: self.cpus.clone(),
+            recent_cpus: Vec::new(),
+            use_bh_bytes: self.use_bh_bytes.clone(),
+            account: self.account,
+            loss: self.loss.clone(),
+            hides_misses: self.hides_misses,
+            before_attach: self.before_attach,
+            hash_cache_unseen: self.hash_cache_unseen,
+            queues_unseen: self.queues_unseen,
+            cost: self.cost.clone(),
+            sampling: self.sampling,
         }
     }
 

@@ -23,7 +23,7 @@ use verity_trace::live::{Options, Wanted};
 use verity_trace::overview::NO_MOUNT_POINTS;
 use verity_trace::recommend::{self, Advice, Forecasts};
 use verity_trace::recording::Fault;
-use verity_trace::replay::{Control, Film, Player};
+use verity_trace::replay::{Control, Film, Past, Player};
 use verity_trace::report;
 use verity_trace::selection::Selection;
 use verity_trace::snapshot::Snapshot;
@@ -65,8 +65,8 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
         let mut recording = LiveRecording::new(messages.clone());
         let wishes = Wishes { interval, asked };
         let published = publish(&mut collector, &mut recording, wishes, &messages);
-        let unwritten = recording.finish(&mut collector);
-        (published, collector.faults(), unwritten)
+        let rest = recording.finish(&mut collector);
+        (published, collector.faults(), rest)
     });
     let shown = tui::run(&received, &settings, |request| match request {
         Request::Export(exported) => exports.write(exported),
@@ -77,15 +77,13 @@ pub fn top(arguments: &Top, selection: Selection) -> Result<ExitCode> {
     });
     drop(requests);
     exports.finish();
-    let (published, faults, unwritten) = collecting
+    let (published, faults, rest) = collecting
         .join()
         .map_err(|_| anyhow!("the collector panicked"))?;
     let signal = signalled.try_recv();
     // Now that the terminal is the shell's again.
     say_faults(&faults);
-    for recording in unwritten {
-        recording.wait(&signalled);
-    }
+    rest.wait(&signalled);
     published?;
     if let Ok(signal) = signal {
         return Ok(exit_code(Some(signal)));
@@ -162,6 +160,7 @@ fn play(
 ) -> std::result::Result<(), Fault> {
     let mut last = Instant::now();
     let mut shown = None;
+    let mut past = Past::default();
     player.know(film.times(), film.is_whole());
     loop {
         let now = Instant::now();
@@ -170,6 +169,16 @@ fn play(
         let playback = player.playback();
         if shown != Some(playback) {
             let (frame, earlier) = player.frames();
+            let missing = past.go_to(frame, film.devices(frame)?);
+            if missing.is_anew && messages.send(Message::Jump).is_err() {
+                return Ok(());
+            }
+            for before in missing.frames {
+                let snapshot = Arc::new(film.snapshot(before, Some(before))?);
+                if messages.send(Message::Earlier(snapshot)).is_err() {
+                    return Ok(());
+                }
+            }
             let snapshot = Arc::new(film.snapshot(frame, earlier)?);
             let both = [
                 Message::Picked(film.picked(frame)?),

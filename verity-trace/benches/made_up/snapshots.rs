@@ -24,19 +24,23 @@ pub struct Made {
     pub placements: &'static [Placement],
     /// Slots of each histogram in which there is something.
     pub slots: usize,
+    /// Snapshots that are taken in a second.
+    pub rate: u32,
 }
 
 impl Made {
-    /// What happens in this machine, a snapshot each second.
+    /// What happens in this machine, each device at work between any two snapshots.
     pub fn snapshots(self) -> impl Iterator<Item = io::Result<Snapshot>> {
-        (0..).map(move |second| self.snapshot(second))
+        (0..).map(move |number| self.snapshot(number))
     }
 
-    fn snapshot(self, second: u64) -> io::Result<Snapshot> {
+    fn snapshot(self, turn: u32) -> io::Result<Snapshot> {
+        let since_first = Duration::from_secs(turn.into()) / self.rate;
+        let turn = u64::from(turn);
         let devices: io::Result<Vec<_>> = (0..self.devices)
-            .map(|number| self.device(number, second))
+            .map(|number| self.device(number, turn))
             .collect();
-        let time = |share: u64| Duration::from_millis((second + 1) * share);
+        let time = |share: u64| Duration::from_millis((turn + 1) * share);
         let cpus = (0..self.cpus).map(|number| {
             let busy = 20 + number as u64 % 300;
             Cpu {
@@ -49,16 +53,16 @@ impl Made {
                     (Softirq::TASKLET, time(busy * 2)),
                 ]),
                 softirq_verify: Some(time(busy)),
-                mapped: second * 90,
-                kverityd_verifications: second * 40,
-                bh_verifications: second * 50,
+                mapped: turn * 90,
+                kverityd_verifications: turn * 40,
+                bh_verifications: turn * 50,
                 inline_verifications: Some(0),
                 queues: None,
             }
         });
         Ok(Snapshot {
-            taken_at: Duration::from_secs(1_795_000_000 + second),
-            watched: Duration::from_secs(second + 1),
+            taken_at: Duration::from_secs(1_795_000_000) + since_first,
+            watched: Duration::from_secs(1) + since_first,
             interval: None,
             kernel: Kernel {
                 release: "7.3.4".to_owned(),
@@ -87,12 +91,12 @@ impl Made {
         })
     }
 
-    fn device(self, number: usize, second: u64) -> io::Result<Device> {
+    fn device(self, number: usize, turn: u64) -> io::Result<Device> {
         let minor = u32::try_from(number).map_err(io::Error::other)?;
         let kind = ["layer", "app"][number % 2];
         let placements = self.placements.iter();
         let placements: BTreeMap<_, _> = placements
-            .map(|&placement| (placement, self.totals(number, second)))
+            .map(|&placement| (placement, self.totals(number, turn)))
             .collect();
         let mix = placements.iter().flat_map(|(&placement, totals)| {
             (12..20).map(move |bit| {
@@ -134,11 +138,11 @@ impl Made {
         })
     }
 
-    fn totals(self, number: usize, second: u64) -> PlacementTotals {
+    fn totals(self, number: usize, turn: u64) -> PlacementTotals {
         let stages = [Stage::Device, Stage::Wait, Stage::Verify, Stage::Total];
         let stages: BTreeMap<_, _> = stages
             .into_iter()
-            .map(|stage| (stage, self.histogram(number, second)))
+            .map(|stage| (stage, self.histogram(number, turn)))
             .collect();
         let ios = stages[&Stage::Total].count();
         PlacementTotals {
@@ -152,11 +156,11 @@ impl Made {
         }
     }
 
-    /// In each second every fourth slot is hit.
-    fn histogram(self, number: usize, second: u64) -> Histogram {
+    /// In each turn every fourth slot is hit.
+    fn histogram(self, number: usize, turn: u64) -> Histogram {
         let first = slot::slot(1_000);
         let slots = (first..first + self.slots).map(|slot| {
-            let turns = 1 + (second + ((slot + number) % 4) as u64) / 4;
+            let turns = 1 + (turn + ((slot + number) % 4) as u64) / 4;
             (slot, turns * (1 + (slot * 7 + number) as u64 % 13))
         });
         let sum = slots

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::snapshot::{
-    Account, Cpu, CpuQueues, Device, HashCache, Other, PlacementTotals, QueueWait, Snapshot, Totals,
+    Account, Cpu, CpuQueues, Device, DeviceNumber, HashCache, Other, PlacementTotals, QueueWait,
+    Snapshot, Totals,
 };
 
 /// Says of a snapshot what happened since an earlier one of the same source.
 pub fn relate(snapshot: &mut Snapshot, earlier: &Snapshot) {
+    let earlier_devices = by_identity(earlier);
     relate_to(snapshot, earlier.watched, &earlier.cpus, |device| {
-        find(earlier, device)?.totals.as_ref().map(Cow::Borrowed)
+        let before = earlier_devices.get(&identity(device))?;
+        before.totals.as_ref().map(Cow::Borrowed)
     });
 }
 
@@ -41,8 +44,10 @@ pub fn relate_to_start(snapshot: &mut Snapshot) {
 /// verification is known only whether it came since.
 pub fn begin_anew(snapshot: &mut Snapshot, start: &Snapshot) {
     snapshot.watched = snapshot.watched.saturating_sub(start.watched);
+    let started = by_identity(start);
     for device in &mut snapshot.devices {
-        let Some(before) = find(start, device).and_then(|before| before.totals.as_ref()) else {
+        let before = started.get(&identity(device));
+        let Some(before) = before.and_then(|before| before.totals.as_ref()) else {
             continue;
         };
         let Some(totals) = &device.totals else {
@@ -80,16 +85,23 @@ pub fn begin_anew(snapshot: &mut Snapshot, start: &Snapshot) {
     }
 }
 
-/// The same device, which may have another name by now.
-fn find<'a>(snapshot: &'a Snapshot, device: &Device) -> Option<&'a Device> {
-    let mut devices = snapshot.devices.iter();
-    devices.find(|it| it.number == device.number && it.disk_sequence == device.disk_sequence)
+/// What a device keeps, which may have another name later.
+type Identity = (DeviceNumber, Option<u64>);
+
+const fn identity(device: &Device) -> Identity {
+    (device.number, device.disk_sequence)
+}
+
+fn by_identity(snapshot: &Snapshot) -> BTreeMap<Identity, &Device> {
+    let devices = snapshot.devices.iter();
+    devices.map(|device| (identity(device), device)).collect()
 }
 
 /// What devices without a line did. Those that have gone since are among them, with all that they ever did.
 fn other_since(snapshot: &Snapshot, start: &Snapshot) -> Option<Other> {
     let other = snapshot.other.as_ref()?;
-    let is_gone = |device: &&Device| find(snapshot, device).is_none();
+    let devices = by_identity(snapshot);
+    let is_gone = |device: &&Device| !devices.contains_key(&identity(device));
     let gone = start.devices.iter().filter(is_gone);
     let gone = gone.filter_map(|device| device.totals.as_ref());
     let before = start.other.iter().map(|other| &other.totals).chain(gone);
@@ -198,11 +210,13 @@ pub fn since(now: &Totals, earlier: &Totals) -> Totals {
 /// What CPUs did since an earlier moment; one that was not there had done nothing.
 #[must_use]
 pub fn cpus_since(now: &[Cpu], earlier: &[Cpu]) -> Vec<Cpu> {
-    let since = |cpu: &Cpu| {
-        let before = earlier.iter().find(|before| before.number == cpu.number);
+    let since = |(at, cpu): (usize, &Cpu)| {
+        // Mostly they are the same ones.
+        let same = earlier.get(at).into_iter().chain(earlier);
+        let before = same.into_iter().find(|before| before.number == cpu.number);
         before.map_or_else(|| cpu.clone(), |before| cpu_since(cpu, before))
     };
-    now.iter().map(since).collect()
+    now.iter().enumerate().map(since).collect()
 }
 
 fn cpu_since(now: &Cpu, earlier: &Cpu) -> Cpu {

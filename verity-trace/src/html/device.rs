@@ -193,6 +193,8 @@ fn of_totals(totals: &Totals, snapshot: &Snapshot, axis: Option<Log>) -> Markup 
 fn placements(totals: &Totals, snapshot: &Snapshot) -> Markup {
     let these = Placement::ALL.into_iter();
     let these = these.filter_map(|it| Some((it, totals.placements.get(&it)?)));
+    let shares = format::shares(totals.each_ios());
+    let share = |placement| shares.get(&placement).map_or(format::ABSENT, |it| it);
     html! {
         table.cards {
             thead { tr {
@@ -202,7 +204,9 @@ fn placements(totals: &Totals, snapshot: &Snapshot) -> Markup {
                 th scope="col" { "context of completion" }
             } }
             tbody {
-                @for (placement, these) in these { (placement_row(placement, these, totals, snapshot)) }
+                @for (placement, these) in these {
+                    (placement_row(placement, these, (totals.share(placement), share(placement)), snapshot))
+                }
             }
         }
     }
@@ -211,10 +215,9 @@ fn placements(totals: &Totals, snapshot: &Snapshot) -> Markup {
 fn placement_row(
     placement: Placement,
     these: &PlacementTotals,
-    totals: &Totals,
+    (share, percent): (Option<f64>, &str),
     snapshot: &Snapshot,
 ) -> Markup {
-    let share = totals.share(placement);
     let absent = |text: String| {
         if text.is_empty() {
             format::ABSENT.to_owned()
@@ -232,7 +235,7 @@ fn placement_row(
                         rect.rest width="100" height="10" {}
                         rect.part width=(format!("{:.1}", share.unwrap_or(0.0) * 100.0)) height="10" {}
                     }
-                    span { (format::share(share)) }
+                    span { (percent) }
                 }
             }
             td.number data-label="bytes" { (format::mebibytes(these.bytes)) }

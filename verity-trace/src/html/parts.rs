@@ -108,19 +108,20 @@ impl Parts {
 
     /// The same in words, as shares.
     pub fn shares(&self) -> Markup {
-        self.words(|ns| format::share(self.share_of(ns)))
+        let shares = format::shares(self.parts());
+        self.words(|stage, _| shares.get(&stage).cloned().unwrap_or_default())
     }
 
     /// The same in words, as durations.
     pub fn durations(&self) -> Markup {
-        self.words(|ns| format::duration(Nanos(u64::try_from(ns).unwrap_or(u64::MAX))))
+        self.words(|_, ns| format::duration(Nanos(u64::try_from(ns).unwrap_or(u64::MAX))))
     }
 
-    fn words(&self, text: impl Fn(u128) -> String) -> Markup {
+    fn words(&self, text: impl Fn(Option<Stage>, u128) -> String) -> Markup {
         html! {
             span.parts {
                 @for (stage, ns) in self.parts() {
-                    span { (key(stage)) (stage.map_or("not seen", stage_name)) " " (text(ns)) }
+                    span { (key(stage)) (stage.map_or("not seen", stage_name)) " " (text(stage, ns)) }
                     " "
                 }
             }

@@ -167,7 +167,8 @@ fn of_device(device: &Device, snapshot: &Snapshot) -> Vec<(&'static str, String)
         device.totals.as_ref(),
         device.in_flight.as_ref(),
     ));
-    if let Some(sentence) = OptionEffect::of(device, snapshot.kernel.era).sentence() {
+    let effect = OptionEffect::of(device, snapshot.kernel.era);
+    if let Some(sentence) = effect.sentence().filter(|_| effect.is_mismatch()) {
         found.push(("Option", format!("{name}: {sentence}")));
     }
     found

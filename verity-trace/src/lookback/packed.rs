@@ -1,7 +1,5 @@
 //! Totals in few bytes: histograms are most of them, and take two or three for each slot that was hit.
 
-use std::collections::BTreeMap;
-
 use crate::histogram::{Histogram, Nanos};
 use crate::snapshot::{Placement, PlacementTotals, Stage, Totals};
 
@@ -17,27 +15,12 @@ impl Packed {
     /// What totals take.
     pub fn new(totals: &Totals) -> Self {
         let placements = totals.placements.iter();
-        let rest = Totals {
-            placements: placements.map(|(&it, these)| (it, bare(these))).collect(),
-            rejected: totals.rejected,
-            incomplete: totals.incomplete,
-            loss: totals.loss.clone(),
-            attempts: totals.attempts.clone(),
-            attempt_contexts: totals.attempt_contexts.clone(),
-            rechecked: totals.rechecked,
-            fec: totals.fec,
-            mix: totals.mix.clone(),
-            hash_cache: totals.hash_cache,
-            queue_wait: totals.queue_wait,
-            submitters: None,
-        };
-        let placements = totals.placements.iter();
         let histograms = placements.flat_map(|(&placement, these)| {
             let stages = these.stages.iter();
             stages.map(move |(&stage, histogram)| (placement, stage, pack(histogram)))
         });
         Self {
-            rest,
+            rest: totals.counts(),
             histograms: histograms.collect(),
         }
     }
@@ -71,19 +54,6 @@ impl Packed {
             }
         }
         totals
-    }
-}
-
-/// Without its histograms.
-fn bare(these: &PlacementTotals) -> PlacementTotals {
-    PlacementTotals {
-        ios: these.ios,
-        bytes: these.bytes,
-        failed: these.failed,
-        reasons: these.reasons.clone(),
-        completions: these.completions.clone(),
-        contexts: these.contexts.clone(),
-        stages: BTreeMap::new(),
     }
 }
 

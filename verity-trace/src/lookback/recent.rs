@@ -17,6 +17,8 @@ pub struct Recent {
     interval: Option<Duration>,
     cpus: Vec<Cpu>,
     before: Before,
+    /// The snapshot, where devices that are asked for have counts alone.
+    now: Option<Arc<Kept>>,
 }
 
 /// What there had been when the window began.
@@ -55,7 +57,13 @@ impl Recent {
             interval,
             cpus,
             before,
+            now: None,
         }
+    }
+
+    /// The same for devices that have counts alone, from the snapshot as it was kept.
+    pub(super) fn looked_up(self, now: Option<Arc<Kept>>) -> Self {
+        Self { now, ..self }
     }
 
     /// How long the window really is; absent where nothing is known of the time before the snapshot.
@@ -73,22 +81,16 @@ impl Recent {
     /// What a device of the snapshot did in it; absent where that is not known.
     #[must_use]
     pub fn of<'a>(&'a self, device: &'a Device) -> Option<Did<'a>> {
+        let device = match &self.now {
+            Some(now) => now.device(device)?,
+            None => device,
+        };
         let (now, earlier) = match &self.before {
             Before::Told => (&device.recent, Earlier::Apart),
             Before::Nothing => (&device.totals, Earlier::Nothing),
             Before::Kept(kept) => (&device.totals, kept.totals(device)),
         };
         now.as_ref().map(|now| Did { now, earlier })
-    }
-
-    /// Has the snapshot itself say all of it.
-    pub fn tell(self, snapshot: &mut Snapshot) {
-        for device in &mut snapshot.devices {
-            let did = self.of(device).map(|did| did.totals().into_owned());
-            device.recent = did;
-        }
-        snapshot.interval = self.interval;
-        snapshot.recent_cpus = self.cpus;
     }
 }
 
@@ -136,14 +138,11 @@ impl<'a> Earlier<'a> {
 impl<'a> Did<'a> {
     /// I/Os and bytes of each placement that happened.
     pub fn placements(self) -> impl Iterator<Item = (Placement, u64, u64)> + use<'a> {
-        let placements = self.now.placements.iter();
-        placements.filter_map(move |(&placement, now)| {
-            let before = self.earlier.counts(placement);
+        self.happened().map(|(placement, now, before)| {
             let less = |count: fn(&PlacementTotals) -> u64| {
                 count(now).saturating_sub(before.map_or(0, count))
             };
-            let ios = less(|it| it.ios);
-            (ios > 0).then(|| (placement, ios, less(|it| it.bytes)))
+            (placement, less(|it| it.ios), less(|it| it.bytes))
         })
     }
 
@@ -153,14 +152,14 @@ impl<'a> Did<'a> {
         self.placements().map(|(_, ios, _)| ios).sum()
     }
 
-    /// Nanoseconds that a stage took, all added up over all placements.
-    #[must_use]
-    pub fn time(self, stage: Stage) -> Nanos {
-        let times = self.histograms(stage).map(|(placement, now)| {
-            let Nanos(before) = self.earlier.time(placement, stage);
-            now.sum().0.saturating_sub(before)
-        });
-        Nanos(times.fold(0, u64::saturating_add))
+    /// Nanoseconds that the stages took, all added up, of each placement that happened.
+    pub fn times(self) -> impl Iterator<Item = (Stage, Nanos)> + use<'a> {
+        self.happened().flat_map(move |(placement, now, _)| {
+            now.stages.iter().map(move |(&stage, histogram)| {
+                let Nanos(before) = self.earlier.time(placement, stage);
+                (stage, Nanos(histogram.sum().0.saturating_sub(before)))
+            })
+        })
     }
 
     /// How long a stage took, over all placements.
@@ -205,10 +204,24 @@ impl<'a> Did<'a> {
 
     /// What a stage took until now, for each placement that happened in the window.
     fn histograms(self, stage: Stage) -> impl Iterator<Item = (Placement, &'a Histogram)> {
-        self.placements().filter_map(move |(placement, ..)| {
-            let histogram = self.now.placements.get(&placement)?.stages.get(&stage)?;
-            Some((placement, histogram))
-        })
+        self.happened()
+            .filter_map(move |(placement, now, _)| Some((placement, now.stages.get(&stage)?)))
+    }
+
+    /// The placements that happened in the window, each with what it did until now, and what it had done before but
+    /// for how long that took.
+    fn happened(
+        self,
+    ) -> impl Iterator<Item = (Placement, &'a PlacementTotals, Option<&'a PlacementTotals>)> + use<'a>
+    {
+        self.now
+            .placements
+            .iter()
+            .filter_map(move |(&placement, now)| {
+                let before = self.earlier.counts(placement);
+                let had = before.map_or(0, |it| it.ios);
+                (now.ios > had).then_some((placement, now, before))
+            })
     }
 }
 
@@ -271,7 +284,8 @@ mod tests {
                 prop_assert_eq!(placements, expected.collect());
                 for stage in STAGES {
                     prop_assert_eq!(did.stage(stage), all.stage(stage));
-                    prop_assert_eq!(did.time(stage), all.stage(stage).sum());
+                    let times = did.times().filter(|it| it.0 == stage);
+                    prop_assert_eq!(times.map(|(_, Nanos(ns))| ns).sum::<u64>(), all.stage(stage).sum().0);
                 }
             }
         }

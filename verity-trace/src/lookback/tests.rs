@@ -89,9 +89,49 @@ fn at(ms: u64) -> Snapshot {
 
 fn seen(lookback: &Lookback, snapshot: &Snapshot, window: Window) -> Snapshot {
     let mut snapshot = snapshot.clone();
-    lookback.recent(&snapshot, window).tell(&mut snapshot);
+    let recent = lookback.recent(&snapshot, window);
+    for device in &mut snapshot.devices {
+        let did = recent.of(device).map(|did| did.totals().into_owned());
+        device.recent = did;
+    }
+    snapshot.interval = recent.interval();
+    snapshot.recent_cpus = recent.cpus().to_vec();
     lookback.count_anew(&mut snapshot);
     snapshot
+}
+
+#[test]
+fn of_devices_with_counts_alone_the_same_is_found_out() {
+    let mut lookback = Lookback::default();
+    lookback.add(&Arc::new(at(9_000)));
+    lookback.begin_anew(&Arc::new(at(10_000)));
+    let mut now = at(13_000);
+    now.devices.push(device(1, 40));
+    lookback.add(&Arc::new(now.clone()));
+    let mut counts = now.with_counts_alone();
+    lookback.count_anew(&mut counts);
+    for window in Window::ALL {
+        let recent = lookback.recent(&now, window);
+        let looked_up = lookback.recent_by_counts(&now, window);
+        for (device, counts) in now.devices.iter().zip(&counts.devices) {
+            let did = recent.of(device).expect("totals").totals();
+            let times = did.stage(Stage::Total);
+            assert!(times.count() > 0 && counts.totals.as_ref().is_some());
+            assert_eq!(looked_up.of(counts).expect("totals").totals(), did);
+        }
+    }
+    let stages = |totals: &Totals| totals.placements.values().any(|it| !it.stages.is_empty());
+    assert!(
+        !counts
+            .devices
+            .iter()
+            .filter_map(|it| it.totals.as_ref())
+            .any(stages)
+    );
+    // The counts are those of counting anew.
+    let mut whole = now.clone();
+    lookback.count_anew(&mut whole);
+    assert_eq!(counts, whole.with_counts_alone());
 }
 
 fn recent(snapshot: &Snapshot) -> u64 {

@@ -1,12 +1,13 @@
 //! A recording that the live view makes, from one press of a key to the next: of what happens from then on,
 //! as if watching had begun with it.
 
-use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::thread;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::error::Result;
 use verity_trace::recorder::{Ending, Recorder, Sink};
@@ -32,14 +33,24 @@ pub struct LiveRecording {
 enum State {
     Off,
     /// A thread of its own makes the file, since the disk may be what hangs.
-    Opening(Receiver<Result<Opened>>),
+    Opening(Opening),
     On(Box<Running>),
 }
 
+/// A thread that makes a file.
+type Opening = JoinHandle<Result<Opened>>;
+
 /// A file that has a beginning.
 struct Opened {
-    name: String,
+    path: PathBuf,
     recorder: Recorder,
+}
+
+/// What there is still to be done when the view has ended.
+pub struct Rest {
+    /// What will be said of a file that was asked for, and in which nothing is recorded any more.
+    unused: Option<JoinHandle<String>>,
+    unwritten: Vec<Unwritten>,
 }
 
 /// A recording that is being made.
@@ -55,7 +66,7 @@ struct Running {
 }
 
 /// A recording of which the last is being written.
-pub struct Unwritten {
+struct Unwritten {
     name: String,
     ending: Ending,
 }
@@ -73,14 +84,7 @@ impl LiveRecording {
     /// Begins one, or ends the one that is being made.
     pub fn toggle(&mut self, collector: &mut Collector) {
         match &self.state {
-            State::Off => {
-                let (opened, opening) = mpsc::channel();
-                thread::spawn(move || {
-                    // A view that is gone has ended already.
-                    let _ = opened.send(open());
-                });
-                self.state = State::Opening(opening);
-            }
+            State::Off => self.state = State::Opening(thread::spawn(|| open(Path::new("")))),
             State::Opening(_) => {
                 self.say("the file is not there yet that will be recorded in".to_owned());
             }
@@ -138,31 +142,38 @@ impl LiveRecording {
     }
 
     /// Ends the one that is being made; what is being written still has to be waited for.
-    pub fn finish(mut self, collector: &mut Collector) -> Vec<Unwritten> {
-        self.end(collector);
-        self.endings
+    pub fn finish(mut self, collector: &mut Collector) -> Rest {
+        let unused = match std::mem::replace(&mut self.state, State::Off) {
+            State::Opening(opening) => Some(thread::spawn(|| discard(opening))),
+            state => {
+                self.state = state;
+                self.end(collector);
+                None
+            }
+        };
+        Rest {
+            unused,
+            unwritten: self.endings,
+        }
     }
 
     /// Lets a recording begin once its file is there.
     fn begin(&mut self, collector: &mut Collector) -> Result<()> {
-        let State::Opening(opening) = &self.state else {
-            return Ok(());
+        let opening = match std::mem::replace(&mut self.state, State::Off) {
+            State::Opening(opening) if opening.is_finished() => opening,
+            state => {
+                self.state = state;
+                return Ok(());
+            }
         };
-        let opened = match opening.try_recv() {
-            Ok(opened) => opened,
-            Err(TryRecvError::Empty) => return Ok(()),
-            Err(TryRecvError::Disconnected) => Err(anyhow!("make the file: it panicked").into()),
-        };
-        self.state = match opened {
-            Ok(Opened { name, recorder }) => {
+        match opened(opening) {
+            Ok(Opened { path, recorder }) => {
+                let name = path.display().to_string();
                 self.say(format!("recording in {name}"));
-                State::On(Box::new(Running::begin(name, recorder, collector)?))
+                self.state = State::On(Box::new(Running::begin(name, recorder, collector)?));
             }
-            Err(error) => {
-                self.say(format!("nothing is recorded: {error}"));
-                State::Off
-            }
-        };
+            Err(error) => self.say(format!("nothing is recorded: {error}")),
+        }
         Ok(())
     }
 
@@ -260,28 +271,65 @@ impl Running {
     }
 }
 
-impl Unwritten {
-    /// Waits until all of it is written, and says what there is then: unless a signal asks not to wait for it.
+impl Rest {
+    /// Waits until all of it is done, and says what there is then: of each, unless a signal asks not to wait for it.
     pub fn wait(self, signals: &Receiver<i32>) {
-        let Self { name, ending } = self;
-        let slow = Instant::now() + SLOW;
-        let mut is_slow = false;
-        while !ending.is_over() {
-            match signals.recv_timeout(POLL) {
-                Ok(_) => {
-                    say(&ending::given_up(Path::new(&name), ending.reached()));
-                    return;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if !is_slow && Instant::now() >= slow {
-                is_slow = true;
-                say(&ending::slow(Path::new(&name), ending.reached()));
+        for Unwritten { name, ending } in self.unwritten {
+            let path = Path::new(&name);
+            let is_over = wait(
+                signals,
+                || ending.is_over(),
+                || ending::slow(path, ending.reached()),
+                || ending::given_up(path, ending.reached()),
+            );
+            if is_over {
+                say(&said(&name, ending));
             }
         }
-        say(&said(&name, ending));
+        if let Some(unused) = self.unused {
+            let is_over = wait(
+                signals,
+                || unused.is_finished(),
+                || {
+                    "waiting for the disk, to remove a file in which nothing is recorded; Ctrl-C ends without it".to_owned()
+                },
+                || {
+                    "ended without waiting for the disk; there may be a file in which nothing is recorded".to_owned()
+                },
+            );
+            // One that panicked has said why.
+            if is_over && let Ok(text) = unused.join() {
+                say(&text);
+            }
+        }
     }
+}
+
+/// Waits until something is over, and says so where it is slow; false where a signal asks not to wait, which is said
+/// too.
+fn wait(
+    signals: &Receiver<i32>,
+    is_over: impl Fn() -> bool,
+    slow: impl Fn() -> String,
+    given_up: impl Fn() -> String,
+) -> bool {
+    let slow_from = Instant::now() + SLOW;
+    let mut is_slow = false;
+    while !is_over() {
+        match signals.recv_timeout(POLL) {
+            Ok(_) => {
+                say(&given_up());
+                return false;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if !is_slow && Instant::now() >= slow_from {
+            is_slow = true;
+            say(&slow());
+        }
+    }
+    true
 }
 
 /// What there is of a recording that has ended.
@@ -296,12 +344,52 @@ fn said(name: &str, ending: Ending) -> String {
     }
 }
 
-fn open() -> Result<Opened> {
+fn open(folder: &Path) -> Result<Opened> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let name = exports::name(now.unwrap_or_default(), "vtrec");
-    let sink = Sink::File(output::create(Path::new(&name), false)?);
+    let path = folder.join(exports::name(now.unwrap_or_default(), "vtrec"));
+    let sink = Sink::File(output::create(&path, false)?);
     let recorder = Recorder::start(sink, clocks()?, &this_machine());
-    let recorder =
-        recorder.map_err(|error| anyhow!(ending::not_begun(Path::new(&name), &error)))?;
-    Ok(Opened { name, recorder })
+    let recorder = recorder.map_err(|error| anyhow!(ending::not_begun(&path, &error)))?;
+    Ok(Opened { path, recorder })
+}
+
+fn opened(opening: Opening) -> Result<Opened> {
+    let opened = opening.join();
+    opened.unwrap_or_else(|_| Err(anyhow!("make the file: it panicked").into()))
+}
+
+/// Removes a file in which nothing is recorded any more, once it is there, and says what became of it.
+fn discard(opening: Opening) -> String {
+    let removed = opened(opening).and_then(|Opened { path, recorder }| {
+        // What is wrong with its beginning is of no interest any more.
+        let _ = recorder.break_off().wait();
+        let removed = fs::remove_file(&path);
+        Ok(removed.with_context(|| format!("remove {}", path.display()))?)
+    });
+    match removed {
+        Ok(()) => {
+            "nothing was recorded: the view ended before there was a file to record in".to_owned()
+        }
+        Err(error) => format!("nothing was recorded: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_that_ends_before_its_recording_begins_leaves_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = || fs::read_dir(folder.path()).expect("a folder").count();
+        let opened = open(folder.path()).expect("a file");
+        assert_eq!(files(), 1);
+        let said = discard(thread::spawn(|| Ok(opened)));
+        assert!(said.contains("the view ended before"), "{said}");
+        assert_eq!(files(), 0);
+        // Where none could be made, it is said why.
+        let missing = folder.path().join("missing");
+        let said = discard(thread::spawn(move || open(&missing)));
+        assert!(said.starts_with("nothing was recorded: create "), "{said}");
+    }
 }

@@ -156,6 +156,11 @@ impl<R: Read + Seek> Film<R> {
         Ok(snapshot)
     }
 
+    /// How many devices the snapshot of this number has.
+    pub fn devices(&mut self, number: usize) -> Result<usize, Fault> {
+        Ok(self.frame(number)?.devices.len())
+    }
+
     /// I/Os that finished in the interval before the snapshot of this number. Which ones are in flight then no
     /// recording says.
     pub fn picked(&mut self, number: usize) -> Result<Arc<Picked>, Fault> {

@@ -37,6 +37,10 @@ pub enum Message {
     Snapshot(Arc<Snapshot>),
     /// These devices alone are shown from now on; all when it is absent.
     Selected(Option<BTreeSet<DeviceNumber>>),
+    /// A recording goes on elsewhere: pictures of time begin anew.
+    Jump,
+    /// What a recording has before the frame that comes next, for pictures of time.
+    Earlier(Arc<Snapshot>),
     /// A recording has come so far.
     Frame(Arc<Snapshot>, Playback),
     /// What is to be seen one by one of the interval of the snapshot that comes next.
@@ -237,6 +241,14 @@ impl App {
                 self.picked = Some(picked);
                 Effect::None
             }
+            Message::Jump => {
+                self.past.history = History::default();
+                Effect::None
+            }
+            Message::Earlier(snapshot) => {
+                self.past.add(&snapshot, None);
+                Effect::None
+            }
             Message::Frame(snapshot, playback) => {
                 self.playback = Some(playback);
                 self.window = playback.window;
@@ -348,26 +360,18 @@ impl App {
             return;
         };
         let lookback = &self.past().lookback;
-        let recent = if self.playback.is_some() {
-            // The player of a recording has looked back already.
-            Recent::told(whole)
-        } else {
-            lookback.recent(whole, self.window)
-        };
-        let (shown, recent) = if lookback.began_anew() {
-            let mut shown = Snapshot::clone(whole);
-            // It is of all that was counted, not only of what was counted anew.
-            recent.tell(&mut shown);
+        let (shown, recent) = if self.playback.is_some() {
+            // The player of a recording has looked back and selected already.
+            (Arc::clone(whole), Recent::told(whole))
+        } else if lookback.began_anew() || self.selected.is_some() {
+            // How long I/Os took is looked up where it is asked for.
+            let mut shown = whole.with_counts_alone();
             lookback.count_anew(&mut shown);
             self.select(&mut shown);
-            let recent = Recent::told(&shown);
-            (Arc::new(shown), recent)
-        } else if self.selected.is_some() {
-            let mut shown = Snapshot::clone(whole);
-            self.select(&mut shown);
+            let recent = lookback.recent_by_counts(whole, self.window);
             (Arc::new(shown), recent)
         } else {
-            (Arc::clone(whole), recent)
+            (Arc::clone(whole), lookback.recent(whole, self.window))
         };
         self.summary = summary::sentences(&shown, &recent);
         self.outline = Outline::of(&shown);

@@ -148,11 +148,12 @@ fn stages(totals: &Totals, styles: &Styles, width: usize) -> Vec<Line<'static>> 
         axis.insert(0, ' ');
     }
     lines.push(Line::styled(format!("{head}{axis}"), styles.head));
+    let shares = format::shares(totals.each_ios());
     for placement in Placement::ALL {
         let Some(these) = totals.placements.get(&placement) else {
             continue;
         };
-        let share = format::share(totals.share(placement));
+        let share = shares.get(&placement).map_or(format::ABSENT, |it| it);
         let first = format!("{:<9} {:>10} {share:>5}", placement.name(), these.ios);
         for (row, (stage, histogram)) in happened(these).enumerate() {
             let [p50, p99, max] = [500, 990, 1_000]

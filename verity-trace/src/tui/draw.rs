@@ -216,12 +216,8 @@ impl<'a> Page<'a> {
     }
 
     fn footer(&self, app: &App) -> String {
-        if let Some((text, wrong)) = &app.writing {
-            let text = escape::terminal(text);
-            return match wrong {
-                Some(wrong) => format!("{}   /{text}", escape::terminal(wrong)),
-                None => format!("/{text}_   Enter filters, Esc leaves it"),
-            };
+        if let Some((text, _)) = &app.writing {
+            return written(&escape::terminal(text), usize::from(self.size.width));
         }
         let (count, room) = (self.body.count(), self.room);
         let mut parts = Vec::new();
@@ -334,9 +330,29 @@ fn header(app: &App, snapshot: &Snapshot, size: Size) -> Vec<Line<'static>> {
     lines
 }
 
+/// The filter that is being written, with its end in sight: there one goes on.
+fn written(text: &str, width: usize) -> String {
+    let line = format!("/{text}_");
+    let with_keys = format!("{line}   Enter filters, Esc leaves it");
+    if cells(&with_keys) <= width {
+        return with_keys;
+    }
+    // What is cut away has a sign in its place.
+    let mut line = line.as_str();
+    let mut sign = "";
+    while cells(line) + sign.len() > width
+        && let Some(first) = line.chars().next()
+    {
+        line = &line[first.len_utf8()..];
+        sign = "~";
+    }
+    format!("{sign}{line}")
+}
+
 /// What was done, or could not be.
 fn notice(app: &App, width: u16) -> Vec<Line<'static>> {
-    let Some(notice) = &app.notice else {
+    let wrong = app.writing.as_ref().and_then(|(_, wrong)| wrong.as_ref());
+    let Some(notice) = wrong.or(app.notice.as_ref()) else {
         return Vec::new();
     };
     prose(

@@ -176,7 +176,7 @@ impl Events {
 
     fn compare_devices(&mut self, was: &Device, before: &Snapshot, is: &Device, now: &Snapshot) {
         let at = now.taken_at;
-        let name = escape::terminal(&is.name).into_owned();
+        let name = escape::terminal(&is.name);
         let option = |device: &Device| {
             if device.table.options.try_verify_in_tasklet {
                 "on"
@@ -196,7 +196,7 @@ impl Events {
         }
         let effect = |device, snapshot: &Snapshot| OptionEffect::of(device, snapshot.kernel.era);
         let (old, new) = (effect(was, before), effect(is, now));
-        if old != new
+        if old.sentence() != new.sentence()
             && new.is_mismatch()
             && let Some(sentence) = new.sentence()
         {

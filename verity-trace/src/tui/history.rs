@@ -47,14 +47,23 @@ struct Past {
     total: [u64; OCTAVES],
     /// Until then.
     until: Duration,
-    /// The intervals that were seen, by their end, the last one last; absent where nothing finished.
-    columns: VecDeque<(Duration, Option<Box<Column>>)>,
+    /// The intervals that were seen, the last one last.
+    intervals: VecDeque<Interval>,
+}
+
+/// What it did in one of them.
+#[derive(Clone, Debug)]
+struct Interval {
+    until: Duration,
+    ios: u64,
+    /// Absent where nothing finished.
+    column: Option<Box<Column>>,
 }
 
 impl History {
     /// Adds what happened since the last snapshot. After one from before that, as in a replay that goes back,
-    /// what came later has not been yet. An interval that is far longer than the one before is no column: a
-    /// replay has jumped.
+    /// what came later has not been yet. An interval that is far longer than the one before is no column: nobody
+    /// looked meanwhile.
     pub fn add(&mut self, snapshot: &Snapshot) {
         let now = snapshot.taken_at;
         if now == self.until {
@@ -85,28 +94,32 @@ impl History {
 
     /// The last intervals of a device, as many as are asked for and kept.
     pub fn last(&self, device: &Device, count: usize) -> impl Iterator<Item = Option<&Column>> {
+        let intervals = self.intervals(device);
+        let skipped = intervals.map_or(0, |it| it.len().saturating_sub(count));
+        let intervals = intervals.into_iter().flatten().skip(skipped);
+        intervals.map(|interval| interval.column.as_deref())
+    }
+
+    fn intervals(&self, device: &Device) -> Option<&VecDeque<Interval>> {
         let past = self.devices.get(&device.number);
-        let columns = past.filter(|it| it.is_of(device)).map(|it| &it.columns);
-        let skipped = columns.map_or(0, |it| it.len().saturating_sub(count));
-        let columns = columns.into_iter().flatten().skip(skipped);
-        columns.map(|(_, column)| column.as_deref())
+        past.filter(|it| it.is_of(device)).map(|it| &it.intervals)
     }
 
     /// I/Os of some devices together in each of the last intervals, as many as are asked for and kept.
     pub fn ios<'a>(&self, devices: impl Iterator<Item = &'a Device>, count: usize) -> Vec<u64> {
         // The last intervals are the same ones, and some devices came later.
-        let mut sums = VecDeque::new();
-        for device in devices {
-            let columns: Vec<_> = self.last(device, count).collect();
-            while sums.len() < columns.len() {
-                sums.push_front(0u64);
+        let mut sums = Vec::new();
+        for intervals in devices.filter_map(|device| self.intervals(device)) {
+            let last = intervals.iter().rev().take(count);
+            if sums.len() < last.len() {
+                sums.resize(last.len(), 0u64);
             }
-            for (sum, column) in sums.iter_mut().rev().zip(columns.into_iter().rev()) {
-                let ios = column.map_or(0, |it| it.iter().map(|&ios| u64::from(ios)).sum());
-                *sum = sum.saturating_add(ios);
+            for (sum, interval) in sums.iter_mut().zip(last) {
+                *sum = sum.saturating_add(interval.ios);
             }
         }
-        sums.into()
+        sums.reverse();
+        sums
     }
 }
 
@@ -118,7 +131,7 @@ impl Past {
             time: time(totals),
             total: by_octave(totals),
             until,
-            columns: VecDeque::new(),
+            intervals: VecDeque::new(),
         }
     }
 
@@ -127,8 +140,8 @@ impl Past {
     }
 
     fn go_on(&mut self, now: Duration, totals: &Totals, is_column: bool) {
-        while self.columns.back().is_some_and(|&(until, _)| until > now) {
-            self.columns.pop_back();
+        while self.intervals.back().is_some_and(|last| last.until > now) {
+            self.intervals.pop_back();
         }
         self.until = now;
         let before = std::mem::replace(&mut self.time, time(totals));
@@ -138,10 +151,22 @@ impl Past {
             column(&self.total, &before)
         });
         if is_column {
-            if self.columns.len() == KEPT {
-                self.columns.pop_front();
+            if self.intervals.len() == KEPT {
+                self.intervals.pop_front();
             }
-            self.columns.push_back((now, column.flatten()));
+            self.intervals
+                .push_back(Interval::new(now, column.flatten()));
+        }
+    }
+}
+
+impl Interval {
+    fn new(until: Duration, column: Option<Box<Column>>) -> Self {
+        let counts = column.iter().flat_map(|it| it.iter());
+        Self {
+            until,
+            ios: counts.map(|&ios| u64::from(ios)).sum(),
+            column,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The loop that owns the terminal. It sleeps until a message arrives.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Mutex, Once};
@@ -17,7 +17,7 @@ use ratatui::crossterm::event::{
 use ratatui::crossterm::style::Print;
 use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
 use ratatui::layout::Rect;
-use ratatui::{DefaultTerminal, Terminal, TerminalOptions, Viewport};
+use ratatui::{Terminal, TerminalOptions, Viewport};
 
 use super::app::{App, Effect, Exported, Message};
 use super::draw::draw;
@@ -133,10 +133,16 @@ pub fn forward_input(messages: Sender<Message>) {
     });
 }
 
+/// Gets a drawing in one piece, where the standard output takes one KiB at a time.
+type Backend = CrosstermBackend<BufWriter<Stdout>>;
+
+/// Bytes of a drawing in which every cell of a large screen is new.
+const DRAWING: usize = 1 << 16;
+
 /// The terminal in raw mode on its alternate screen, given back when dropped, or before a panic is told.
 struct Screen {
     /// Absent only while it is dropped.
-    terminal: Option<DefaultTerminal>,
+    terminal: Option<Terminal<Backend>>,
 }
 
 impl Screen {
@@ -178,10 +184,10 @@ impl Screen {
     }
 
     /// As `ratatui::try_init` does, without its hook, which gives the terminal back in every panic.
-    fn start(viewport: Viewport) -> io::Result<DefaultTerminal> {
+    fn start(viewport: Viewport) -> io::Result<Terminal<Backend>> {
         terminal::enable_raw_mode()?;
         io::stdout().execute(EnterAlternateScreen)?;
-        let backend = CrosstermBackend::new(io::stdout());
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(DRAWING, io::stdout()));
         Terminal::with_options(backend, TerminalOptions { viewport })
     }
 }

@@ -170,17 +170,18 @@ struct Times {
 
 impl Times {
     fn of(did: Did<'_>) -> Option<Self> {
-        let time = |stages: [Stage; 2]| {
-            let [Nanos(one), Nanos(other)] = stages.map(|stage| did.time(stage));
+        let mut times = Self::default();
+        for (stage, Nanos(time)) in did.times() {
+            let sum = match stage {
+                Stage::Device => continue,
+                Stage::Wait | Stage::RetryWait => &mut times.waiting,
+                Stage::Attempt | Stage::Verify => &mut times.verifying,
+                Stage::Total => &mut times.total,
+            };
             // A recording may say anything.
-            one.saturating_add(other)
-        };
-        let Nanos(total) = did.time(Stage::Total);
-        (total > 0).then(|| Self {
-            waiting: time([Stage::Wait, Stage::RetryWait]),
-            verifying: time([Stage::Attempt, Stage::Verify]),
-            total,
-        })
+            *sum = sum.saturating_add(time);
+        }
+        (times.total > 0).then_some(times)
     }
 
     const fn verification(&self) -> u64 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthChar as _;
 
 use super::columns::Column;
 use super::history::History;
@@ -288,9 +289,14 @@ impl<'a> Table<'a> {
             cells.extend([Span::raw(" "), Span::styled(option, effect_style)]);
         }
         cells.push(Span::raw(rates));
+        let shares = sum.shares();
         for &placement in self.placements {
             let width = share_width(placement);
-            let share = format::share(sum.share(placement));
+            let share = match shares.get(&placement) {
+                Some(share) => share,
+                None if shares.is_empty() => format::ABSENT,
+                None => format::NONE,
+            };
             cells.push(Span::raw(format!(" {share:>width$}")));
         }
         if self.has_failed_column() {
@@ -444,9 +450,11 @@ impl<'a> Together<'a> {
         sum
     }
 
-    fn share(&self, placement: Placement) -> Option<f64> {
-        let these = self.placements.get(&placement).copied().unwrap_or(0);
-        (self.over.is_some() && self.ios > 0).then(|| these as f64 / self.ios as f64)
+    /// The share of each placement that there was; nothing where no window is known.
+    fn shares(&self) -> BTreeMap<Placement, String> {
+        let known = self.over.map(|_| &self.placements);
+        let ios = known.into_iter().flatten();
+        format::shares(ios.map(|(&placement, &ios)| (placement, ios)))
     }
 
     /// The word for the option and its effect, and whether it is not what one would expect of any of them.
@@ -547,7 +555,7 @@ fn fit(text: &str, width: usize) -> String {
     let mut fitted = String::new();
     let mut used = 0;
     for character in text.chars() {
-        let cells = Span::raw(character.to_string()).width();
+        let cells = character.width().unwrap_or(0);
         if used + cells > room {
             break;
         }
