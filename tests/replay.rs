@@ -28,7 +28,7 @@ fn it_plays_pauses_jumps_and_ends() {
     screen.press(",");
     screen.wait_for("window 1 s");
     screen.press("]");
-    screen.wait_for("in the last 10.");
+    screen.wait_for("last 10.");
     screen.press("]]]]]]");
     screen.wait_for("window all (13.");
     screen.press("[[[[");

@@ -144,19 +144,25 @@ fn share(places: &[Place<'_>], window: Duration) -> Option<String> {
         .iter()
         .fold(Times::default(), |sum, (_, it)| sum.plus(it));
     let (worst, of_worst) = times.iter().max_by_key(|(_, it)| it.verification())?;
-    let of = |part: u64, whole: u64| format::share(Some(part as f64 / whole.max(1) as f64));
     let place = if times.len() > 1 && all.verification() > 0 {
-        let share = of(of_worst.verification(), all.verification());
-        format!(", {share} of it on {}", escape::terminal(worst.name))
+        let share = of_worst.verification() as f64 / all.verification() as f64;
+        let share = format::share(Some(share));
+        format!(", {share} of both on {}", escape::terminal(worst.name))
     } else {
         String::new()
     };
+    let rest = all.total.saturating_sub(all.verification());
+    let parts = [
+        ("waiting", all.waiting),
+        ("verifying", all.verifying),
+        ("rest", rest),
+    ];
+    let shares = format::shares(parts);
     Some(format!(
-        "of the I/Os' time in the last {} {} was verification ({} waiting for it, {} verifying){place}",
+        "last {}: {} of the I/Os' time waiting for verification, {} verifying{place}",
         format::span(window),
-        of(all.verification(), all.total),
-        of(all.waiting, all.total),
-        of(all.verifying, all.total),
+        shares.get("waiting")?,
+        shares.get("verifying")?,
     ))
 }
 
