@@ -532,10 +532,10 @@ fn of_the_chosen_device_what_matters_comes_first() {
     let app = app(snapshot("bh_always_with_fallbacks"), 80, 24);
     let screen = screen(&app, 80, 24);
     let shown = [
-        "\nhangs: the oldest I/O of root is 31.4 s old, in verify, likely for hashes of vdb\n",
+        "\nhangs: the oldest I/O of root is 31.4 s old, in verify, likely for hashes on vdb\n",
         "device root (253:0)   option on, effective",
         "fallback: cache-miss (inferred) 12",
-        "placement       I/Os share  stage",
+        "placement share     wait p50     p99  verify p50     p99",
     ];
     let mut rest = screen.as_str();
     for text in shown {

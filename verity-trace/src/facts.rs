@@ -145,8 +145,7 @@ impl OptionEffect {
         match self {
             Self::Inert => Some("option is on but this kernel accepts and ignores it"),
             Self::AllKverityd(Some(Reason::TooLarge)) => Some(
-                "option is on and works as it should: kverityd verified every I/O, most of them larger than \
-                 use_bh_bytes allows",
+                "option is on but kverityd verified every I/O: most are larger than use_bh_bytes allows, as is meant",
             ),
             Self::AllKverityd(Some(Reason::NeedResched)) => Some(
                 "option is on but kverityd verified every I/O, since other tasks waited for the CPU (inferred)",

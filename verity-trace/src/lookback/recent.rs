@@ -9,7 +9,7 @@ use super::Kept;
 use super::packed::Packed;
 use crate::aggregate;
 use crate::histogram::{Histogram, Nanos, Slots};
-use crate::snapshot::{Cpu, Device, Placement, PlacementTotals, Snapshot, Stage, Totals};
+use crate::snapshot::{Cpu, Device, Placement, PlacementTotals, Reason, Snapshot, Stage, Totals};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -153,13 +153,26 @@ impl<'a> Did<'a> {
     }
 
     /// Nanoseconds that the stages took, all added up, of each placement that happened.
-    pub fn times(self) -> impl Iterator<Item = (Stage, Nanos)> + use<'a> {
+    pub fn times(self) -> impl Iterator<Item = (Placement, Stage, Nanos)> + use<'a> {
         self.happened().flat_map(move |(placement, now, _)| {
             now.stages.iter().map(move |(&stage, histogram)| {
                 let Nanos(before) = self.earlier.time(placement, stage);
-                (stage, Nanos(histogram.sum().0.saturating_sub(before)))
+                let time = Nanos(histogram.sum().0.saturating_sub(before));
+                (placement, stage, time)
             })
         })
+    }
+
+    /// Why most I/Os of a placement were not verified in BH or inline; absent where none has a reason.
+    #[must_use]
+    pub fn main_reason(self, placement: Placement) -> Option<Reason> {
+        let (_, now, before) = self.happened().find(|&(it, ..)| it == placement)?;
+        let new = now.reasons.iter().map(|(&reason, ios)| {
+            let before = before.and_then(|it| it.reasons.get(&reason));
+            (reason, ios.saturating_sub(before.copied().unwrap_or(0)))
+        });
+        let (reason, ios) = new.max_by_key(|&(_, ios)| ios)?;
+        (ios > 0).then_some(reason)
     }
 
     /// How long a stage took, over all placements.
@@ -250,6 +263,24 @@ mod tests {
         totals
     }
 
+    #[test]
+    fn the_main_reason_is_that_of_the_window() {
+        let with = |reasons: &[(Reason, u64)]| {
+            let mut totals = totals(&[(0, [64; 3]); 9][..if reasons.len() > 1 { 9 } else { 5 }]);
+            let kverityd = totals.placements.get_mut(&Placement::Kverityd);
+            kverityd.expect("kverityd").reasons = reasons.iter().copied().collect();
+            totals
+        };
+        let before = with(&[(Reason::TooLarge, 5)]);
+        let now = with(&[(Reason::TooLarge, 6), (Reason::NeedResched, 3)]);
+        let did = |earlier| Did { now: &now, earlier };
+        let of = |did: Did<'_>| did.main_reason(Placement::Kverityd);
+        assert_eq!(of(did(Earlier::Nothing)), Some(Reason::TooLarge));
+        let window = did(Earlier::Whole(&before));
+        assert_eq!(of(window), Some(Reason::NeedResched));
+        assert_eq!(window.main_reason(Placement::Bh), None);
+    }
+
     fn ios() -> impl Strategy<Value = Vec<(usize, [u64; 3])>> {
         prop::collection::vec(
             (0usize..3, [64u64..1 << 20, 64..1 << 20, 64..1 << 20]),
@@ -284,8 +315,8 @@ mod tests {
                 prop_assert_eq!(placements, expected.collect());
                 for stage in STAGES {
                     prop_assert_eq!(did.stage(stage), all.stage(stage));
-                    let times = did.times().filter(|it| it.0 == stage);
-                    prop_assert_eq!(times.map(|(_, Nanos(ns))| ns).sum::<u64>(), all.stage(stage).sum().0);
+                    let times = did.times().filter(|it| it.1 == stage);
+                    prop_assert_eq!(times.map(|(.., Nanos(ns))| ns).sum::<u64>(), all.stage(stage).sum().0);
                 }
             }
         }

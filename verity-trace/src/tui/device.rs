@@ -68,9 +68,9 @@ impl Shown<'_> {
         lines
     }
 
-    /// What one looks for first: whether its option does what it says, where its I/Os were verified and why
-    /// there, and how long that took.
-    pub fn brief(&self) -> Vec<Line<'static>> {
+    /// What one looks for first, in so many lines: whether its option does what it says, where its I/Os were
+    /// verified and why there, and how long that took. Nothing of it is cut.
+    pub fn brief(&self, room: usize) -> Vec<Line<'static>> {
         let (device, snapshot) = (self.device, self.snapshot);
         let mut lines = self.head(|out| report::device_title(device, snapshot, out));
         let Some(did) = self.recent.of(device) else {
@@ -79,8 +79,19 @@ impl Shown<'_> {
         let totals = did.totals();
         if totals.ios() > 0 {
             lines.extend(self.text(|out| report::why(&totals, snapshot, out)));
+            let width = usize::from(self.width);
+            let stages = stages(&totals, self.styles, width);
+            lines.extend(if lines.len() + stages.len() <= room {
+                stages
+            } else {
+                placements(&totals, self.styles)
+            });
         }
-        lines.extend(self.pictures(&totals));
+        let heat_map = heat_map(device, self.history, self.styles, self.width.into());
+        if lines.len() + 1 + heat_map.len() <= room {
+            lines.push(Line::default());
+            lines.extend(heat_map);
+        }
         lines
     }
 
@@ -171,6 +182,32 @@ fn stages(totals: &Totals, styles: &Styles, width: usize) -> Vec<Line<'static>> 
     lines
 }
 
+/// A line for each placement, where there is no room for one for each of its stages.
+fn placements(totals: &Totals, styles: &Styles) -> Vec<Line<'static>> {
+    const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
+    let head = STAGES.map(|stage| format!("{:>8} p50 {:>7}", stage_name(stage), "p99"));
+    let head = format!("  {:<9} {:>5} {}", "placement", "share", head.concat());
+    let mut lines = vec![Line::styled(head, styles.head)];
+    let shares = format::shares(totals.each_ios());
+    for (placement, these) in &totals.placements {
+        let Some(share) = shares.get(placement) else {
+            continue;
+        };
+        let stages = STAGES.map(|stage| {
+            let histogram = these.stages.get(&stage);
+            let of = |permille| {
+                let time = histogram.and_then(|it| it.percentile(permille));
+                styles.units.percentile(time)
+            };
+            format!("{:>12} {:>7}", of(500), of(990))
+        });
+        let stages = stages.concat();
+        let placement = placement.name();
+        lines.push(Line::raw(format!("  {placement:<9} {share:>5} {stages}")));
+    }
+    lines
+}
+
 fn happened(these: &PlacementTotals) -> impl Iterator<Item = (Stage, &Histogram)> {
     let stages = Stage::ALL.into_iter();
     stages.filter_map(|stage| Some((stage, these.stages.get(&stage)?)))
@@ -222,11 +259,11 @@ impl Scale {
     /// The shortest time on the left, the longest on the right; empty where there is no room.
     fn head(&self) -> String {
         let [first, last] = self.limits();
-        if first.len() + last.len() + 1 > self.cells {
+        if first.len() + last.len() + 3 > self.cells {
             return String::new();
         }
-        let gap = self.cells - first.len() - last.len();
-        format!("{first}{:gap$}{last}", "")
+        let gap = self.cells - first.len() - last.len() - 2;
+        format!("|{first}{:gap$}{last}|", "")
     }
 
     fn picture(&self, histogram: &Histogram, glyphs: Glyphs) -> String {
@@ -284,6 +321,10 @@ fn heat_map(
             Span::styled(cells, styles.picture),
         ]));
     }
+    // Also where nothing finished there was an interval.
+    let axis = "-".repeat(columns.len());
+    let axis = format!("  {:>DURATION$} {axis} now", "");
+    lines.push(Line::styled(axis, styles.head));
     lines
 }
 

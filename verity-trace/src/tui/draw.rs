@@ -34,7 +34,7 @@ use crate::escape;
 use crate::snapshot::Snapshot;
 
 /// What the columns mean, for the help.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "All numbers are those of the window, but for what is in flight, failed, lost, or said of the option and of \
      submitters: that is from the start. The view I/Os says of which time it is.",
     "A click chooses a view or a device, a second one opens it, and the wheel scrolls; with Shift most terminals \
@@ -45,12 +45,11 @@ const COLUMNS: [&str; 10] = [
     "none: finished without verification",
     "device: from the I/O's start to the arrival of its data",
     "wait: from the data's arrival to the start of its verification",
-    "verify: from the start of the verification to the end of the I/O",
+    "verify: from the start of the verification to the end of the I/O: reading hashes, where they are not in the \
+     cache, and hashing",
     "total: from the I/O's start to its end, the device's own time included",
+    "placements: a bar of the shares, a letter for each: kverityd, bh, inline, tasklet, fallback, none",
 ];
-
-/// Where so many lines are left below the devices, the chosen one is shown there.
-const ROOM_FOR_DEVICE: usize = 8;
 
 /// A screen with fewer lines has hardly any header.
 const LOW: u16 = 18;
@@ -365,22 +364,13 @@ fn notice(app: &App, width: u16) -> Vec<Line<'static>> {
 /// What fills the lines that are left below the devices: the chosen one, and above it, where both fit, what
 /// the keys do.
 fn below_devices(app: &App, width: u16, left: usize) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    let hint = hint(app, width).unwrap_or_default();
-    let has_room_for_device = left >= ROOM_FOR_DEVICE;
-    let wanted = hint.len()
-        + if has_room_for_device {
-            ROOM_FOR_DEVICE
-        } else {
-            0
-        };
-    if left >= wanted {
-        lines.extend(hint);
+    let chosen = chosen_device(app, width, left).filter(|it| it.len() <= left);
+    let chosen = chosen.unwrap_or_default();
+    let mut lines = hint(app, width).unwrap_or_default();
+    if lines.len() + chosen.len() > left {
+        lines.clear();
     }
-    if has_room_for_device {
-        let chosen = chosen_device(app, width).unwrap_or_default();
-        lines.extend(chosen.into_iter().take(left - lines.len()));
-    }
+    lines.extend(chosen);
     lines
 }
 
@@ -416,11 +406,11 @@ fn devices(app: &App, table: &Table<'_>, shown: Range<usize>) -> Vec<Line<'stati
 }
 
 /// The chosen device, below the others; nothing where that is a group of several.
-fn chosen_device(app: &App, width: u16) -> Option<Vec<Line<'static>>> {
+fn chosen_device(app: &App, width: u16, room: usize) -> Option<Vec<Line<'static>>> {
     app.chosen_row().filter(|(_, row)| row.group.is_none())?;
     let snapshot = app.snapshot.as_ref()?;
     let mut lines = vec![Line::default()];
-    lines.extend(shown_device(app, snapshot, width)?.brief());
+    lines.extend(shown_device(app, snapshot, width)?.brief(room.saturating_sub(1)));
     Some(lines)
 }
 

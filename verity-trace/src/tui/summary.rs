@@ -1,10 +1,11 @@
 //! Whether verification is a problem here, and where: the sentences that stand above every view.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::histogram::Nanos;
 use crate::lookback::{Did, Recent};
-use crate::snapshot::{Device, Failure, InFlight, Snapshot, Stage, Totals, stage_name};
+use crate::snapshot::{Device, Failure, InFlight, Placement, Snapshot, Stage, Totals, stage_name};
 use crate::target::Table;
 use crate::{escape, facts, format};
 
@@ -85,12 +86,12 @@ fn hanging(places: &[Place<'_>], snapshot: &Snapshot) -> Option<String> {
 /// so long.
 fn awaited(stage: Stage, table: Option<&Table>, snapshot: &Snapshot) -> Option<String> {
     let (what, number) = match stage {
-        Stage::Device => ("for data", &table?.data_device),
-        Stage::Verify => ("likely for hashes", &table?.hash_device),
+        Stage::Device => ("for data of", &table?.data_device),
+        Stage::Verify => ("likely for hashes on", &table?.hash_device),
         _ => return None,
     };
     let device = snapshot.kernel_names.get(number).unwrap_or(number);
-    Some(format!(", {what} of {}", escape::terminal(device)))
+    Some(format!(", {what} {}", escape::terminal(device)))
 }
 
 fn and_of_others(others: usize) -> String {
@@ -135,53 +136,74 @@ fn failed(places: &[Place<'_>]) -> Option<String> {
     })
 }
 
-/// The share of the I/Os' time that is verification, in the window.
+/// Of so little of the time the cause does not matter, in percent.
+const LITTLE: u64 = 20;
+
+/// What the I/Os' time went into, in the window, and why and where into verification.
 fn share(places: &[Place<'_>], window: Duration) -> Option<String> {
     let times = places.iter();
-    let times = times.filter_map(|place| Some((place, Times::of(place.did?)?)));
+    let times = times.filter_map(|place| Some((place, place.did?, Times::of(place.did?)?)));
     let times: Vec<_> = times.collect();
-    let all = times
-        .iter()
-        .fold(Times::default(), |sum, (_, it)| sum.plus(it));
-    let (worst, of_worst) = times.iter().max_by_key(|(_, it)| it.verification())?;
+    let all = times.iter().fold(Times::default(), |sum, (.., it)| {
+        sum.plus(&it.parts, it.total)
+    });
+    let (worst, did, of_worst) = times.iter().max_by_key(|(.., it)| it.verification())?;
     let place = if times.len() > 1 && all.verification() > 0 {
         let share = of_worst.verification() as f64 / all.verification() as f64;
         let share = format::share(Some(share));
-        format!(", {share} of both on {}", escape::terminal(worst.name))
+        let name = escape::terminal(worst.name);
+        format!(", {share} of wait and verify on {name}")
     } else {
         String::new()
     };
-    let rest = all.total.saturating_sub(all.verification());
+    let cause = all.cause().map(|(part, placement)| {
+        let reason = did.main_reason(placement);
+        let reason = reason.map_or_else(String::new, |it| format!(": {}", it.name()));
+        (part, format!(" ({}{reason})", placement.name()))
+    });
+    let device = all.total.saturating_sub(all.verification());
     let parts = [
-        ("waiting", all.waiting),
-        ("verifying", all.verifying),
-        ("rest", rest),
+        ("device", device),
+        (WAIT, all.of_part(WAIT)),
+        (VERIFY, all.of_part(VERIFY)),
     ];
     let shares = format::shares(parts);
+    let parts = parts.map(|(part, _)| {
+        let share = shares.get(part).map_or(format::ABSENT, String::as_str);
+        let cause = cause.as_ref().filter(|(of, _)| *of == part);
+        let cause = cause.map_or("", |(_, cause)| cause.as_str());
+        format!("{share} {part}{cause}")
+    });
     Some(format!(
-        "last {}: {} of the I/Os' time waiting for verification, {} verifying{place}",
+        "last {}: I/O time {}{place}",
         format::span(window),
-        shares.get("waiting")?,
-        shares.get("verifying")?,
+        parts.join(", "),
     ))
 }
 
+/// The stages `wait` and `retry_wait`.
+const WAIT: &str = "wait";
+/// The stages `attempt` and `verify`.
+const VERIFY: &str = "verify";
+
 /// Nanoseconds of I/Os, all added up.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Times {
-    waiting: u64,
-    verifying: u64,
+    /// By what they went into.
+    parts: BTreeMap<(&'static str, Placement), u64>,
     total: u64,
 }
 
 impl Times {
     fn of(did: Did<'_>) -> Option<Self> {
         let mut times = Self::default();
-        for (stage, Nanos(time)) in did.times() {
+        for (placement, stage, Nanos(time)) in did.times() {
             let sum = match stage {
                 Stage::Device => continue,
-                Stage::Wait | Stage::RetryWait => &mut times.waiting,
-                Stage::Attempt | Stage::Verify => &mut times.verifying,
+                Stage::Wait | Stage::RetryWait => times.parts.entry((WAIT, placement)).or_default(),
+                Stage::Attempt | Stage::Verify => {
+                    times.parts.entry((VERIFY, placement)).or_default()
+                }
                 Stage::Total => &mut times.total,
             };
             // A recording may say anything.
@@ -190,15 +212,32 @@ impl Times {
         (times.total > 0).then_some(times)
     }
 
-    const fn verification(&self) -> u64 {
-        self.waiting.saturating_add(self.verifying)
+    fn verification(&self) -> u64 {
+        self.of_part(WAIT).saturating_add(self.of_part(VERIFY))
     }
 
-    const fn plus(self, other: &Self) -> Self {
-        Self {
-            waiting: self.waiting.saturating_add(other.waiting),
-            verifying: self.verifying.saturating_add(other.verifying),
-            total: self.total.saturating_add(other.total),
+    fn of_part(&self, part: &str) -> u64 {
+        let parts = self.parts.iter().filter(|((it, _), _)| *it == part);
+        parts.fold(0, |sum, (_, time)| sum.saturating_add(*time))
+    }
+
+    /// What most of the time of verification went into, where that is not little: of a placement more than half
+    /// of the time of its part.
+    fn cause(&self) -> Option<(&'static str, Placement)> {
+        let percent = |time: u64| u128::from(time) * 100;
+        if percent(self.verification()) < u128::from(self.total) * u128::from(LITTLE) {
+            return None;
         }
+        let (&(part, placement), &time) = self.parts.iter().max_by_key(|(_, time)| **time)?;
+        (time > self.of_part(part) / 2).then_some((part, placement))
+    }
+
+    fn plus(mut self, parts: &BTreeMap<(&'static str, Placement), u64>, total: u64) -> Self {
+        for (&part, time) in parts {
+            let sum = self.parts.entry(part).or_default();
+            *sum = sum.saturating_add(*time);
+        }
+        self.total = self.total.saturating_add(total);
+        self
     }
 }
