@@ -469,14 +469,15 @@ impl From<&snapshot::Kernel> for Kernel {
 
 impl Tracing {
     fn new(snapshot: &Snapshot) -> Self {
-        let (state, rung, failure) = match &snapshot.tracing {
-            snapshot::Tracing::Attached(rung) => ("attached", Some(rung.name()), None),
-            snapshot::Tracing::WaitingForModule => ("waiting-for-module", None, None),
-            snapshot::Tracing::WaitingForDevice => ("waiting-for-device", None, None),
-            snapshot::Tracing::Failed(sentence) => ("failed", None, Some(sentence.clone())),
+        let (rung, failure) = match &snapshot.tracing {
+            snapshot::Tracing::Attached(rung) => (Some(rung.name()), None),
+            snapshot::Tracing::WaitingForModule | snapshot::Tracing::WaitingForDevice => {
+                (None, None)
+            }
+            snapshot::Tracing::Failed(sentence) => (None, Some(sentence.clone())),
         };
         Self {
-            state: word(state),
+            state: word(snapshot.tracing.state()),
             rung: rung.map(word),
             failure,
             probes: snapshot.probes.iter().map(Probe::from).collect(),
