@@ -267,7 +267,7 @@ fn agrees(name: &str, text: &str, read: &Value, snapshot: &Snapshot) {
     assert_eq!(read, names.iter().map(Cow::as_ref).collect(), "{name}");
 }
 
-/// Prometheus' own text format, as node_exporter reads it.
+/// Prometheus' own text format, as the node exporter reads it.
 fn checked_by_promtool(text: &str) {
     let promtool =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/prometheus/bin/promtool");

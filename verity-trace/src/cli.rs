@@ -508,7 +508,7 @@ pub enum ExportFormat {
     Ndjson,
     /// Metrics, as OpenMetrics has them
     Openmetrics,
-    /// Metrics in Prometheus' own text format, for node_exporter's textfile collector
+    /// Metrics in Prometheus' own text format, for the node exporter's textfile collector
     Prometheus,
 }
 

@@ -34,7 +34,7 @@ pub fn export(arguments: &Export) -> Result<ExitCode> {
     let (given, selection) = arguments.subjects()?;
     let delivery = Delivery::of(arguments)?;
     match given {
-        None => live(arguments, selection, delivery),
+        None => live(arguments, selection, &delivery),
         Some(given) => recorded(arguments, given, &selection, &delivery),
     }
 }
@@ -85,7 +85,7 @@ enum Event {
 
 /// Of what is watched. A thread of its own writes each document: while a reader or a disk takes its time, the probes
 /// are looked after all the same, and the next document is of the moment when that one is out.
-fn live(arguments: &Export, selection: Selection, delivery: Delivery) -> Result<ExitCode> {
+fn live(arguments: &Export, selection: Selection, delivery: &Delivery) -> Result<ExitCode> {
     let mut records = Kept::new(arguments.records.map(|count| count as usize));
     let options = options(arguments.source, records.wanted(), arguments.max_overhead);
     let mut collector = Collector::start(options, selection, !arguments.once)?;

@@ -123,7 +123,7 @@ fn exists(path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_file_is_for_its_owner_and_is_replaced_only_when_that_is_asked_for() {
