@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that work on plain data alone.
-const PURE: [&str; 30] = [
+const PURE: [&str; 31] = [
     "histogram",
     "cost",
     "budget",
@@ -22,6 +22,7 @@ const PURE: [&str; 30] = [
     "doctor",
     "report",
     "export",
+    "metrics",
     "recording",
     "overview",
     "forecasts",

@@ -12,6 +12,7 @@ use crate::load::RandomReads;
 use crate::screen::Screen;
 use crate::shell::run;
 use crate::tracer::Tracer;
+use crate::valid;
 
 const PLAIN: &str = "plain";
 const FULL: &str = "full-of-options";
@@ -21,7 +22,7 @@ fn list(arguments: &[&str]) -> Value {
         "verity-trace",
         &[&["devices", "--json"], arguments].concat(),
     );
-    serde_json::from_str(&text).expect("JSON")
+    valid::written("devices", &text)
 }
 
 fn names(arguments: &[&str]) -> Vec<String> {

@@ -8,6 +8,7 @@ use crate::behaviour::{assert_refuses, report};
 use crate::bpf::{links, objects, wait_until_only};
 use crate::context::check_the_whole_matrix;
 use crate::device::{Backing, Verity};
+use crate::exporting::memory_stays_as_it_is;
 use crate::lifetime::{hundreds_in_flight, reload_under_load};
 use crate::load::RandomReads;
 use crate::oracle::agrees_with_dm_stats;
@@ -75,6 +76,12 @@ fn no_identity_is_given_twice() {
 #[test]
 fn kprobes_account_for_long_loads() {
     kprobes_account_for_all(20_000);
+}
+
+/// As long as somebody may leave it running.
+#[test]
+fn exporting_for_long_takes_no_more_memory() {
+    memory_stays_as_it_is();
 }
 
 /// Every way to complete, with the option on and off, small and large.

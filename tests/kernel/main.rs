@@ -10,6 +10,7 @@ mod bpf;
 mod context;
 mod device;
 mod devices;
+mod exporting;
 mod full;
 mod hash_cache;
 mod knobs;
@@ -32,6 +33,8 @@ mod storm;
 mod submitters;
 mod tracer;
 mod tune;
+#[path = "../valid.rs"]
+mod valid;
 
 /// The lab kernel that the suite runs on, by its era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

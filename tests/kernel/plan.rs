@@ -15,6 +15,7 @@ use crate::load::RandomReads;
 use crate::placement::NAME;
 use crate::shell::run;
 use crate::tracer::{Document, Tracer};
+use crate::valid;
 
 const RUNGS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 
@@ -282,7 +283,7 @@ fn queued(document: &Document, placement: &str) -> u64 {
 fn diagnosis(arguments: &[&str]) -> Value {
     let output = doctor(&[&["--json"], arguments].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    valid::written("doctor", &text(&output.stdout))
 }
 
 fn doctor(arguments: &[&str]) -> Output {

@@ -15,6 +15,7 @@ use crate::load::{RandomReads, Running};
 use crate::screen::Screen;
 use crate::shell::{run, wait_until};
 use crate::tracer::Document;
+use crate::valid;
 
 /// A file of this name in a folder that is gone with the test.
 struct Place(tempfile::TempDir);
@@ -57,7 +58,7 @@ fn started(file: &Path, arguments: &[&str]) -> Child {
 pub fn document(file: &Path) -> Document {
     let file = file.to_str().expect("a name");
     let text = run("verity-trace", &["report", "--format", "json", file]);
-    Document(serde_json::from_str(&text).expect("JSON"))
+    Document(valid::written("report", &text))
 }
 
 pub fn records(file: &Path) -> Vec<Record> {

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::{is_real_time, preempts_anywhere};
+use crate::{is_real_time, preempts_anywhere, valid};
 
 /// `verity-trace export --once`, watching.
 pub struct Tracer {
@@ -51,7 +51,7 @@ impl Tracer {
     pub fn read(mut self) -> Document {
         let (text, code) = self.end();
         assert_eq!(code, Some(0));
-        Document(serde_json::from_str(&text).expect("JSON"))
+        Document(valid::written("export", &text))
     }
 
     /// Asks it to end early, as Ctrl-C does, and reads its document.
@@ -59,7 +59,7 @@ impl Tracer {
         crate::shell::run("kill", &["-INT", &self.pid()]);
         let (text, code) = self.end();
         assert_eq!(code, Some(130), "SIGINT is 128 + 2");
-        Document(serde_json::from_str(&text).expect("JSON"))
+        Document(valid::written("export", &text))
     }
 
     fn end(&mut self) -> (String, Option<i32>) {

@@ -14,6 +14,7 @@ use crate::knobs::Limits;
 use crate::load::Running;
 use crate::placement::NAME;
 use crate::shell::{run, succeeds, wait_until};
+use crate::valid;
 
 const JOB: [&str; 4] = ["--name=load", "--rw=randread", "--bs=4k", "--iodepth=8"];
 
@@ -98,7 +99,7 @@ fn both_settings_are_tried_and_the_table_is_as_before() {
         // It would have ended at the first error.
         load.run_for(100);
         load.stop();
-        let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let document = valid::written("tune", &String::from_utf8_lossy(&output.stdout));
         println!(
             "{} {}",
             document["change_of_mean_total"], document["verdict"]
@@ -140,7 +141,7 @@ fn a_signal_puts_back_what_was_found() {
     );
     assert_eq!(table(), before);
     assert_at_rest();
-    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let document = valid::written("tune", &String::from_utf8_lossy(&output.stdout));
     assert_eq!(document["ended"], "signal");
     assert_eq!(document["left"], "as-found");
 }
@@ -288,7 +289,7 @@ fn limits_are_tried(mut command: Command) {
     let output = command.output().expect("verity-trace");
     assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
     assert_eq!(fs::read_to_string(file).expect(file), before);
-    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let document = valid::written("tune", &String::from_utf8_lossy(&output.stdout));
     assert_eq!(document["b"]["name"], "kverityd with the no-sleep cache");
     let all = document["b"]["ios"].as_u64().expect("a count");
     assert!(all > 0, "{document}");

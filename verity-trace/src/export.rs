@@ -8,6 +8,7 @@ mod cost;
 mod devices;
 mod doctor;
 mod document;
+mod schema;
 mod writer;
 
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ pub use doctor::Diagnosis;
 pub use document::Document;
 pub use document::reading::Unreadable;
 pub use document::recount::Recount;
+pub use schema::schema;
 
 use crate::checkup::Checkup;
 use crate::decode::Io;
@@ -51,6 +53,19 @@ pub fn json(
     write(&Document::new(snapshot, records).advised(advices), out)
 }
 
+/// The same in one line.
+pub fn line(
+    snapshot: &Snapshot,
+    advices: &[Advice],
+    records: Option<Records<'_>>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let document = Document::new(snapshot, records).advised(advices);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::line());
+    document.serialize(&mut serializer)?;
+    writeln!(out)
+}
+
 /// Writes what is advised from a snapshot as one indented JSON document.
 pub fn recommendation(
     snapshot: &Snapshot,
@@ -77,7 +92,8 @@ pub fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
 
 /// Writes a document of any type, indented, with nothing in it that a terminal would obey.
 pub fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::new());
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::indented());
     document.serialize(&mut serializer)?;
     writeln!(out)
 }

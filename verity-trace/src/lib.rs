@@ -32,6 +32,7 @@ pub mod devices;
 pub mod doctor;
 pub mod report;
 pub mod export;
+pub mod metrics;
 pub mod recording;
 pub mod demo;
 pub mod archive;

@@ -158,6 +158,19 @@ pub enum Tracing {
     Failed(String),
 }
 
+impl Tracing {
+    /// The word for it in documents and metrics.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match self {
+            Self::Attached(_) => "attached",
+            Self::WaitingForModule => "waiting-for-module",
+            Self::WaitingForDevice => "waiting-for-device",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
