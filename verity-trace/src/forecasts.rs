@@ -134,7 +134,8 @@ pub fn read<R: Read + Seek>(
     while let Some(block) = reader.next_block()? {
         match block {
             Block::Parameters(noted) => {
-                if limits.replace(noted.use_bh_bytes).is_some() {
+                let before = limits.replace(noted.use_bh_bytes);
+                if before.is_some() {
                     gathering.begin_anew(noted.monotonic_ns);
                 }
             }

@@ -76,8 +76,8 @@ impl<'a> Trace<'a> {
                 && last.is_none_or(|(time, ..)| time <= before)
             {
                 let passed = busy.rest(arrival.submit_cpu, before, arrival.mapped_at);
-                let least = spacing.entry(arrival.submitter).or_insert(passed);
-                *least = passed.min(*least);
+                let shortest = spacing.entry(arrival.submitter).or_insert(passed);
+                *shortest = passed.min(*shortest);
             }
             match last {
                 Some((time, before, after)) => {
