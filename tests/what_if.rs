@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use verity_trace::decode::Io;
 use verity_trace::demo;
+use verity_trace::forecasts;
 use verity_trace::histogram::Nanos;
 use verity_trace::overview::Overview;
 use verity_trace::recording::{Fault, Reader};
@@ -229,6 +230,55 @@ fn what_was_not_seen_whole_or_not_verified_is_left_out() {
     let unknown = forecast(&load, &FACTS).unknown;
     assert!(unknown.contains(&Unknown::Sampled(4)));
     assert!(unknown.contains(&Unknown::Incomplete(9)));
+}
+
+#[test]
+fn only_what_came_after_the_setting_changed_counts() {
+    let ios = one_at_a_time(400);
+    let changed_at = ios[150].mapped_at;
+    let mut builder = LoadBuilder::new(DEVICE, setting(false));
+    let (before, after) = ios.split_at(100);
+    // 50 of them were in flight, or on their way here.
+    for io in before {
+        builder.add(io);
+    }
+    builder.begin_anew(changed_at);
+    for io in after {
+        builder.add(io);
+    }
+    let load = builder.build();
+    assert_eq!(load.ios(), 250);
+    assert_eq!(load, {
+        let mut builder = LoadBuilder::new(DEVICE, setting(false));
+        builder.begin_anew(changed_at);
+        for io in &ios {
+            builder.add(io);
+        }
+        builder.build()
+    });
+    let unknown = forecast(&load, &FACTS).unknown;
+    assert!(unknown.contains(&Unknown::Earlier(150)), "{unknown:?}");
+}
+
+/// Limits change midway in the one of Linux 7.3.
+#[test]
+fn of_every_device_of_a_demo_there_is_a_forecast() {
+    for demo in demo::ALL {
+        let mut reader = Reader::new(Cursor::new(demo.bytes), false).expect("a recording");
+        let start = reader.place();
+        let overview = Overview::read(&mut reader).expect("a recording");
+        reader.go_to(start).expect("the start");
+        let forecasts = forecasts::read(&mut reader, &overview, |_| true).expect("a recording");
+        assert_eq!(forecasts.len(), 2, "{}", demo.kernel);
+        for forecast in forecasts.values() {
+            let forecast = forecast.as_ref().expect("a forecast");
+            let changes = forecast
+                .unknown
+                .iter()
+                .any(|it| matches!(it, Unknown::Earlier(_)));
+            assert_eq!(changes, demo.kernel == "7.3", "{}", demo.kernel);
+        }
+    }
 }
 
 #[test]

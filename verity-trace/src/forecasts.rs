@@ -1,4 +1,5 @@
-//! The I/Os of some devices, gathered one by one for the model, and what it says of them.
+//! The I/Os of some devices, gathered one by one for the model, and what it says of them. They count from when limits or
+//! the device's table changed last, as an I/O from before says nothing of what holds since.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use crate::overview::Overview;
 use crate::recommend::Forecasts;
 use crate::recording::{Block, Fault, Reader};
 use crate::snapshot::{Device, DeviceNumber, Kernel, Snapshot, Totals};
+use crate::target::Table;
 use crate::what_if::{Facts, LoadBuilder, Setting, predict};
 
 /// So many devices, those with most I/Os: each keeps up to 128 MB of them.
@@ -64,6 +66,20 @@ impl Gathering {
         }
     }
 
+    /// Leaves out what was mapped before, as limits changed then.
+    fn begin_anew(&mut self, monotonic_ns: u64) {
+        for load in self.loads.values_mut() {
+            load.begin_anew(Nanos(monotonic_ns));
+        }
+    }
+
+    /// The same for one device, whose table did.
+    fn begin_anew_with(&mut self, number: DeviceNumber, monotonic_ns: u64) {
+        if let Some(load) = self.loads.get_mut(&number) {
+            load.begin_anew(Nanos(monotonic_ns));
+        }
+    }
+
     /// Gathers no more of a device, for this reason.
     fn refuse(&mut self, number: DeviceNumber, why: &str) {
         if self.loads.remove(&number).is_some() {
@@ -113,8 +129,16 @@ pub fn read<R: Read + Seek>(
             gathering.refuse(number, &why);
         }
     }
+    let mut limits = None;
+    let mut tables: BTreeMap<DeviceNumber, Table> = BTreeMap::new();
     while let Some(block) = reader.next_block()? {
         match block {
+            Block::Parameters(noted) => {
+                let before = limits.replace(noted.use_bh_bytes);
+                if before.is_some() {
+                    gathering.begin_anew(noted.monotonic_ns);
+                }
+            }
             Block::Ios(ios) if !gathering.loads.is_empty() => {
                 reader.ios(&ios, |io| {
                     gathering.add(io);
@@ -125,10 +149,16 @@ pub fn read<R: Read + Seek>(
                 for device in &overview.snapshot.devices {
                     let mut entries = noted.devices.iter();
                     let entry = entries.find(|it| it.number() == Some(device.number));
-                    if entry.is_some_and(|entry| !entry.is(device)) {
+                    let Some(entry) = entry else { continue };
+                    if !entry.is(device) {
                         let why =
                             "its number was that of another device in a part of the recording";
                         gathering.refuse(device.number, why);
+                    }
+                    let Ok(table) = entry.table() else { continue };
+                    let before = tables.insert(device.number, table);
+                    if before.is_some_and(|it| tables.get(&device.number) != Some(&it)) {
+                        gathering.begin_anew_with(device.number, noted.monotonic_ns);
                     }
                 }
             }

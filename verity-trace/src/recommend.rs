@@ -214,6 +214,12 @@ pub fn advise(
             not_considered.extend(forecast.unknown.iter().map(|&it| model::unknown(it)));
         }
     }
+    if verdict::may_keep_other_blocks(case, model) {
+        not_considered.push(
+            "that the cache may keep other hash blocks under another setting, which many of these I/Os wait for"
+                .to_owned(),
+        );
+    }
     let unanswered = findings.unanswered.iter();
     not_considered.extend(unanswered.map(|(what, rules)| format!("{}: {what}", rules.join(", "))));
     let mut risk = risk::of(case, verdict, model);

@@ -120,6 +120,8 @@ pub enum Unknown {
     RealTime,
     /// Only one in so many I/Os has a record: queues are longer than those of the records.
     Sampled(u64),
+    /// So many I/Os are from before limits or the table changed, and are left out.
+    Earlier(u64),
     /// Some I/Os were not seen whole, and are left out: so many in a thousand.
     Incomplete(u64),
 }

@@ -16,6 +16,7 @@ mod prometheus;
 mod python;
 mod run;
 mod schema;
+mod score;
 mod screens;
 mod setup;
 mod test;
@@ -57,6 +58,8 @@ enum Task {
     DemoRecordings,
     /// Take pictures of the live view, into docs/screens
     Screens(screens::Args),
+    /// Score what is advised against what is measured, on lab kernels
+    Score(score::Args),
     /// Count the instructions that tracing adds, beside those of others, on a lab kernel of each era
     Bench(bench::Args),
 }
@@ -95,6 +98,7 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Facts(args) => facts::main(&args).map(|()| 0),
         Task::DemoRecordings => demo::main().map(|()| 0),
         Task::Screens(args) => screens::main(&args).map(|()| 0),
+        Task::Score(args) => score::main(&args).map(|()| 0),
         Task::Bench(args) => bench::main(&args).map(|()| 0),
     }
 }

@@ -12,7 +12,7 @@ use crate::build::{self, Suite};
 use crate::lab::{Input, Job, Machine};
 use crate::parts::Parts;
 use crate::setup::{self, Kernel};
-use crate::{command, fuzz, lint, prometheus, python};
+use crate::{command, fuzz, lint, prometheus, python, score};
 
 /// How long a share of the kernel suite may take, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(20);
@@ -60,6 +60,9 @@ pub fn main(args: &Args) -> u8 {
         }
         if !args.host_only {
             kernel_suite(&mut parts, args);
+            if args.full && args.kernel.is_none() {
+                parts.run("score of the advice", score::part);
+            }
         }
     }
     parts.finish(if args.host_only {

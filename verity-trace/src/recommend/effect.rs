@@ -34,6 +34,12 @@ impl Effect {
         self.worst.is_some_and(|worst| worst <= -MATTERS)
     }
 
+    /// Whether it is no slower by what matters, whatever is true within the interval.
+    #[must_use]
+    pub fn is_no_loss(&self) -> bool {
+        self.worst.is_some_and(|worst| worst < MATTERS)
+    }
+
     /// Whether it is no faster by what matters, whatever is true within the interval.
     #[must_use]
     pub fn is_no_gain(&self) -> bool {

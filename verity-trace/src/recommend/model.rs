@@ -13,6 +13,8 @@ pub struct Replayed<'a> {
     pub outcome: &'a Outcome,
     /// How the mean `total` changes against the recorded setting, both through the model.
     pub effect: Effect,
+    /// The same without its error.
+    pub expected: f64,
 }
 
 /// Every setting that was replayed.
@@ -28,6 +30,7 @@ pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
                 best: outcome.change.low / own,
                 worst: Some(outcome.change.high / own),
             },
+            expected: outcome.change.value / own,
         })
 }
 
@@ -76,6 +79,9 @@ pub fn unknown(unknown: Unknown) -> String {
         Unknown::CompletionContext => "in which context I/Os were completed".to_owned(),
         Unknown::RealTime => "how this kernel orders its threads, with PREEMPT_RT".to_owned(),
         Unknown::Sampled(one_in) => format!("I/Os without a record: one in {one_in} has one"),
+        Unknown::Earlier(ios) => {
+            format!("{ios} I/Os from before limits or the table changed")
+        }
         Unknown::Incomplete(permille) => {
             format!("the {permille} in a thousand I/Os that were not seen whole")
         }

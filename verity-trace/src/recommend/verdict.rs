@@ -7,8 +7,11 @@ use super::sample::nanos;
 use super::{Certainty, Confidence, Verdict, limits, model};
 use crate::format;
 use crate::histogram::Nanos;
-use crate::snapshot::Era;
+use crate::snapshot::{Era, Placement};
 use crate::what_if::Forecast;
+
+/// From this part of attempts that give up on, the hash blocks in the cache matter.
+const MANY_GIVE_UP: f64 = 0.05;
 
 /// What to advise where these rules fired.
 pub fn of(
@@ -17,7 +20,7 @@ pub fn of(
     forecast: Option<&Forecast>,
 ) -> (Verdict, Confidence) {
     let (verdict, mut confidence) = undoubted(case, fired, forecast);
-    if is_doubtful(case) {
+    if is_doubtful(case) || may_keep_other_blocks(case, forecast) {
         confidence.certainty = match confidence.certainty {
             Certainty::Certain => Certainty::Likely,
             Certainty::Likely | Certainty::Weak => Certainty::Weak,
@@ -33,6 +36,15 @@ fn is_doubtful(case: &Case<'_>) -> bool {
         || case.only_size().is_some()
         || case.loss_share() > 0.0
         || case.snapshot.hides_misses
+}
+
+/// Whether so many attempts give up, or would, that it matters which hash blocks the cache keeps. That is taken from the
+/// recording, and need not be the same under another setting: with the option the cache passes over blocks that it would have
+/// to wait for (`__get_unclaimed_buffer`, drivers/md/dm-bufio.c).
+pub fn may_keep_other_blocks(case: &Case<'_>, forecast: Option<&Forecast>) -> bool {
+    let other = forecast.and_then(|it| model::switched(it, !case.option(), limits::current(case)));
+    let foretold = other.map_or(0.0, |it| it.outcome.share(Placement::Fallback));
+    foretold.max(case.fallback_share().unwrap_or(0.0)) > MANY_GIVE_UP
 }
 
 fn undoubted(
@@ -126,6 +138,17 @@ fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence
         return Some(likely(Verdict::Keep, effect, &how));
     }
     let matters = format::percentage(Some(MATTERS));
+    if replayed.expected <= -MATTERS && effect.is_no_loss() {
+        let verdict = if case.option() {
+            Verdict::Disable
+        } else {
+            Verdict::Enable
+        };
+        let reason = format!(
+            "{how}; a gain of {matters} is to be expected and a loss is not, but it may be less"
+        );
+        return Some(weak(verdict, effect, &reason));
+    }
     let reason = format!("{how}; a gain of {matters} may be and may not be");
     Some(weak(Verdict::Keep, effect, &reason))
 }
@@ -333,7 +356,7 @@ mod tests {
     use crate::histogram::Histogram;
     use crate::recommend::rules::fixture::{FELL_BACK, IN_BH, Ios, Made, ON_KVERITYD};
     use crate::recommend::{advise, rules};
-    use crate::snapshot::{Completion, Loss, Placement, Reason};
+    use crate::snapshot::{Completion, Loss, Reason};
     use crate::what_if::{Distribution, Estimate, Outcome, Setting};
 
     /// Beside the small ones, so that there is more than one size.
@@ -582,10 +605,12 @@ mod tests {
     }
 
     #[test]
-    fn a_forecast_decides_and_one_that_has_both_in_it_changes_nothing() {
+    fn a_forecast_decides_and_one_that_may_be_a_loss_changes_nothing() {
         let cases = [
             ((-20_000.0, -3_000.0), Verdict::Enable, Certainty::Likely),
-            ((-20_000.0, -1_000.0), Verdict::Keep, Certainty::Weak),
+            ((-20_000.0, -1_000.0), Verdict::Enable, Certainty::Weak),
+            ((-20_000.0, 2_100.0), Verdict::Keep, Certainty::Weak),
+            ((-3_000.0, 0.0), Verdict::Keep, Certainty::Weak),
             ((-1_900.0, 40_000.0), Verdict::Keep, Certainty::Likely),
         ];
         for ((low, high), verdict, certainty) in cases {
@@ -598,6 +623,16 @@ mod tests {
         });
         let found = replayed(&on, &[(false, None, outcome(-9_000.0, -5_000.0))]);
         assert_eq!(found, (Verdict::Disable, Certainty::Likely));
+    }
+
+    #[test]
+    fn where_many_attempts_give_up_no_forecast_is_certain_of_the_cache() {
+        let cold = Outcome {
+            placements: BTreeMap::from([(Placement::Fallback, 600), (Placement::Bh, 9_400)]),
+            ..outcome(-20_000.0, -3_000.0)
+        };
+        let found = replayed(&off(Era::Bh), &[(true, None, cold)]);
+        assert_eq!(found, (Verdict::Enable, Certainty::Weak));
     }
 
     #[test]

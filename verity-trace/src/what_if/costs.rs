@@ -65,34 +65,52 @@ impl Prior {
     }
 }
 
-/// How long a verification takes to begin on an idle CPU, in units of what it takes on kverityd, by [`Way::ALL`].
-/// Sources: medians where both happen at once and interrupts complete, in emulation: BH to kverityd 66 to 113 us (6.12)
-/// and 54 to 94 us (7.3) in recordings of the demos' load on a busy host, 32 to 46 us (6.12) at a high priority, 27 to 76 us
-/// (7.3) in the README. With instructions counted, a 4 KiB read from a RAM disk, where a task completes, took 1,036 more
-/// with the option on (6.12, ksoftirqd) and 5,827 fewer (7.3, inline), of 46,364 and 48,557.
+/// How long a verification takes to begin where nobody is ahead, in units of what it then takes on kverityd, by
+/// [`Way::ALL`]. Sources: `cargo xtask score`, which counts instructions, seeds 1 and 2, the shortest tenth of each case:
+/// kverityd 4,500 to 12,000 and BH 2,100 (6.12), kverityd 5,200 to 16,200 and BH 2,480 (7.3), where the longer ones
+/// had a task in the kernel ahead; ksoftirqd 5,200 to 5,500 for 5,250 (6.12); inline 462 for 19,600 (7.3, in a task).
+/// By the clock: BH to kverityd 32 to 46 us (6.12), 54 to 94 us (7.3) in recordings of the demos' load.
 const DISPATCH: [Prior; 4] = [
-    Prior::new(1.0, 0.4, 2.5),
-    Prior::new(0.5, 0.25, 0.9),
-    Prior::new(1.2, 0.6, 3.0),
-    Prior::new(0.08, 0.01, 0.2),
+    Prior::new(1.0, 0.7, 1.5),
+    Prior::new(0.3, 0.15, 0.6),
+    Prior::new(1.05, 0.9, 1.5),
+    Prior::new(0.05, 0.01, 0.15),
 ];
-/// Where only verifications inline were measured, their ratio to others is known to an order of magnitude.
-const FROM_INLINE: Prior = Prior::new(1.0, 0.25, 4.0);
+/// The same where only verifications inline were measured. These are mostly in the task that completes, which goes on until it
+/// leaves the kernel before kverityd begins: 19,600 for 462.
+const FROM_INLINE: Prior = Prior::new(2.1, 1.0, 3.0);
+/// The same where only those in BH after an interrupt were, which never have a task ahead: 4,500 to 5,400 for 2,100 (6.12),
+/// 5,200 to 7,000 for 2,480 (7.3) where kverityd had none either.
+const FROM_SOFTIRQ: Prior = Prior::new(0.75, 0.5, 1.2);
+/// How many times as long kverityd takes to begin where the interrupt finds a task in the kernel: without full preemption
+/// that goes on until it leaves it (`CONFIG_PREEMPT_VOLUNTARY`, `CONFIG_PREEMPT_LAZY`), and BH does not wait for it.
+/// Source: 14,700 for 5,450 (6.12), 13,500 for 7,000 (7.3) in the same cases.
+const BEHIND_TASK: Prior = Prior::new(2.2, 1.0, 3.0);
+/// So long a task stays in the kernel after it has mapped an I/O, in the same units. Source: in these cases kverityd
+/// still waits for it 21,000 instructions after.
+const SUBMITS: f64 = 4.0;
 /// From the end of a verification to the begin of the next one that waits for the same worker, in the same units: the
-/// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c). Source: 0.08
-/// and 0.3 in a recording of that load on 6.1, the only one with queues.
-const HAND_OVER: Prior = Prior::new(0.2, 0.05, 0.6);
-/// What a verification takes in softirq, as a ratio to kverityd: the same hashing, with locks that do not sleep. Source:
-/// 84 to 83 us (4 KiB) and 176 to 184 us (16 KiB) in one of 7.3.
-const IN_SOFTIRQ: Prior = Prior::new(1.0, 0.85, 1.15);
+/// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c). Source: in
+/// these cases 2,900 to 3,300 in BH, 2,600 to 5,400 on kverityd, and 18,000 where it has a prefetch between.
+const HAND_OVER: [Prior; 4] = [
+    Prior::new(0.55, 0.3, 3.5),
+    Prior::new(0.55, 0.3, 1.2),
+    Prior::new(0.55, 0.3, 1.2),
+    Prior::new(0.55, 0.3, 1.2),
+];
+/// What a verification takes in softirq, as a ratio to kverityd: the same hashing, with locks that do not sleep. Source: in
+/// these cases 1.03 (4 KiB), 1.01 (8 KiB), 0.99 to 1.00 (128 KiB).
+const IN_SOFTIRQ: Prior = Prior::new(1.01, 0.95, 1.1);
+/// Nothing else makes the same hashing take so many times as long.
+const SAME_WORK: f64 = 2.0;
 /// How long an attempt takes until it gives up, as a ratio to a whole verification with a warm cache. The first
-/// hash block that is missing ends it (`verity_verify_level`, drivers/md/dm-verity-target.c). Source: 0.6 to 1.6 in the
-/// three recordings of that load, where a cold path is new to the CPU too.
-const ATTEMPT: Prior = Prior::new(0.5, 0.1, 1.2);
-/// A verification on kverityd that takes so many times as long as four in five of its size at least do waited for a
-/// hash block. There is no sharp edge: a worker that is interrupted looks alike, so it may also be none at all. Source:
-/// in these recordings one in 50 takes 4 times as long, and one in 300 attempts gave up.
-const COLD: Prior = Prior::new(8.0, 3.0, f64::INFINITY);
+/// hash block that is missing ends it (`verity_verify_level`, drivers/md/dm-verity-target.c). Source: 0.07 in
+/// instructions; 0.6 to 1.6 by the clock in the demos, where a cold path is new to the CPU too.
+const ATTEMPT: Prior = Prior::new(0.2, 0.05, 1.2);
+/// A verification on kverityd that takes so many times as long as the fastest of its size waited for a hash block. There is no
+/// sharp edge: one that a worker was interrupted in looks alike, so it may also be none at all; and one that is twice as
+/// long has hashed a hash block that was read in time for kverityd, and may be too late for BH.
+const COLD: Prior = Prior::new(8.0, 1.8, f64::INFINITY);
 /// How often the CPU has another task to run when an I/O completes in an interrupt. Source: 2.7 % (virtio-blk) and
 /// 10 % (nvme) of 5,400 on a loaded machine with two CPUs in emulation; none of 5,400 where a task completes them.
 const GIVES_WAY: Prior = Prior::new(0.03, 0.0, 0.12);
@@ -100,6 +118,11 @@ const GIVES_WAY: Prior = Prior::new(0.03, 0.0, 0.12);
 const LEAST: usize = 30;
 /// Values of a distribution that are kept.
 const KEPT: usize = 1_024;
+/// One in so many verifications of a size takes no longer than those that have no hash block to read, also where the cache
+/// is cold: none of them is faster.
+const WARMEST: usize = 20;
+/// One in so many waits is one that nobody was ahead of, not even another interrupt or a task in the kernel.
+const NOBODY_AHEAD: usize = 10;
 /// Sizes that the time of a verification is learned of one by one.
 const LEAST_OF_SIZE: usize = 20;
 
@@ -122,6 +145,7 @@ pub(super) enum Knob {
     Attempt,
     Cold,
     GivesWay,
+    BehindTask,
 }
 
 impl Knob {
@@ -134,6 +158,7 @@ impl Knob {
             Self::Attempt => Unknown::AttemptCost,
             Self::Cold => Unknown::ColdCache,
             Self::GivesWay => Unknown::NeedResched,
+            Self::BehindTask => Unknown::KverityDispatch,
         }
     }
 }
@@ -187,6 +212,11 @@ impl Learned {
         }
     }
 
+    /// The wait that nobody was ahead of.
+    fn alone(&self, way: Way) -> &[u64] {
+        alone(&self.dispatch[way as usize])
+    }
+
     /// What is not known.
     pub fn knobs(&self, facts: &Facts) -> Vec<Knob> {
         let mut knobs = Vec::new();
@@ -211,6 +241,9 @@ impl Learned {
         if facts.gives_way && self.gives_way.is_none() {
             knobs.push(Knob::GivesWay);
         }
+        if self.dispatch[Way::Kverityd as usize].is_empty() {
+            knobs.push(Knob::BehindTask);
+        }
         knobs.push(Knob::Cold);
         knobs
     }
@@ -227,7 +260,11 @@ pub(super) struct Costs<'a> {
     ratio: f64,
     attempt: f64,
     cold: f64,
+    /// Whether hash blocks are read once they are needed, and not before.
+    reads_late: bool,
     gives_way: f64,
+    behind_task: f64,
+    submits: u64,
 }
 
 impl<'a> Costs<'a> {
@@ -245,17 +282,26 @@ impl<'a> Costs<'a> {
             }
             let end = end(Knob::Dispatch(way));
             let mut factor = DISPATCH[way as usize].at(end) / DISPATCH[base as usize].middle;
-            if base == Way::Inline {
-                factor *= FROM_INLINE.at(end);
-            }
-            (learned.dispatch[base as usize].as_slice(), Some(factor))
+            factor *= match base {
+                Way::Inline => FROM_INLINE.at(end),
+                Way::Softirq => FROM_SOFTIRQ.at(end),
+                Way::Kverityd | Way::Ksoftirqd => 1.0,
+            };
+            (learned.alone(base), Some(factor))
         });
         let (usual, factor) = dispatch[Way::Kverityd as usize];
-        let unit = middle(usual).unwrap_or(0) as f64 * factor.unwrap_or(1.0);
-        let hand_over = Way::ALL.map(|way| {
+        let unit = alone(usual).first().copied().unwrap_or(0) as f64 * factor.unwrap_or(1.0);
+        let mut hand_over = Way::ALL.map(|way| {
             let known = learned.hand_over[way as usize];
-            known.unwrap_or_else(|| rounded(unit * HAND_OVER.at(end(Knob::HandOver(way)))))
+            known.unwrap_or_else(|| {
+                rounded(unit * HAND_OVER[way as usize].at(end(Knob::HandOver(way))))
+            })
         });
+        // Neither of two threads has the CPU while a task is in the kernel.
+        let [kverityd, _, ksoftirqd, _] = &mut hand_over;
+        if learned.hand_over[Way::Ksoftirqd as usize].is_none() {
+            *ksoftirqd = (*kverityd).max(*ksoftirqd);
+        }
         let gives_way = if facts.gives_way {
             let prior = || GIVES_WAY.at(end(Knob::GivesWay));
             learned.gives_way.unwrap_or_else(prior)
@@ -272,8 +318,24 @@ impl<'a> Costs<'a> {
                 .unwrap_or_else(|| IN_SOFTIRQ.at(end(Knob::InSoftirq))),
             attempt: ATTEMPT.at(end(Knob::Attempt)),
             cold: COLD.at(end(Knob::Cold)),
+            reads_late: end(Knob::Cold) == Some(End::Low),
             gives_way,
+            behind_task: BEHIND_TASK.at(end(Knob::BehindTask)),
+            submits: rounded(unit * SUBMITS),
         }
+    }
+
+    /// How much longer kverityd takes to begin behind a task that runs, where that is not measured.
+    pub fn behind_task(&self, wakes: u64) -> u64 {
+        match self.dispatch[Way::Kverityd as usize].1 {
+            None => wakes,
+            Some(_) => rounded(wakes as f64 * self.behind_task),
+        }
+    }
+
+    /// How long a task stays in the kernel after it has mapped an I/O.
+    pub const fn submits(&self) -> u64 {
+        self.submits
     }
 
     /// How long a verification takes to begin on an idle CPU, by chance: any number is as likely as any other.
@@ -307,24 +369,31 @@ impl<'a> Costs<'a> {
 
     /// How long it takes on kverityd when it has no hash block to read.
     pub fn warm(&self, io: &Arrival) -> u64 {
-        let usual = self.learned.kverityd.usual(io.bytes);
-        usual.unwrap_or_else(|| {
-            let in_softirq = self.learned.softirq.usual(io.bytes).unwrap_or(0);
-            rounded(in_softirq as f64 / self.ratio)
-        })
+        let on_kverityd = self.learned.kverityd.usual(io.bytes);
+        // What verifies in softirq has all of its hash blocks.
+        let in_softirq = self.learned.softirq.usual(io.bytes);
+        let in_softirq = in_softirq.map(|it| rounded(it as f64 / self.ratio));
+        let both = on_kverityd.into_iter().chain(in_softirq);
+        both.min().unwrap_or(0)
     }
 
     /// How long after its completion the last hash block that it needs is in the cache; absent when it was there before.
     /// The read began when the I/O was mapped (`verity_submit_prefetch`), so that it goes on while an I/O waits.
-    pub fn read_after(&self, io: &Arrival) -> Option<u64> {
+    pub fn read_after(&self, io: &Arrival, attempts: bool) -> Option<u64> {
         let warm = self.warm(io);
         let is_cold = match io.seen {
             Seen::Softirq | Seen::Inline => false,
             Seen::SoftirqGaveUp | Seen::InlineGaveUp => true,
             Seen::Kverityd => io.verify as f64 > warm as f64 * self.cold,
         };
+        // Where the read began only with the verification, it would have begun earlier without the attempt.
+        let spared = if self.reads_late && !attempts {
+            u64::from(io.attempt).saturating_add(u64::from(io.retry_wait))
+        } else {
+            0
+        };
         let verified_after = io.total() - io.device;
-        is_cold.then(|| verified_after.saturating_sub(warm))
+        is_cold.then(|| verified_after.saturating_sub(warm).saturating_sub(spared))
     }
 
     /// How long an attempt of it takes until it gives up.
@@ -352,18 +421,16 @@ impl<'a> Costs<'a> {
     fn ratio_of(&self, bytes: u32) -> f64 {
         let learned = self.learned;
         let (kverityd, softirq) = (&learned.kverityd.by_size, &learned.softirq.by_size);
-        match (kverityd.get(&bytes), softirq.get(&bytes)) {
-            (Some(&one), Some(&other)) if one > 0 && other > 0 => other as f64 / one as f64,
-            _ => self.ratio,
-        }
+        let measured = ratio(kverityd.get(&bytes), softirq.get(&bytes));
+        measured.unwrap_or(self.ratio)
     }
 }
 
 /// What verifications took.
 #[derive(Clone, Debug, Default)]
 struct Verification {
-    /// What four in five of this many bytes take at least, where there are enough: some are interrupted, and some wait for
-    /// a hash block.
+    /// What the fastest of this many bytes take, where there are enough: some are interrupted, and some wait for a hash
+    /// block.
     by_size: BTreeMap<u32, u64>,
     /// Nanoseconds that all have in common, and those of each byte; absent where nothing is known.
     line: Option<(f64, f64)>,
@@ -372,7 +439,7 @@ struct Verification {
 impl Verification {
     fn new(samples: impl Iterator<Item = (u32, Sample)>) -> Self {
         let mut all: Vec<_> = samples
-            .filter_map(|(bytes, it)| Some((bytes, it.values.len(), it.quantile(5)?)))
+            .filter_map(|(bytes, it)| Some((bytes, it.values.len(), it.quantile(WARMEST)?)))
             .collect();
         all.sort_unstable();
         let enough = |&&(_, count, _): &&(u32, usize, u64)| count >= LEAST_OF_SIZE;
@@ -407,12 +474,18 @@ impl Verification {
 
     /// How much longer the other takes, over the sizes that both have.
     fn ratio_to(&self, other: &Self) -> Option<f64> {
-        let ratios = self.by_size.iter().filter_map(|(bytes, &median)| {
-            let other = *other.by_size.get(bytes)?;
-            (median > 0 && other > 0).then(|| other as f64 / median as f64)
-        });
+        let sizes = self.by_size.iter();
+        let ratios = sizes.filter_map(|(bytes, one)| ratio(Some(one), other.by_size.get(bytes)));
         median(ratios.collect())
     }
+}
+
+/// How much longer the other takes; absent where that cannot be, as one of them waited for hash blocks.
+fn ratio(one: Option<&u64>, other: Option<&u64>) -> Option<f64> {
+    let ratio = *other? as f64 / *one? as f64;
+    (1.0 / SAME_WORK..=SAME_WORK)
+        .contains(&ratio)
+        .then_some(ratio)
 }
 
 /// The line through points that is half above and half below (Theil-Sen): a few that are far off change nothing.
@@ -549,7 +622,8 @@ impl Samples {
         });
         let on_kverityd = &mut dispatch[Way::Kverityd as usize];
         if on_kverityd.is_empty() {
-            *on_kverityd = self.retry.quantiles();
+            // Behind its own attempt, and others'.
+            *on_kverityd = alone(&self.retry.quantiles()).to_vec();
         }
         if dispatch.iter().all(Vec::is_empty) {
             // No worker was ever idle: then what is known of waiting includes queues.
@@ -577,8 +651,10 @@ impl Samples {
     }
 }
 
-fn middle(sorted: &[u64]) -> Option<u64> {
-    sorted.get(sorted.len() / 2).copied()
+/// The value that one in [`NOBODY_AHEAD`] is below.
+fn alone(sorted: &[u64]) -> &[u64] {
+    let at = sorted.len() / NOBODY_AHEAD;
+    sorted.get(at..=at).unwrap_or_default()
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

@@ -51,6 +51,7 @@ pub(super) struct Arrival {
     pub retry_wait: u32,
     pub bytes: u32,
     pub submitter: u32,
+    pub submit_cpu: u16,
     pub complete_cpu: u16,
     pub verify_cpu: u16,
     /// The ioprio's.
@@ -104,6 +105,8 @@ pub struct LoadBuilder {
     /// I/Os until now, kept or not.
     seen: u64,
     most: usize,
+    /// What was mapped before was under another setting.
+    since: Nanos,
 }
 
 impl LoadBuilder {
@@ -120,9 +123,11 @@ impl LoadBuilder {
                 keeps: 1,
                 unseen: 0,
                 unverified: 0,
+                earlier: 0,
             },
             seen: 0,
             most: MAX_IOS,
+            since: Nanos(0),
         }
     }
 
@@ -133,9 +138,28 @@ impl LoadBuilder {
         self
     }
 
+    /// Leaves out all I/Os that were mapped before this moment, on `CLOCK_MONOTONIC`: the setting changed then.
+    pub fn begin_anew(&mut self, since: Nanos) {
+        let load = &mut self.load;
+        let dropped = load.ios() * load.keeps + load.unseen + load.unverified;
+        let earlier = load.earlier + dropped;
+        *load = Load {
+            earlier,
+            ..Self::new(load.device, load.recorded)
+                .sampled(load.one_in)
+                .load
+        };
+        self.seen = 0;
+        self.since = since;
+    }
+
     /// One more I/O, in the order of their ends.
     pub fn add(&mut self, io: &Io) {
         let is_ours = io.device == self.load.device;
+        if io.mapped_at < self.since {
+            self.load.earlier += u64::from(is_ours);
+            return;
+        }
         if io.placement == Placement::None {
             self.load.unverified += u64::from(is_ours);
             return;
@@ -208,6 +232,7 @@ pub struct Load {
     keeps: u64,
     unseen: u64,
     unverified: u64,
+    earlier: u64,
 }
 
 impl Load {
@@ -315,6 +340,11 @@ impl Load {
         self.unseen
     }
 
+    /// I/Os of the device from before its setting changed last, about so many where only a part was kept.
+    pub(super) const fn earlier(&self) -> u64 {
+        self.earlier
+    }
+
     /// See [`LoadBuilder::sampled`].
     pub(super) const fn one_in(&self) -> u64 {
         self.one_in
@@ -364,6 +394,7 @@ fn arrival(io: &Io, is_ours: bool, recorded: &Setting) -> Option<Arrival> {
         retry_wait: short(Stage::RetryWait),
         bytes: io.bytes,
         submitter: io.submitter,
+        submit_cpu: io.submit_cpu,
         complete_cpu,
         verify_cpu: io.verify_cpu.unwrap_or(complete_cpu),
         class: u8::try_from(io.ioprio >> CLASS_SHIFT).unwrap_or(u8::MAX),

@@ -43,18 +43,20 @@ struct Own {
 
 impl<'a> Model<'a> {
     pub fn new(load: &'a Load, facts: &'a Facts, seed: u64) -> Self {
-        let traces: Vec<_> = load.spans().map(Trace::new).collect();
+        let learned = Learned::from(load.spans(), facts);
+        let costs = Costs::new(&learned, facts, None);
+        let traces: Vec<_> = load.spans().map(|it| Trace::new(it, &costs)).collect();
         let all: usize = traces.iter().map(|it| it.arrivals.len()).sum();
         let pieces = if all <= TRIED {
             Vec::new()
         } else {
-            pieces(&traces)
+            pieces(&traces, &costs)
         };
         Self {
             load,
             facts,
             seed,
-            learned: Learned::from(load.spans(), facts),
+            learned,
             traces,
             pieces,
         }
@@ -68,6 +70,9 @@ impl<'a> Model<'a> {
         }
         if self.load.one_in() > 1 {
             unknown.insert(Unknown::Sampled(self.load.one_in()));
+        }
+        if self.load.earlier() > 0 {
+            unknown.insert(Unknown::Earlier(self.load.earlier()));
         }
         let unseen = 1_000 * self.load.unseen() / (self.load.unseen() + self.load.ios()).max(1);
         if unseen > 0 {
@@ -204,7 +209,7 @@ fn ios(traces: &[Trace<'_>]) -> usize {
 }
 
 /// Evenly chosen pieces of a long load.
-fn pieces<'a>(traces: &[Trace<'a>]) -> Vec<Trace<'a>> {
+fn pieces<'a>(traces: &[Trace<'a>], costs: &Costs<'_>) -> Vec<Trace<'a>> {
     let length = TRIED / PIECES;
     let all = ios(traces);
     let starts = (0..PIECES).map(|it| it * (all - length) / (PIECES - 1));
@@ -215,7 +220,7 @@ fn pieces<'a>(traces: &[Trace<'a>]) -> Vec<Trace<'a>> {
             if start < before + count {
                 let from = (start - before).min(count.saturating_sub(length));
                 let to = (from + length).min(count);
-                return Some(Trace::new(&trace.arrivals[from..to]));
+                return Some(Trace::new(&trace.arrivals[from..to], costs));
             }
             before += count;
         }

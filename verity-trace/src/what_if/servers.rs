@@ -5,7 +5,7 @@
 //! (kernel/softirq.c).
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use super::costs::{Costs, Way};
 use super::load::Arrival;
@@ -23,6 +23,9 @@ const RESTARTS: u32 = 10;
 /// The time of both (`msecs_to_jiffies(2)`): up to a jiffy more or less.
 const BUDGET_NS: u64 = 2_000_000;
 
+/// A task that comes later than this with its next I/O has slept.
+const RUNS_NS: u64 = 50_000;
+
 /// What the tally is told of each I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Finished {
@@ -35,6 +38,8 @@ pub(super) struct Finished {
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
+    /// An I/O is mapped, if its CPU was free until then.
+    Map(u32),
     /// The data device has completed an I/O.
     Complete(u32),
     /// kverityd gets an I/O of which an attempt gave up.
@@ -45,6 +50,8 @@ enum Event {
     Kverityd(u16),
     /// It is done with one.
     Done(u16),
+    /// An I/O finishes of which that was known before.
+    Finish(u32),
 }
 
 /// One I/O under way.
@@ -53,6 +60,10 @@ struct Flight {
     mapped_at: u64,
     completed_at: u64,
     wait: Option<u64>,
+    /// What its CPU had verified when the task began that maps or completes it; absent where nothing says when it did.
+    verified: Option<u64>,
+    /// Whether that task runs until then.
+    runs: bool,
 }
 
 /// A CPU, or, where kverityd is not bound to CPUs, also one of its workers.
@@ -66,6 +77,26 @@ struct Server {
     is_awake: bool,
     /// What it works on, until when, and how long after that the I/O finishes.
     running: Option<(u32, u64, u64)>,
+    /// How long it has verified, or will have when it is done.
+    verified: u64,
+    /// Tasks on it that are about to map an I/O.
+    tasks: usize,
+    /// When one did last.
+    mapped_at: u64,
+}
+
+impl Server {
+    /// Whether a task is about to map an I/O, or has just done so.
+    fn runs_task(&self, now: u64, submits: u64) -> bool {
+        self.tasks > 0 || (self.mapped_at > 0 && now < self.mapped_at.saturating_add(submits))
+    }
+
+    /// How long it has verified until now.
+    fn verified(&self, now: u64) -> u64 {
+        let ends_at = self.running.map_or(0, |(_, ends_at, _)| ends_at);
+        let left = self.taken_until.max(ends_at).saturating_sub(now);
+        self.verified.saturating_sub(left)
+    }
 }
 
 /// The BH worker of a CPU.
@@ -77,6 +108,8 @@ struct Softirq {
     /// When it will run next, and the number of that time.
     next_at: u64,
     turn: u32,
+    /// How it was told.
+    way: Option<Way>,
     /// Whether ksoftirqd was woken for it and does not run yet.
     waits_for_thread: bool,
     /// When softirqs began to run, and how often they began anew.
@@ -97,6 +130,8 @@ pub(super) struct Servers<'a> {
     flights: Vec<Flight>,
     all: Vec<Server>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    /// By submitter: from when on it may map another one.
+    free_at: HashMap<u32, u64>,
     /// Events until now: those of one moment happen in the order in which they were planned.
     planned: u64,
     last: u64,
@@ -114,7 +149,7 @@ impl<'a> Servers<'a> {
         let cpus = trace
             .arrivals
             .iter()
-            .map(|it| it.complete_cpu.max(it.verify_cpu));
+            .map(|it| it.complete_cpu.max(it.verify_cpu).max(it.submit_cpu));
         let cpus = usize::from(cpus.max().unwrap_or(0)) + 1;
         Self {
             trace,
@@ -126,6 +161,7 @@ impl<'a> Servers<'a> {
             all: (0..cpus.max(facts.cpus))
                 .map(|_| Server::default())
                 .collect(),
+            free_at: HashMap::new(),
             events: BinaryHeap::new(),
             planned: 0,
             last: 0,
@@ -136,10 +172,14 @@ impl<'a> Servers<'a> {
     pub fn run(mut self, tally: &mut Tally, mut finished: impl FnMut(&mut Tally, Finished)) {
         let first = self.trace.arrivals.first().map_or(0, |it| it.mapped_at);
         for &io in self.trace.roots() {
-            self.begin(io, self.arrival(io).mapped_at);
+            self.plan(self.arrival(io).mapped_at, Event::Map(io));
         }
         while let Some(Reverse((now, _, event))) = self.events.pop() {
             let done = match event {
+                Event::Map(io) => {
+                    self.map(io, now);
+                    None
+                }
                 Event::Complete(io) => self.complete(io, now, tally),
                 Event::Requeue(io) => {
                     self.queue(io, now);
@@ -151,11 +191,19 @@ impl<'a> Servers<'a> {
                     None
                 }
                 Event::Done(worker) => self.done(worker, now),
+                Event::Finish(io) => {
+                    self.follow(io, After::Finish, now);
+                    None
+                }
             };
             if let Some((io, placement, at)) = done {
                 let flight = self.flights[io as usize];
                 self.last = self.last.max(at);
-                self.follow(io, After::Finish, at);
+                if at > now {
+                    self.plan(at, Event::Finish(io));
+                } else {
+                    self.follow(io, After::Finish, now);
+                }
                 finished(
                     tally,
                     Finished {
@@ -186,16 +234,59 @@ impl<'a> Servers<'a> {
         (number >> u32::BITS) as u32
     }
 
+    /// A task needs its CPU until it maps an I/O.
+    fn map(&mut self, io: u32, now: u64) {
+        let cpu = self.arrival(io).submit_cpu;
+        let submitter = self.arrival(io).submitter;
+        let free_at = self.free_at.get(&submitter).copied().unwrap_or(0);
+        if free_at > now {
+            self.plan(free_at, Event::Map(io));
+            return;
+        }
+        match self.taken_meanwhile(io, cpu) {
+            0 => {
+                if self.flights[io as usize].runs {
+                    self.all[usize::from(cpu)].tasks -= 1;
+                }
+                self.free_at
+                    .insert(submitter, now + self.trace.spacing(submitter));
+                self.begin(io, now);
+            }
+            taken => self.plan(now.saturating_add(taken), Event::Map(io)),
+        }
+    }
+
     fn begin(&mut self, io: u32, mapped_at: u64) {
-        self.flights[io as usize].mapped_at = mapped_at;
+        let arrival = self.arrival(io);
+        self.all[usize::from(arrival.submit_cpu)].mapped_at = mapped_at;
+        let cpu = usize::from(arrival.complete_cpu);
+        let verified = self.all[cpu].verified(mapped_at);
+        let flight = &mut self.flights[io as usize];
+        (flight.mapped_at, flight.verified) = (mapped_at, Some(verified));
         let at = mapped_at.saturating_add(self.trace.device(io));
         self.plan(at, Event::Complete(io));
+    }
+
+    /// What verifications took of a CPU since the task began to need it, or since this was asked last.
+    fn taken_meanwhile(&mut self, io: u32, cpu: u16) -> u64 {
+        if self.facts.is_unbound {
+            return 0;
+        }
+        let verified = self.all[usize::from(cpu)].verified;
+        let before = self.flights[io as usize].verified.replace(verified);
+        before.map_or(0, |before| verified.saturating_sub(before))
     }
 
     fn follow(&mut self, io: u32, after: After, at: u64) {
         let trace = self.trace;
         for (next, gap) in trace.followers(io, after) {
-            self.begin(next, at.saturating_add(gap));
+            let cpu = self.arrival(next).submit_cpu;
+            let server = &mut self.all[usize::from(cpu)];
+            let flight = &mut self.flights[next as usize];
+            flight.verified = Some(server.verified(at));
+            flight.runs = gap <= RUNS_NS;
+            server.tasks += usize::from(flight.runs);
+            self.plan(at.saturating_add(gap), Event::Map(next));
         }
     }
 
@@ -210,6 +301,13 @@ impl<'a> Servers<'a> {
         if !in_interrupt && taken_until > now {
             self.plan(taken_until, Event::Complete(io));
             return None;
+        }
+        if arrival.completion == Completion::Task {
+            let taken = self.taken_meanwhile(io, arrival.complete_cpu);
+            if taken > 0 {
+                self.plan(now.saturating_add(taken), Event::Complete(io));
+                return None;
+            }
         }
         self.flights[io as usize].completed_at = now;
         let is_inline = self.facts.era == Era::Inline && !in_interrupt;
@@ -273,7 +371,7 @@ impl<'a> Servers<'a> {
     /// Whether a hash block is missing that it needs.
     fn is_cold(&self, io: u32, now: u64) -> bool {
         let completed_at = self.flights[io as usize].completed_at;
-        let read_after = self.costs.read_after(self.arrival(io));
+        let read_after = self.costs.read_after(self.arrival(io), true);
         read_after.is_some_and(|after| now < completed_at.saturating_add(after))
     }
 
@@ -291,6 +389,7 @@ impl<'a> Servers<'a> {
     fn take(&mut self, cpu: u16, from: u64, until: u64) {
         let server = &mut self.all[usize::from(cpu)];
         server.taken_until = server.taken_until.max(until);
+        server.verified += until - from;
         if !self.facts.is_unbound
             && let Some((_, ends_at, _)) = &mut server.running
         {
@@ -313,6 +412,7 @@ impl<'a> Servers<'a> {
             return;
         }
         softirq.is_raised = true;
+        softirq.way = Some(way);
         softirq.waits_for_thread = way == Way::Ksoftirqd;
         self.restart(cpu, begins_at);
     }
@@ -370,6 +470,7 @@ impl<'a> Servers<'a> {
         }
         softirq.works.pop_front();
         softirq.done += 1;
+        let way = softirq.way.unwrap_or(Way::Softirq);
         let is_cold = self.is_cold(io, now);
         let took = self.attempted(io, is_cold);
         let flight = &mut self.flights[io as usize];
@@ -377,7 +478,7 @@ impl<'a> Servers<'a> {
         let ends_at = now + took;
         tally.add_softirq(cpu, took);
         self.take(cpu, now, ends_at);
-        self.plan_softirq(cpu, ends_at + self.costs.hand_over(Way::Softirq));
+        self.plan_softirq(cpu, ends_at + self.costs.hand_over(way));
         if is_cold {
             self.plan(ends_at, Event::Requeue(io));
             return None;
@@ -412,6 +513,14 @@ impl<'a> Servers<'a> {
         let wakes = self
             .costs
             .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd));
+        let arrival = self.arrival(io);
+        let cpu = &self.all[usize::from(arrival.complete_cpu)];
+        let wakes =
+            if arrival.completion != Completion::Task && cpu.runs_task(now, self.costs.submits()) {
+                self.costs.behind_task(wakes)
+            } else {
+                wakes
+            };
         let server = &mut self.all[usize::from(worker)];
         server.works.push_back(io);
         if !server.is_awake {
@@ -449,7 +558,7 @@ impl<'a> Servers<'a> {
         let completed_at = flight.completed_at;
         let arrival = self.arrival(io);
         // While it waits for a hash block, another worker goes on with the queue.
-        let (computes, waits) = match self.costs.read_after(arrival) {
+        let (computes, waits) = match self.costs.read_after(arrival, self.is_attempted(io)) {
             Some(after) => {
                 let read_at = completed_at.saturating_add(after);
                 (self.costs.warm(arrival), read_at.saturating_sub(now))
@@ -457,7 +566,9 @@ impl<'a> Servers<'a> {
             None => (self.costs.verify(arrival, false), 0),
         };
         let ends_at = now + computes;
-        self.all[usize::from(worker)].running = Some((io, ends_at, waits));
+        let server = &mut self.all[usize::from(worker)];
+        server.running = Some((io, ends_at, waits));
+        server.verified += computes;
         self.plan(ends_at, Event::Done(worker));
     }
 

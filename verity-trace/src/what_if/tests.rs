@@ -47,6 +47,7 @@ fn at(completed_at: u64) -> Arrival {
         retry_wait: 0,
         bytes: 4_096,
         submitter: u32::try_from(completed_at).expect("a small number"),
+        submit_cpu: 0,
         complete_cpu: 0,
         verify_cpu: 0,
         class: 2,
@@ -71,8 +72,8 @@ fn run_with(
     facts: Facts,
     setting: Setting,
 ) -> (Vec<Finished>, Outcome) {
-    let trace = Trace::new(arrivals);
     let costs = Costs::new(learned, &facts, None);
+    let trace = Trace::new(arrivals, &costs);
     let servers = Servers::new(&trace, &costs, &facts, &setting, 1);
     let mut tally = Tally::new();
     let mut all = Vec::new();
@@ -337,6 +338,117 @@ fn who_waits_for_the_end_comes_earlier_when_that_is_earlier() {
     assert_eq!(faster.duration, Nanos(130 + 40 + 130));
 }
 
+#[test]
+fn a_task_needs_its_cpu_until_it_maps_the_next_io() {
+    let first = Arrival {
+        submitter: 7,
+        submit_cpu: 1,
+        complete_cpu: 1,
+        verify_cpu: 1,
+        ..at(910)
+    };
+    let other = at(1_000);
+    // 100 after the end of the first one, of which the other one's verification took 90.
+    let second = Arrival {
+        mapped_at: 1_160,
+        submitter: 7,
+        ..at(1_170)
+    };
+    let load = [first, other, second];
+    let (_, off) = run(&load, facts(Era::Bh), OFF);
+    assert_eq!(off.duration, Nanos(1_160 + 160 - 900));
+    // The first one ends at 1,030, the other one is verified from 1,020 to 1,120.
+    let (_, on) = run(&load, facts(Era::Bh), ON);
+    assert_eq!(on.duration, Nanos(1_030 + 90 + 10 + 130 - 900));
+}
+
+#[test]
+fn what_a_task_completes_takes_longer_while_its_cpu_verifies() {
+    let other = at(1_000);
+    // On the same CPU the other one is verified from 1,050 to 1,150.
+    let slow = Arrival {
+        mapped_at: 1_040,
+        device: 160,
+        completion: Completion::Task,
+        ..at(2_000)
+    };
+    let load = [other, slow];
+    let costs = Learned::fixed(DISPATCH, HAND_OVER, 4_096, 100, 30);
+    let facts = facts(Era::Bh);
+    let costs = Costs::new(&costs, &facts, None);
+    assert_eq!(Trace::new(&load, &costs).device(1), 60);
+    let found = rows(&load, facts, OFF);
+    assert_eq!(found[1].2, 160 + 50 + 100);
+}
+
+/// 20 ns each, in BH, where 100 ns lie between two.
+fn in_bh(device: u64) -> Vec<Arrival> {
+    let all = (1..=40).map(|number| Arrival {
+        mapped_at: 1_000 * number - device,
+        device,
+        wait: 20,
+        seen: Seen::Softirq,
+        in_softirq: true,
+        ..at(1_000 * number)
+    });
+    all.collect()
+}
+
+#[test]
+fn kverityd_waits_for_a_task_that_may_be_in_the_kernel() {
+    // Two and a half times as long as BH; a task is there for four times that after it has mapped an I/O.
+    for (device, least, most) in [(500, 40, 60), (10, 90, 130)] {
+        let load = in_bh(device);
+        let facts = facts(Era::Bh);
+        let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+        let (found, _) = run_with(&learned, &load, facts, OFF);
+        let is_near = |it: &Finished| (least..=most).contains(&it.wait);
+        assert!(found.iter().all(is_near), "{device}: {found:?}");
+    }
+}
+
+#[test]
+fn bh_begins_as_soon_as_where_nobody_was_ahead() {
+    let load: Vec<_> = in_bh(500)
+        .into_iter()
+        .enumerate()
+        .map(|(at, it)| Arrival {
+            wait: if at % 4 == 0 { 50 } else { 300 },
+            seen: Seen::Kverityd,
+            in_softirq: false,
+            ..it
+        })
+        .collect();
+    let facts = facts(Era::Bh);
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    let (found, _) = run_with(&learned, &load, facts, ON);
+    assert!(found.iter().all(|it| it.wait < 25), "{found:?}");
+}
+
+#[test]
+fn where_most_hash_blocks_are_missing_the_fastest_verification_had_its_own() {
+    let facts = facts(Era::Bh);
+    let load: Vec<_> = (1..=200)
+        .map(|number| Arrival {
+            verify: if number % 10 == 0 { 100 } else { 5_000 },
+            ..at(10_000 * number)
+        })
+        .collect();
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    let costs = Costs::new(&learned, &facts, None);
+    assert_eq!(costs.warm(&load[0]), 100);
+    assert_eq!(costs.read_after(&load[0], false), Some(50 + 4_900));
+    // What a softirq verified had them all, whatever kverityd waited for.
+    let all_cold = load.iter().map(|it| Arrival {
+        verify: 5_000,
+        ..*it
+    });
+    let both: Vec<_> = in_bh(10).into_iter().chain(all_cold).collect();
+    let learned = Learned::from([both.as_slice()].into_iter(), &facts);
+    let costs = Costs::new(&learned, &facts, None);
+    assert!(costs.warm(&load[0]) <= 100);
+}
+
 /// A load of one process or of several, from whichever of its I/Os one likes.
 fn loads() -> impl Strategy<Value = Vec<Arrival>> {
     let one = (
@@ -376,6 +488,7 @@ fn made_up(
         retry_wait: if gave_up { 60 } else { 0 },
         bytes: 4_096 << (class * 2),
         submitter,
+        submit_cpu: cpu,
         complete_cpu: cpu,
         verify_cpu: cpu,
         class,
@@ -411,7 +524,7 @@ proptest! {
         prop_assert_eq!(finished, all);
         prop_assert_eq!(outcome.ios, load.len() as u64);
         let costs = Costs::new(&learned, &facts, None);
-        let trace = Trace::new(&load);
+        let trace = Trace::new(&load, &costs);
         for it in &found {
             let io = &load[it.io as usize];
             let verify = match it.placement {
@@ -490,8 +603,8 @@ fn the_middle_of_measured_verifications_is_a_line() {
         };
         assert_eq!(costs.warm(&io), expected, "{blocks} blocks");
     }
-    assert_eq!(costs.read_after(&load[0]), None);
+    assert_eq!(costs.read_after(&load[0], false), None);
     let cold = &load[9];
     let waited_for = cold.wait + cold.verify - costs.warm(cold);
-    assert_eq!(costs.read_after(cold), Some(waited_for));
+    assert_eq!(costs.read_after(cold, false), Some(waited_for));
 }

@@ -1,9 +1,13 @@
 //! A stretch of the load as a program of what follows what: an I/O comes as long after the end of the one before it
 //! as it did in the recording, so that a setting that is faster also brings the next one earlier.
+//!
+//! A task that submits, and one that completes, needs its CPU for that. What a verification took of it meanwhile is taken
+//! out here, and comes back where one does so under another setting.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
+use super::costs::Costs;
 use super::load::{Arrival, Seen};
 use crate::snapshot::Completion;
 
@@ -31,7 +35,7 @@ struct Link {
     /// The next that waits for the same one as this.
     next: u32,
     after: After,
-    /// Nanoseconds from there until it is mapped.
+    /// Nanoseconds from there until it is mapped, without verifications on the CPU that maps it.
     gap: u64,
 }
 
@@ -43,13 +47,16 @@ pub(super) struct Trace<'a> {
     links: Vec<Link>,
     /// Those that wait for none.
     roots: Vec<u32>,
-    /// The stage `device` without what it waited for other verifications; empty when none did.
+    /// By submitter: the least time between two I/Os that it mapped without waiting for any.
+    spacing: HashMap<u32, u64>,
+    /// The stage `device` without what it waited for other verifications.
     devices: Vec<u64>,
 }
 
 impl<'a> Trace<'a> {
     /// Of I/Os in the order in which they were mapped.
-    pub fn new(arrivals: &'a [Arrival]) -> Self {
+    pub fn new(arrivals: &'a [Arrival], costs: &Costs<'_>) -> Self {
+        let busy = Busy::new(arrivals, costs);
         let mut links: Vec<_> = arrivals
             .iter()
             .map(|_| Link {
@@ -61,9 +68,18 @@ impl<'a> Trace<'a> {
             .collect();
         let mut roots = Vec::new();
         let mut submitters: HashMap<u32, Submitter> = HashMap::new();
+        let mut spacing: HashMap<u32, u64> = HashMap::new();
         for (number, arrival) in (0..).zip(arrivals) {
             let submitter = submitters.entry(arrival.submitter).or_default();
-            match submitter.last_before(arrival.mapped_at) {
+            let last = submitter.last_before(arrival.mapped_at);
+            if let Some(before) = submitter.mapped_at.replace(arrival.mapped_at)
+                && last.is_none_or(|(time, ..)| time <= before)
+            {
+                let passed = busy.rest(arrival.submit_cpu, before, arrival.mapped_at);
+                let shortest = spacing.entry(arrival.submitter).or_insert(passed);
+                *shortest = passed.min(*shortest);
+            }
+            match last {
                 Some((time, before, after)) => {
                     let first = &mut links[before as usize].first;
                     let next = std::mem::replace(first, number);
@@ -71,7 +87,7 @@ impl<'a> Trace<'a> {
                         first: NONE,
                         next,
                         after,
-                        gap: arrival.mapped_at - time,
+                        gap: busy.rest(arrival.submit_cpu, time, arrival.mapped_at),
                     };
                 }
                 None => roots.push(number),
@@ -79,10 +95,11 @@ impl<'a> Trace<'a> {
             submitter.begin(number, arrival);
         }
         Self {
+            spacing,
             arrivals,
             links,
             roots,
-            devices: without_waiting(arrivals),
+            devices: without_waiting(arrivals, &busy),
         }
     }
 
@@ -91,11 +108,14 @@ impl<'a> Trace<'a> {
         &self.roots
     }
 
+    /// How long this one needs at least from one I/O to the next; 0 where that is not known, or where it has more threads.
+    pub fn spacing(&self, submitter: u32) -> u64 {
+        self.spacing.get(&submitter).copied().unwrap_or(0)
+    }
+
     /// How long the data device takes.
     pub fn device(&self, io: u32) -> u64 {
-        let at = io as usize;
-        let shortened = self.devices.get(at).copied();
-        shortened.unwrap_or(self.arrivals[at].device)
+        self.devices[io as usize]
     }
 
     /// Those that come after this, and how long after it.
@@ -116,6 +136,8 @@ struct Submitter {
     /// What is still to come.
     coming: BinaryHeap<Reverse<(u64, u32, bool)>>,
     last: Option<(u64, u32, After)>,
+    /// When it mapped its last one.
+    mapped_at: Option<u64>,
 }
 
 impl Submitter {
@@ -153,20 +175,94 @@ fn returns_early(arrival: &Arrival) -> bool {
         && !matches!(arrival.seen, Seen::Inline | Seen::InlineGaveUp)
 }
 
-/// The stage `device` of each without the time that a completion in softirq waited for the verifications that the CPU
-/// did inline before; nothing where there was no such thing.
-fn without_waiting(arrivals: &[Arrival]) -> Vec<u64> {
+/// When the CPUs verified.
+struct Busy(HashMap<u16, Vec<Stretch>>);
+
+/// A time without a pause.
+struct Stretch {
+    from: u64,
+    until: u64,
+    /// How long all before took.
+    before: u64,
+}
+
+impl Busy {
+    fn new(arrivals: &[Arrival], costs: &Costs<'_>) -> Self {
+        let mut all: HashMap<u16, Vec<(u64, u64)>> = HashMap::new();
+        for io in arrivals {
+            let from = io.completed_at().saturating_add(io.wait);
+            let (cpu, took) = match io.seen {
+                Seen::Kverityd => (io.verify_cpu, io.verify.min(costs.warm(io))),
+                Seen::Softirq | Seen::Inline => (io.complete_cpu, io.verify),
+                Seen::SoftirqGaveUp | Seen::InlineGaveUp => {
+                    (io.complete_cpu, u64::from(io.attempt))
+                }
+            };
+            let until = from.saturating_add(took);
+            all.entry(cpu).or_default().push((from, until));
+            if io.seen.gave_up() {
+                let end = io.finished_at();
+                let from = end.saturating_sub(io.verify.min(costs.warm(io)));
+                all.entry(io.verify_cpu).or_default().push((from, end));
+            }
+        }
+        Self(
+            all.into_iter()
+                .map(|(cpu, it)| (cpu, stretches(it)))
+                .collect(),
+        )
+    }
+
+    /// How much of this time the CPU did something else.
+    fn rest(&self, cpu: u16, from: u64, until: u64) -> u64 {
+        let Some(stretches) = self.0.get(&cpu) else {
+            return until - from;
+        };
+        // Until then, since the beginning.
+        let spent = |moment: u64| {
+            let after = stretches.partition_point(|it| it.from < moment);
+            let last = after.checked_sub(1).and_then(|at| stretches.get(at));
+            last.map_or(0, |it| it.before + (moment.min(it.until) - it.from))
+        };
+        (until - from).saturating_sub(spent(until) - spent(from))
+    }
+}
+
+/// What is left when those that overlap are one.
+fn stretches(mut all: Vec<(u64, u64)>) -> Vec<Stretch> {
+    all.sort_unstable();
+    let mut found: Vec<Stretch> = Vec::new();
+    for (from, until) in all {
+        match found.last_mut() {
+            Some(last) if from <= last.until => last.until = last.until.max(until),
+            last => {
+                let before = last.map_or(0, |it| it.before + (it.until - it.from));
+                found.push(Stretch {
+                    from,
+                    until,
+                    before,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// The stage `device` of each without the time that its CPU verified others: where a task completes, between; where a
+/// softirq does, inline before it.
+fn without_waiting(arrivals: &[Arrival], busy: &Busy) -> Vec<u64> {
+    let device = |it: &Arrival| match it.completion {
+        Completion::Task => busy.rest(it.complete_cpu, it.mapped_at, it.completed_at()),
+        _ => it.device,
+    };
+    let mut devices: Vec<_> = arrivals.iter().map(device).collect();
     let waits = |it: &Arrival| {
         it.completion == Completion::Softirq && matches!(it.seen, Seen::Inline | Seen::InlineGaveUp)
     };
-    if !arrivals.iter().any(waits) {
-        return Vec::new();
-    }
     let mut order: Vec<_> = (0..arrivals.len())
         .filter(|&it| waits(&arrivals[it]))
         .collect();
     order.sort_by_key(|&it| arrivals[it].completed_at());
-    let mut devices: Vec<_> = arrivals.iter().map(|it| it.device).collect();
     let least = order.iter().map(|&it| arrivals[it].device).min();
     let least = least.unwrap_or(0);
     // By CPU: when the verification before began and ended, and how much earlier it could have been.
