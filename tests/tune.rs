@@ -12,8 +12,8 @@ use verity_trace::histogram::{Histogram, Nanos};
 use verity_trace::recommend::Verdict;
 use verity_trace::snapshot::{Era, Kernel, Loss, Placement, Stage};
 use verity_trace::tune::{
-    Block, Cpu, Effects, Ended, Flaw, Left, Load, Pair, Predicted, Report, Settings, Tables, Times,
-    json, steps, text, verdict,
+    Block, Cpu, Durations, Effects, Ended, Flaw, Left, Load, Pair, Predicted, Report, Settings,
+    Tables, Times, json, steps, text, verdict,
 };
 use verity_trace::what_if::Estimate;
 
@@ -157,18 +157,36 @@ fn report() -> Report {
         effects,
         prediction: Ok(Predicted {
             ios: 4_000,
-            wait: [
-                estimate(49_000.0, 50_000.0, 51_000.0),
-                estimate(9_000.0, 11_000.0, 13_000.0),
-            ],
-            median_wait: [
-                estimate(40_000.0, 41_000.0, 42_000.0),
-                estimate(8_000.0, 9_000.0, 9_500.0),
-            ],
-            total: [
-                estimate(169_000.0, 170_000.0, 171_000.0),
-                estimate(128_000.0, 131_000.0, 134_000.0),
-            ],
+            stages: [
+                (
+                    Stage::Wait,
+                    Durations {
+                        mean: [
+                            estimate(49_000.0, 50_000.0, 51_000.0),
+                            estimate(9_000.0, 11_000.0, 13_000.0),
+                        ],
+                        median: [
+                            estimate(40_000.0, 41_000.0, 42_000.0),
+                            estimate(8_000.0, 9_000.0, 9_500.0),
+                        ],
+                    },
+                ),
+                (
+                    Stage::Total,
+                    Durations {
+                        mean: [
+                            estimate(169_000.0, 170_000.0, 171_000.0),
+                            estimate(128_000.0, 131_000.0, 134_000.0),
+                        ],
+                        median: [
+                            estimate(161_000.0, 162_000.0, 163_000.0),
+                            estimate(120_000.0, 124_000.0, 128_000.0),
+                        ],
+                    },
+                ),
+            ]
+            .into(),
+            softirq: [(0, [0.005, 0.009])].into(),
             change: estimate(-42_000.0, -39_000.0, -36_000.0),
         }),
         verdict,
@@ -238,7 +256,9 @@ fn the_document_says_what_the_page_says() {
         .sum();
     let total = stages["total"]["mean_ns"][0].as_f64().expect("a mean");
     assert!((sum - total).abs() < 200.0, "{sum} of {total}");
-    assert!(document["prediction"]["p50_wait_ns"][1]["value"].is_number());
+    let prediction = &document["prediction"];
+    assert_eq!(prediction["stages"]["wait"]["p50_ns"][1]["value"], 9_000.0);
+    assert_eq!(prediction["cpus"][0]["verification_share"][1], 0.009);
 }
 
 #[test]

@@ -72,6 +72,51 @@ fn no_identity_is_given_twice() {
     identities_go_on_after_attaching_anew();
 }
 
+/// What `recommend` prints, typed in.
+mod recommend {
+    use crate::recommend;
+
+    #[test]
+    fn what_is_typed_does_that() {
+        recommend::what_is_typed_does_that_and_nothing_else();
+    }
+
+    #[test]
+    fn a_corrupt_device_is_left_alone() {
+        recommend::nothing_is_typed_on_a_corrupt_device();
+    }
+}
+
+/// `tune`, however it ends.
+mod tune {
+    use crate::tune;
+
+    #[test]
+    fn the_better_setting_is_applied() {
+        tune::the_better_setting_is_applied_where_that_is_asked_for();
+    }
+
+    #[test]
+    fn a_signal_puts_back_what_was_found() {
+        tune::a_signal_puts_back_what_was_found();
+    }
+
+    #[test]
+    fn what_a_killed_one_left_is_undone() {
+        tune::what_a_killed_one_left_is_undone();
+    }
+
+    #[test]
+    fn what_somebody_else_does_stays() {
+        tune::what_somebody_else_does_meanwhile_stays();
+    }
+
+    #[test]
+    fn limits_are_tried() {
+        tune::limits_are_tried_and_as_before();
+    }
+}
+
 /// A kprobe's own losses, of many more I/Os.
 #[test]
 fn kprobes_account_for_long_loads() {

@@ -31,13 +31,13 @@ pub struct Limits {
     before: Option<String>,
 }
 
-const LIMITS: &str = "/sys/module/dm_verity/parameters/use_bh_bytes";
-
 impl Limits {
+    pub const FILE: &str = "/sys/module/dm_verity/parameters/use_bh_bytes";
+
     pub fn keep() -> Self {
         let has_limits = LabKernel::running() == LabKernel::Inline;
         Self {
-            before: has_limits.then(|| fs::read_to_string(LIMITS).expect(LIMITS)),
+            before: has_limits.then(|| fs::read_to_string(Self::FILE).expect(Self::FILE)),
         }
     }
 
@@ -45,7 +45,7 @@ impl Limits {
     pub fn set(&self, limits: [u32; 4]) {
         if self.before.is_some() {
             let limits = limits.map(|it| it.to_string()).join(",");
-            fs::write(LIMITS, limits).expect(LIMITS);
+            fs::write(Self::FILE, limits).expect(Self::FILE);
         }
     }
 }
@@ -53,7 +53,7 @@ impl Limits {
 impl Drop for Limits {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            fs::write(LIMITS, before.trim()).expect(LIMITS);
+            fs::write(Self::FILE, before.trim()).expect(Self::FILE);
         }
     }
 }

@@ -23,6 +23,7 @@ mod output_disk;
 mod placement;
 mod plan;
 mod queues;
+mod recommend;
 mod recording;
 #[expect(dead_code, reason = "the suites of this machine ask for more")]
 mod screen;

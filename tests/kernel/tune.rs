@@ -2,10 +2,12 @@
 //! reads meanwhile sees an error.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
+use verity_trace::dm;
 
 use crate::LabKernel::{self, Bh, Inert, Inline};
 use crate::behaviour::assert_refuses;
@@ -46,29 +48,82 @@ fn assert_at_rest() {
     assert_eq!(notes(), [""; 0]);
 }
 
-/// One that runs until something ends it; returns once the device has another table than this one.
-fn started(arguments: &[&str], found: &str) -> Child {
-    let mut command = tune(&[&["--duration", "1m", "--precision", "0.001"], arguments].concat());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("verity-trace");
-    let mut has_ended = || child.try_wait().expect("verity-trace").is_some();
-    // Asked for the table all the time, a small machine would do little else.
-    wait_until("something is changed", || {
-        has_ended() || !notes().is_empty()
-    });
-    wait_until("the other setting is tried", || {
-        has_ended() || table() != found
-    });
-    if has_ended() {
-        let output = child.wait_with_output().expect("verity-trace");
-        panic!("it ended: {}", error_of(&output));
-    }
-    child
+/// One that runs until something ends it.
+struct Started {
+    child: Child,
+    errors: BufReader<ChildStderr>,
 }
 
-fn end(child: Child, signal: &str) -> Output {
-    run("kill", &[signal, &child.id().to_string()]);
-    child.wait_with_output().expect("verity-trace")
+/// What it printed, and how it ended.
+struct Ended {
+    document: String,
+    said: String,
+    code: Option<i32>,
+}
+
+impl Started {
+    /// Returns once the device has the other setting of the option.
+    fn new(arguments: &[&str]) -> Self {
+        let found = is_on();
+        Self::until(arguments, || is_on() != found)
+    }
+
+    /// The same; returns once that is so.
+    fn until(arguments: &[&str], mut is_so: impl FnMut() -> bool) -> Self {
+        let mut command =
+            tune(&[&["--duration", "1m", "--precision", "0.001"], arguments].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("verity-trace");
+        let errors = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut started = Self { child, errors };
+        // Until it watches, a small machine has enough to do with that.
+        let mut line = String::new();
+        started.errors.read_line(&mut line).expect("a line");
+        assert!(line.contains("trying"), "verity-trace said {line:?}");
+        wait_until("the other setting is tried", || {
+            let has_ended = started.child.try_wait().expect("verity-trace").is_some();
+            has_ended || is_so()
+        });
+        started
+    }
+
+    fn end(self, signal: &str) -> Ended {
+        run("kill", &[signal, &self.child.id().to_string()]);
+        self.wait()
+    }
+
+    fn wait(mut self) -> Ended {
+        let (mut document, mut said) = (String::new(), String::new());
+        let mut out = self.child.stdout.take().expect("a pipe");
+        out.read_to_string(&mut document).expect("text");
+        self.errors.read_to_string(&mut said).expect("text");
+        let code = self.child.wait().expect("verity-trace").code();
+        Ended {
+            document,
+            said,
+            code,
+        }
+    }
+}
+
+impl Drop for Started {
+    /// A failed test leaves none that would keep the next from starting.
+    fn drop(&mut self) {
+        // It has ended already where the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asked here and not by dmsetup, which would leave a small machine no time for anything else.
+fn is_on() -> bool {
+    let devices = dm::verity_devices().expect("devices");
+    let device = devices.iter().find(|it| it.name == NAME);
+    device
+        .expect("the device")
+        .table
+        .options
+        .try_verify_in_tasklet
 }
 
 fn error_of(output: &Output) -> String {
@@ -81,84 +136,90 @@ fn ios(document: &Value, side: &str, placement: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// From off to on and from on to off, while fio reads. Only where that is asked for the better setting stays, if one is
-/// better.
+/// Off and on in turn while fio reads, and off again.
 #[test]
 fn both_settings_are_tried_and_the_table_is_as_before() {
     if LabKernel::running() == Inert {
         return;
     }
-    for (option, applies) in [(false, true), (true, false)] {
-        let device = Backing::virtio().open(NAME, option);
-        let before = table();
-        let load = Running::start(&device, &JOB);
-        let wishes = if applies { &["--apply"][..] } else { &[] };
-        let output = tune(&[&["--duration", "9s", "--json"], wishes].concat()).output();
-        let output = output.expect("verity-trace");
-        assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
-        // It would have ended at the first error.
-        load.run_for(100);
-        load.stop();
-        let document = valid::written("tune", &String::from_utf8_lossy(&output.stdout));
-        println!(
-            "{} {}",
-            document["change_of_mean_total"], document["verdict"]
-        );
-        let stays = applies && document["verdict"] == "enable";
+    let document = tried(false, &["--duration", "4s"]);
+    assert_eq!(document["left"], "as-found");
+}
+
+/// Only where that is asked for the better setting stays, if one is better.
+pub fn the_better_setting_is_applied_where_that_is_asked_for() {
+    if LabKernel::running() == Inert {
+        return;
+    }
+    for option in [false, true] {
+        let document = tried(option, &["--duration", "9s", "--apply"]);
+        let verdict = document["verdict"].as_str();
+        let stays = verdict == Some(if option { "disable" } else { "enable" });
         assert_eq!(document["left"], if stays { "applied" } else { "as-found" });
-        assert_eq!(table() == before, !stays);
-        assert_eq!(table().contains("try_verify_in_tasklet"), option || stays);
-        assert_at_rest();
-        assert_eq!(document["found"], if option { "b" } else { "a" });
-        assert!(document["pairs"].as_u64() > Some(0), "{document}");
-        for side in ["a", "b"] {
-            assert_eq!(document[side]["failed"], 0, "{document}");
-        }
-        // Off is kverityd alone, and on is not.
-        let all = document["a"]["ios"].as_u64().expect("a count");
-        assert_eq!(ios(&document, "a", "kverityd"), all, "{document}");
-        let elsewhere = ["bh", "inline", "fallback"].map(|it| ios(&document, "b", it));
-        assert!(elsewhere.iter().sum::<u64>() > 0, "{document}");
     }
 }
 
+/// Both settings of a device that has the option or not, while fio reads.
+fn tried(option: bool, wishes: &[&str]) -> Value {
+    let device = Backing::virtio().open(NAME, option);
+    let before = table();
+    let load = Running::start(&device, &JOB);
+    let output = tune(&[&["--json"], wishes].concat()).output();
+    let output = output.expect("verity-trace");
+    assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
+    // It would have ended at the first error.
+    load.run_for(100);
+    load.stop();
+    let document = valid::written("tune", &String::from_utf8_lossy(&output.stdout));
+    println!(
+        "{} {} {}",
+        document["change_of_mean_total"], document["verdict"], document["prediction"]
+    );
+    let is_applied = document["left"] == "applied";
+    assert_eq!(table() == before, !is_applied);
+    let is_on = table().contains("try_verify_in_tasklet");
+    assert_eq!(is_on, option != is_applied, "{document}");
+    assert_at_rest();
+    assert_eq!(document["found"], if option { "b" } else { "a" });
+    assert!(document["pairs"].as_u64() > Some(0), "{document}");
+    for side in ["a", "b"] {
+        assert_eq!(document[side]["failed"], 0, "{document}");
+    }
+    // Off is kverityd alone, and on is not.
+    let all = document["a"]["ios"].as_u64().expect("a count");
+    assert_eq!(ios(&document, "a", "kverityd"), all, "{document}");
+    let elsewhere = ["bh", "inline", "fallback"].map(|it| ios(&document, "b", it));
+    assert!(elsewhere.iter().sum::<u64>() > 0, "{document}");
+    document
+}
+
 /// A signal in the middle of it, with a load of its own.
-#[test]
-fn a_signal_puts_back_what_was_found() {
+pub fn a_signal_puts_back_what_was_found() {
     if LabKernel::running() == Inert {
         return;
     }
     let _device = Backing::virtio().open(NAME, false);
     let before = table();
-    let child = started(&["--load", "--json"], &before);
+    let started = Started::new(&["--load", "--json"]);
     assert_eq!(notes().len(), 1);
-    let output = end(child, "-TERM");
-    assert_eq!(
-        output.status.code(),
-        Some(128 + 15),
-        "{}",
-        error_of(&output)
-    );
+    let ended = started.end("-TERM");
+    assert_eq!(ended.code, Some(128 + 15), "{}", ended.said);
     assert_eq!(table(), before);
     assert_at_rest();
-    let document = valid::written("tune", &String::from_utf8_lossy(&output.stdout));
+    let document = valid::written("tune", &ended.document);
     assert_eq!(document["ended"], "signal");
     assert_eq!(document["left"], "as-found");
 }
 
 /// After SIGKILL the next one says how to undo it, and does.
-#[test]
-fn what_a_killed_one_left_is_undone() {
+pub fn what_a_killed_one_left_is_undone() {
     if LabKernel::running() == Inert {
         return;
     }
     let device = Backing::virtio().open(NAME, true);
     let before = table();
     let load = Running::start(&device, &JOB);
-    let output = end(started(&[], &before), "-KILL");
-    assert_eq!(output.status.code(), None);
-    assert_ne!(table(), before);
-    assert_eq!(notes().len(), 1);
+    kill_one(&[], &before);
     let refused = tune(&["--duration", "5s"]).output().expect("verity-trace");
     let said = error_of(&refused);
     assert_eq!(refused.status.code(), Some(2), "{said}");
@@ -167,23 +228,40 @@ fn what_a_killed_one_left_is_undone() {
         "{said}"
     );
     assert_ne!(table(), before);
-    let undone = tune(&["--undo"]).output().expect("verity-trace");
-    assert_eq!(undone.status.code(), Some(0), "{}", error_of(&undone));
+    undo("put verity0 back as it was found");
     assert_eq!(table(), before);
-    assert_at_rest();
     load.run_for(100);
     load.stop();
 
+    // One that was killed between a load and a resume left the table that it had loaded.
+    kill_one(&["--load"], &before);
+    let ours = table();
+    give(&before);
+    stage(&ours);
+    undo("put verity0 back as it was found");
+    assert_eq!(table(), before);
+
     // Where somebody else has changed it since, there is nothing to undo.
-    let output = end(started(&["--load"], &before), "-KILL");
-    assert_eq!(output.status.code(), None);
+    kill_one(&["--load"], &before);
     let other = with_another_word(&before);
     give(&other);
+    undo("somebody else");
+    assert_eq!(table(), other);
+}
+
+/// Kills one while the device has another table than this one.
+fn kill_one(arguments: &[&str], found: &str) {
+    let ended = Started::new(arguments).end("-KILL");
+    assert_eq!(ended.code, None, "{}", ended.said);
+    assert_ne!(table(), found);
+    assert_eq!(notes().len(), 1);
+}
+
+fn undo(says: &str) {
     let undone = tune(&["--undo"]).output().expect("verity-trace");
     let said = error_of(&undone);
     assert_eq!(undone.status.code(), Some(0), "{said}");
-    assert!(said.contains("somebody else"), "{said}");
-    assert_eq!(table(), other);
+    assert!(said.contains(says), "{said}");
     assert_at_rest();
 }
 
@@ -197,16 +275,17 @@ fn with_another_word(table: &str) -> String {
 }
 
 fn give(table: &str) {
-    run(
-        "dmsetup",
-        &["reload", "--readonly", NAME, "--table", table.trim()],
-    );
+    stage(table);
     run("dmsetup", &["resume", NAME]);
 }
 
-/// Somebody else changes the table, or stages one: theirs stays.
-#[test]
-fn what_somebody_else_does_meanwhile_stays() {
+fn stage(table: &str) {
+    let table = table.trim();
+    run("dmsetup", &["reload", "--readonly", NAME, "--table", table]);
+}
+
+/// Somebody else changes the table: theirs stays.
+pub fn what_somebody_else_does_meanwhile_stays() {
     if LabKernel::running() == Inert {
         return;
     }
@@ -214,86 +293,97 @@ fn what_somebody_else_does_meanwhile_stays() {
     let before = table();
     let other = with_another_word(&before);
     let load = Running::start(&device, &JOB);
-    let child = started(&[], &before);
+    let started = Started::new(&[]);
     give(&other);
-    let output = child.wait_with_output().expect("verity-trace");
-    let said = error_of(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let Ended { said, code, .. } = started.wait();
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("somebody else changed its table"), "{said}");
     assert_eq!(table(), other);
     assert_at_rest();
     load.run_for(100);
     load.stop();
+}
 
-    // What waits for a resume would be replaced.
-    run(
-        "dmsetup",
-        &["reload", "--readonly", NAME, "--table", before.trim()],
-    );
-    assert_refuses(&mut tune(&["--duration", "5s"]), 2, "staged another table");
+/// What waits for a resume would be replaced, what is suspended would go on, and what is known of a corrupt device would
+/// be erased.
+#[test]
+fn a_device_that_could_not_be_put_back_is_left_alone() {
+    let (wrong, _below) = Backing::virtio().with_a_wrong_block(7);
+    let device = wrong.open(NAME, true);
+    let before = table();
+    let refuses = |says| {
+        let (code, says) = if LabKernel::running() == Inert {
+            (4, "nothing to be tried")
+        } else {
+            (2, says)
+        };
+        assert_refuses(&mut tune(&["--duration", "5s"]), code, says);
+    };
+    stage(&before);
+    refuses("staged another table");
     let staged = run("dmsetup", &["table", "--inactive", NAME]);
     assert_eq!(staged, before);
     run("dmsetup", &["clear", NAME]);
     run("dmsetup", &["suspend", NAME]);
-    let refused = tune(&["--duration", "5s"]).output().expect("verity-trace");
+    refuses("is suspended");
     run("dmsetup", &["resume", NAME]);
-    let said = error_of(&refused);
-    assert!(said.contains("is suspended"), "{said}");
+    assert!(!device.reads_block(7));
+    refuses("its status is corruption");
+    assert!(run("dmsetup", &["status", NAME]).contains(" C"));
+    assert_eq!(table(), before);
     assert_at_rest();
 }
 
-/// A reload would erase what it knows.
 #[test]
-fn a_corrupt_device_is_left_alone() {
-    let brd = Backing::brd();
-    brd.corrupt(7);
-    let device = brd.open(NAME, true);
-    assert!(!device.reads_block(7));
-    let says = if LabKernel::running() == Inert {
-        (4, "nothing to be tried")
-    } else {
-        (2, "its status is corruption")
-    };
-    assert_refuses(&mut tune(&["--duration", "5s"]), says.0, says.1);
-    assert!(run("dmsetup", &["status", NAME]).contains(" C"));
-}
-
-#[test]
-fn where_the_option_does_nothing_nothing_is_tried() {
+fn where_there_is_nothing_to_be_tried_it_says_so() {
     let _device = Backing::virtio().open(NAME, true);
     let before = table();
+    let refuses = |arguments: &[&str], says| assert_refuses(&mut tune(arguments), 4, says);
     match LabKernel::running() {
         Inert => {
-            assert_refuses(&mut tune(&["--dry-run"]), 4, "nothing to be tried");
-            assert_refuses(&mut tune(&["--duration", "5s"]), 4, "nothing to be tried");
+            refuses(&["--dry-run"], "nothing to be tried");
+            refuses(&["--duration", "5s"], "nothing to be tried");
         }
-        Bh => assert_refuses(
-            &mut tune(&["--limits", "0", "--dry-run"]),
-            4,
-            "use_bh_bytes",
-        ),
-        Inline => {
-            let limits = Limits::keep();
-            let output = tune(&["--limits", "0", "--load", "--duration", "9s", "--json"]);
-            limits_are_tried(output);
-            drop(limits);
-        }
+        Bh => refuses(&["--limits", "0", "--dry-run"], "use_bh_bytes"),
+        Inline => {}
     }
     assert_eq!(table(), before);
     assert_at_rest();
 }
 
-fn limits_are_tried(mut command: Command) {
-    let file = "/sys/module/dm_verity/parameters/use_bh_bytes";
-    let before = fs::read_to_string(file).expect(file);
+/// Limits instead of the option: also a killed one's are put back, by a run for any device.
+pub fn limits_are_tried_and_as_before() {
+    if LabKernel::running() != Inline {
+        return;
+    }
+    let _limits = Limits::keep();
+    let _device = Backing::virtio().open(NAME, true);
+    let now = || fs::read_to_string(Limits::FILE).expect(Limits::FILE);
+    let before = now();
+    let limits = ["--limits", "0", "--load"];
+    let mut command = tune(&[&["--duration", "9s", "--json"], &limits[..]].concat());
     let output = command.output().expect("verity-trace");
     assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
-    assert_eq!(fs::read_to_string(file).expect(file), before);
+    assert_eq!(now(), before);
     let document = valid::written("tune", &String::from_utf8_lossy(&output.stdout));
     assert_eq!(document["b"]["name"], "kverityd with the no-sleep cache");
     let all = document["b"]["ios"].as_u64().expect("a count");
     assert!(all > 0, "{document}");
     assert_eq!(ios(&document, "b", "kverityd"), all, "{document}");
+
+    let started = Started::until(&limits, || now() != before);
+    let ended = started.end("-KILL");
+    assert_eq!(ended.code, None, "{}", ended.said);
+    assert_eq!(notes(), ["tune-use_bh_bytes.json"]);
+    let other = Backing::virtio_with_one_queue().open("verity1", false);
+    let mut command = Command::new("verity-trace");
+    let undone = command.args(["tune", other.name(), "--undo"]).output();
+    let undone = undone.expect("verity-trace");
+    let said = error_of(&undone);
+    assert_eq!(undone.status.code(), Some(0), "{said}");
+    assert!(said.contains("put use_bh_bytes back"), "{said}");
+    assert_eq!(now(), before);
+    assert_at_rest();
 }
 
 /// What `--dry-run` prints is what is done: typed into a shell, with nothing waited for, it leaves what it found.

@@ -53,18 +53,18 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
         let (experiment, _) = judged(arguments, &facts)?;
         return dry_run(arguments, &facts, &experiment);
     }
-    let mut notes = Notes::open(Path::new(FOLDER), 0)?;
+    let notes = Notes::open(Path::new(FOLDER), 0)?;
     let mut facts = gather::facts(device, &devices, arguments)?;
-    let note = notes.of(device.number)?;
+    let left = notes.of(device.number)?;
     if arguments.undo {
-        return undo(note.as_ref(), &facts, notes);
+        return undo(&left, &facts, &notes);
     }
-    if let Some(note) = note {
-        notes = settle(&note, &facts, notes)?;
+    for note in &left {
+        settle(note, &facts, &notes)?;
         facts = gather::facts(device, &devices, arguments)?;
     }
     let (experiment, table) = judged(arguments, &facts)?;
-    run(arguments, &facts, &experiment, &table, notes)
+    run(arguments, &facts, &experiment, &table, &notes)
 }
 
 /// The one device that is meant.
@@ -144,25 +144,26 @@ fn dry_run(arguments: &cli::Tune, facts: &Facts, experiment: &Experiment) -> Res
 }
 
 /// Puts back what a run that was killed could not.
-fn undo(note: Option<&Note>, facts: &Facts, notes: Notes) -> Result<ExitCode> {
-    let Some(note) = note else {
+fn undo(left: &[Note], facts: &Facts, notes: &Notes) -> Result<ExitCode> {
+    if left.is_empty() {
         say("there is nothing to undo");
-        return Ok(ExitCode::SUCCESS);
-    };
-    match finding(note, facts)? {
-        Finding::Changed => put_back(note, notes)?,
-        found => forget(note, found, facts, &notes)?,
+    }
+    for note in left {
+        match finding(note, facts)? {
+            Finding::Changed => put_back(note, notes)?,
+            found => forget(note, found, notes)?,
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a run left that was killed is put back first, if somebody at a terminal says so.
-fn settle(note: &Note, facts: &Facts, notes: Notes) -> Result<Notes> {
+fn settle(note: &Note, facts: &Facts, notes: &Notes) -> Result<()> {
     match finding(note, facts)? {
         Finding::Changed => {
             say(&format!(
-                "a `verity-trace tune` of {} ended without putting back what it found",
-                note.name
+                "a `verity-trace tune` ended without putting back {} as it found it",
+                note.subject()
             ));
             if !io::stdin().is_terminal() || !asked("put it back now? [y/N] ")? {
                 let device = node(&facts.live.name, facts.live.identity.number);
@@ -171,13 +172,9 @@ fn settle(note: &Note, facts: &Facts, notes: Notes) -> Result<Notes> {
                     "what it found has to be put back first: `verity-trace tune {device} --undo`"
                 )));
             }
-            put_back(note, notes)?;
-            Notes::open(Path::new(FOLDER), 0)
+            put_back(note, notes)
         }
-        found => {
-            forget(note, found, facts, &notes)?;
-            Ok(notes)
-        }
+        found => forget(note, found, notes),
     }
 }
 
@@ -192,29 +189,29 @@ fn finding(note: &Note, facts: &Facts) -> Result<Finding> {
 }
 
 /// Removes a note by which nothing is to be undone.
-fn forget(note: &Note, found: Finding, facts: &Facts, notes: &Notes) -> Result<()> {
+fn forget(note: &Note, found: Finding, notes: &Notes) -> Result<()> {
     let why = match found {
         Finding::Void(why) => why,
         Finding::AsFound | Finding::Changed => "everything is as it was found",
     };
     say(&format!(
         "what an earlier run noted about {} is void: {why}",
-        note.name
+        note.subject()
     ));
-    notes.remove(facts.live.identity.number)
+    notes.remove(note)
 }
 
-fn put_back(note: &Note, notes: Notes) -> Result<()> {
-    let changer = Changer::of(note, notes)?;
+fn put_back(note: &Note, notes: &Notes) -> Result<()> {
+    let changer = Changer::of(note, notes);
     let mut changer = changer.context("the note names no device")?;
     match changer.put_back() {
         Ok(()) => {
-            say(&format!("put {} back as it was found", note.name));
+            say(&format!("put {} back as it was found", note.subject()));
             Ok(())
         }
         Err(stopped) => Err(anyhow!(
             "{} was not put back: {stopped}; by hand: {}",
-            note.name,
+            note.subject(),
             changer.by_hand()
         )
         .into()),
@@ -258,7 +255,7 @@ fn run(
     facts: &Facts,
     experiment: &Experiment,
     table: &Table,
-    notes: Notes,
+    notes: &Notes,
 ) -> Result<ExitCode> {
     let (live, settings) = (&facts.live, experiment.settings);
     let number = live.identity.number;
@@ -356,7 +353,7 @@ fn exit_code(report: &Report, arguments: &cli::Tune, done: ExitCode) -> ExitCode
 }
 
 /// Leaves the device with a setting, or as it was found.
-fn leave(changer: &mut Changer, with: Option<Side>) -> Result<Left> {
+fn leave(changer: &mut Changer<'_>, with: Option<Side>) -> Result<Left> {
     if let Some(side) = with {
         match changer.give(side)? {
             Ok(()) => {
@@ -421,7 +418,7 @@ impl Meter {
         arguments: &cli::Tune,
         times: Times,
         settings: &Settings,
-        changer: &mut Changer,
+        changer: &mut Changer<'_>,
         prediction: &mut Prediction,
         pairs: &mut Vec<Pair>,
     ) -> Result<Ended> {
@@ -455,7 +452,7 @@ impl Meter {
         &mut self,
         side: Side,
         times: Times,
-        changer: &mut Changer,
+        changer: &mut Changer<'_>,
     ) -> Result<Result<Block, Cut>> {
         if let Err(stopped) = changer.give(side)? {
             return Ok(Err(stopped.into()));

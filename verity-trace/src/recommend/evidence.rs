@@ -152,7 +152,7 @@ fn eligible(case: &Case<'_>) -> impl Iterator<Item = Evidence> {
     let gives_up = if case.totals.is_some_and(|it| it.hash_cache.is_some()) {
         "cache of hash blocks"
     } else {
-        "inferred: verify longer than the fastest read"
+        "inferred from verify"
     };
     let all = [
         ("may go to BH or inline, at least", low, source),

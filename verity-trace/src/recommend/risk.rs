@@ -65,14 +65,14 @@ fn replayed_softirq(case: &Case<'_>, forecast: &Forecast) -> Option<String> {
         .map(|&cpu| (cpu, share(on, cpu) - share(&forecast.own, cpu)));
     let (cpu, most) = added.max_by(|a, b| a.1.total_cmp(&b.1))?;
     Some(format!(
-        "softirq time: {} of CPU {cpu} more, and no more of any other, by the model. {MEANWHILE}",
+        "softirq time: {} of CPU {cpu} more, and no more of any other, by the model; {MEANWHILE}",
         format::percentage(Some(most.max(0.0))),
     ))
 }
 
 /// What softirq time means for others.
-const MEANWHILE: &str = "Network, timers and other disks' completions on a CPU wait meanwhile, and whatever task is \
-     interrupted pays for it";
+const MEANWHILE: &str =
+    "network, timers, other disks' completions and the task that is interrupted wait meanwhile";
 
 /// How much of a CPU verification would take in softirq.
 fn added_softirq(case: &Case<'_>) -> Option<String> {
@@ -90,7 +90,7 @@ fn added_softirq(case: &Case<'_>) -> Option<String> {
         .max_by_key(|cpu: &&Cpu| cpu.kverityd_verifications)?;
     let part = most.kverityd_verifications as f64 / all.max(1) as f64;
     Some(format!(
-        "softirq time: up to {} of one CPU more, over all CPUs; of CPU {}, which begins most verifications now, {}. \
+        "softirq time: up to {} of one CPU more, over all CPUs, and {2} of CPU {1}, which verifies most now; \
          {MEANWHILE}",
         format::percentage(Some(of_one)),
         most.number,
@@ -106,8 +106,7 @@ fn longest(case: &Case<'_>) -> Option<String> {
         None => (longest_if_enabled(case)?, "computed from its blocks"),
     };
     Some(format!(
-        "the longest single verification in softirq takes about {} ({how}), and all softirqs of a CPU have {} before \
-         ksoftirqd takes over: so long nothing else runs on that CPU",
+        "longest single verification in softirq: about {} ({how}), of {} for all softirqs before ksoftirqd takes over",
         format::duration(longest),
         format::duration(BUDGET),
     ))
@@ -140,11 +139,11 @@ fn back_to_kverityd(case: &Case<'_>) -> Option<String> {
 fn of_reload(case: &Case<'_>) -> Vec<String> {
     let options = &case.device.table.options;
     let mut found = vec![
-        "the new table begins with an empty cache of hash blocks, and I/Os wait while the device is suspended: expect \
-         slow reads at first, and fallbacks until the cache is warm"
+        "reload: I/Os wait while the device is suspended, and the cache of hash blocks is empty then: slow reads and \
+         fallbacks at first"
             .to_owned(),
-        "if the root file system or /usr is on it (findmnt -o TARGET,SOURCE), do it in one go with dmsetup and its \
-         libraries read before (dmsetup version), never interactively: nothing can be read while it is suspended"
+        "root file system or /usr on it (findmnt -o TARGET,SOURCE): nothing can be read while it is suspended, so read \
+         dmsetup before (dmsetup version) and type all in one go"
             .to_owned(),
     ];
     if options.check_at_most_once {

@@ -14,28 +14,41 @@ const LABEL: usize = 13;
 /// Cells of a line that has no other width.
 pub const WIDTH: usize = 80;
 
-/// Writes the machine, and the advice for each device.
+/// Writes the machine, the advice for each device, and all commands last: what is read first stands first, and what is
+/// typed stands where one types.
 pub fn page(snapshot: &Snapshot, advices: &[Advice], out: &mut impl Write) -> io::Result<()> {
     let kernel = &snapshot.kernel;
     let cpus = format::counted(kernel.cpus, "CPU");
     let era = kernel.era.map_or(format::ABSENT.to_owned(), |era| {
         format!("{}: {}", era.name(), facts::meaning(era))
     });
-    let watched = format!(
-        "{}, by {}",
+    let machine = format!(
+        "{} on {}, {cpus}; watched for {}, by {}",
+        kernel.release,
+        kernel.host,
         format::span(snapshot.watched),
         facts::rung(&snapshot.tracing)
     );
-    let machine = format!("{} on {}, {cpus}", kernel.release, kernel.host);
-    for (label, text) in [("kernel", machine), ("era", era), ("watched", watched)] {
+    for (label, text) in [("kernel", machine), ("era", era)] {
         field(label, &text, WIDTH, out)?;
     }
-    for advice in advices {
-        writeln!(out)?;
-        text(advice, WIDTH, out)?;
-    }
+    writeln!(out)?;
     if advices.is_empty() {
-        writeln!(out, "\n{}", none(snapshot))?;
+        writeln!(out, "{}", none(snapshot))?;
+    }
+    all(advices, out)
+}
+
+fn all(advices: &[Advice], out: &mut impl Write) -> io::Result<()> {
+    for (at, advice) in advices.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        conclusion(advice, WIDTH, out)?;
+    }
+    for advice in advices.iter().filter(|it| !it.commands.is_empty()) {
+        writeln!(out)?;
+        commands(advice, WIDTH, out)?;
     }
     Ok(())
 }
@@ -54,17 +67,17 @@ pub fn section(advices: &[Advice], out: &mut impl Write) -> io::Result<()> {
     if !advices.is_empty() {
         writeln!(out, "\nadvice")?;
     }
-    for (at, advice) in advices.iter().enumerate() {
-        if at > 0 {
-            writeln!(out)?;
-        }
-        text(advice, WIDTH, out)?;
-    }
-    Ok(())
+    all(advices, out)
 }
 
 /// Writes one advice, no line wider than so many cells but for commands, which can be copied as they are.
 pub fn text(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<()> {
+    conclusion(advice, width, out)?;
+    commands(advice, width, out)
+}
+
+/// All but the commands.
+fn conclusion(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<()> {
     let option = if advice.option { "on" } else { "off" };
     let place = format!("{} ({})   option {option}", advice.name, advice.number);
     field("device", &place, width, out)?;
@@ -75,21 +88,26 @@ pub fn text(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<(
     let findings = findings.map(|it| format!("{}: {}", it.id, it.sentence));
     list("findings", findings, width, out)?;
     list("risk", advice.risk.iter().cloned(), width, out)?;
-    list(
-        "unconsidered",
-        advice.not_considered.iter().cloned(),
-        width,
-        out,
-    )?;
-    if !advice.commands.is_empty() {
-        let whose = advice.origin.as_ref().map_or_else(
-            || "as root".to_owned(),
-            |origin| format!("as root on {}", of(origin)),
-        );
-        field("commands", &whose, width, out)?;
-        for it in &advice.commands {
-            command(it, width, out)?;
-        }
+    if !advice.not_considered.is_empty() {
+        let all = advice.not_considered.join("; ");
+        field("unconsidered", &all, width, out)?;
+    }
+    Ok(())
+}
+
+/// Nothing where there are none.
+fn commands(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result<()> {
+    if advice.commands.is_empty() {
+        return Ok(());
+    }
+    let place = advice
+        .origin
+        .as_ref()
+        .map_or_else(String::new, |origin| format!(" on {}", of(origin)));
+    let whose = format!("for {} ({}), as root{place}", advice.name, advice.number);
+    field("commands", &whose, width, out)?;
+    for it in &advice.commands {
+        command(it, width, out)?;
     }
     Ok(())
 }

@@ -625,6 +625,57 @@ mod tests {
         assert_eq!(found, (Verdict::Disable, Certainty::Likely));
     }
 
+    /// Even where a forecast would settle it.
+    #[test]
+    fn a_forecast_from_what_tells_too_little_settles_nothing() {
+        let gain = [(true, None, outcome(-20_000.0, -10_000.0))];
+        let few = Ios {
+            count: 49,
+            ..ON_KVERITYD
+        };
+        let few = Made::on("6.12.94", Era::Bh).ios(few).ios(Ios {
+            bytes: 8_192,
+            ..few
+        });
+        let mut lossy = off(Era::Bh);
+        lossy.totals().loss.insert(Loss::TableFull, 200);
+        let mut unknown = off(Era::Bh);
+        unknown.0.kernel.era = None;
+        for (made, help) in [
+            (few, "watch longer"),
+            (lossy, "watch by fentry"),
+            (unknown, "`verity-trace doctor`"),
+        ] {
+            let case = made.case();
+            let fired = rules::findings(&case).fired;
+            let (verdict, confidence) = of(&case, &fired, Some(&forecast(&gain)));
+            assert_eq!(verdict, Verdict::NotEnoughData, "{confidence:?}");
+            assert_eq!(confidence.certainty, Certainty::None, "{confidence:?}");
+            assert!(confidence.reason.contains(help), "{confidence:?}");
+        }
+        let one_size = Made::on("6.12.94", Era::Bh).ios(ON_KVERITYD);
+        let mut newer = off(Era::Bh);
+        newer.0.kernel.release = "8.0.0".to_owned();
+        let mut nameless = off(Era::Bh);
+        nameless.0.kernel.release = "made by hand".to_owned();
+        let mut lossy = off(Era::Bh);
+        lossy.totals().loss.insert(Loss::TableFull, 50);
+        let weak = (Verdict::Enable, Certainty::Weak);
+        for (made, help) in [
+            (one_size, "watch with a load as it will be"),
+            (newer, "drivers/md/dm-verity-target.c"),
+            (nameless, "drivers/md/dm-verity-target.c"),
+            (lossy, "lost or incomplete"),
+        ] {
+            assert_eq!(replayed(&made, &gain), weak, "{help}");
+            let advice = advise(&made.case(), Ok(&forecast(&gain)), None);
+            let said = advice.not_considered.join("; ");
+            assert!(said.contains(help), "{said}");
+        }
+        let likely = (Verdict::Enable, Certainty::Likely);
+        assert_eq!(replayed(&off(Era::Bh), &gain), likely);
+    }
+
     #[test]
     fn where_many_attempts_give_up_no_forecast_is_certain_of_the_cache() {
         let cold = Outcome {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::block::Flaw;
-use super::{Ended, Left, Predicted, Report, Side};
+use super::{Durations, Ended, Left, Predicted, Report, Side};
 use crate::export;
 use crate::format::nanos;
 use crate::recommend::Verdict;
@@ -123,9 +123,20 @@ enum Prediction<'a> {
 struct Known {
     ios: u64,
     change_of_mean_total: Estimate,
-    mean_total_ns: [Estimate; 2],
-    mean_wait_ns: [Estimate; 2],
-    p50_wait_ns: [Estimate; 2],
+    stages: BTreeMap<&'static str, PredictedStage>,
+    cpus: Vec<PredictedCpu>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct PredictedStage {
+    mean_ns: [Estimate; 2],
+    p50_ns: [Estimate; 2],
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct PredictedCpu {
+    number: usize,
+    verification_share: [f64; 2],
 }
 
 impl From<what_if::Estimate> for Estimate {
@@ -140,9 +151,28 @@ impl From<&Predicted> for Known {
         Self {
             ios: predicted.ios,
             change_of_mean_total: predicted.relative().into(),
-            mean_total_ns: predicted.total.map(Estimate::from),
-            mean_wait_ns: predicted.wait.map(Estimate::from),
-            p50_wait_ns: predicted.median_wait.map(Estimate::from),
+            stages: predicted
+                .stages
+                .iter()
+                .map(|(&stage, durations)| (stage_name(stage), durations.into()))
+                .collect(),
+            cpus: predicted
+                .softirq
+                .iter()
+                .map(|(&number, &verification_share)| PredictedCpu {
+                    number,
+                    verification_share,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&Durations> for PredictedStage {
+    fn from(durations: &Durations) -> Self {
+        Self {
+            mean_ns: durations.mean.map(Estimate::from),
+            p50_ns: durations.median.map(Estimate::from),
         }
     }
 }

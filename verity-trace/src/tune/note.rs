@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dm::{Identity, Line, Live};
+use crate::dm::{Identity, Line, Live, Staged};
+use crate::snapshot::DeviceNumber;
 
 /// Raised when an older program could not read it any more.
 const VERSION: u32 = 1;
+
+/// The file of the note of what was changed for all devices.
+const LIMITS: &str = "tune-use_bh_bytes.json";
 
 /// See the module. It is bound to one boot and one device, and is for one table: the one that was loaded is kept whole,
 /// so that no other table is taken for it.
@@ -50,7 +54,7 @@ pub enum Undo {
 /// What a note says of the present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// What was changed is still so, and can be undone.
+    /// What was changed is still so, or is staged to be, and can be undone.
     Changed,
     /// Everything is as it was found.
     AsFound,
@@ -82,6 +86,24 @@ impl Note {
         Ok(note)
     }
 
+    /// The file in which it is kept: limits are for all devices, so that there is one for all of them.
+    #[must_use]
+    pub fn file(&self) -> String {
+        match self.undo {
+            Undo::Table { .. } => file_of(&self.number),
+            Undo::Limits { .. } => LIMITS.to_owned(),
+        }
+    }
+
+    /// What is put back by it. It comes from outside: escape it before printing.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self.undo {
+            Undo::Table { .. } => &self.name,
+            Undo::Limits { .. } => "use_bh_bytes",
+        }
+    }
+
     /// As text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -98,6 +120,16 @@ impl Note {
             uuid: self.uuid.clone(),
         })
     }
+}
+
+/// The files with notes of what concerns a device.
+#[must_use]
+pub fn files_of(number: DeviceNumber) -> [String; 2] {
+    [file_of(&number.to_string()), LIMITS.to_owned()]
+}
+
+fn file_of(number: &str) -> String {
+    format!("tune-{number}.json")
 }
 
 /// What a note says, in this boot, with the device as it is now if there is one of its number, and the limits of now.
@@ -122,7 +154,9 @@ pub fn what_to_undo(
             let Some(live) = live.filter(is_it) else {
                 return Finding::Void("the device is gone");
             };
-            if live.line.as_ref() == Some(loaded) {
+            // One that was killed between the load of a table and the resume left it there.
+            let is_staged = [found, loaded].map(|it| live.staged == Staged::Line(it.clone()));
+            if live.line.as_ref() == Some(loaded) || is_staged.contains(&true) {
                 Finding::Changed
             } else if live.line.as_ref() == Some(found) {
                 Finding::AsFound
@@ -136,8 +170,6 @@ pub fn what_to_undo(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dm::Staged;
-    use crate::snapshot::DeviceNumber;
     use proptest::prelude::*;
 
     fn line(parameters: &str) -> Line {
@@ -242,6 +274,26 @@ mod tests {
             ),
             Finding::Changed
         );
+    }
+
+    /// Whatever the device has by now, nobody is to find it behind a resume.
+    #[test]
+    fn a_table_of_ours_that_is_staged_is_undone() {
+        for (now, staged, expected) in [
+            ("off", Staged::Line(line("on")), Finding::Changed),
+            ("off", Staged::Line(line("off")), Finding::Changed),
+            ("else", Staged::Line(line("on")), Finding::Changed),
+            ("off", Staged::Line(line("else")), Finding::AsFound),
+            ("off", Staged::Other, Finding::AsFound),
+        ] {
+            let live = Live {
+                line: Some(line(now)),
+                staged: staged.clone(),
+                ..live()
+            };
+            let found = what_to_undo(&note(), "boot", Some(&live), None);
+            assert_eq!(found, expected, "{now} {staged:?}");
+        }
     }
 
     #[test]

@@ -1,24 +1,34 @@
 //! What the model said of the other setting, before anything was changed.
 
+use std::collections::BTreeMap;
+
 use super::{Settings, Side};
-use crate::what_if::{Distribution, Estimate, Forecast};
+use crate::snapshot::Stage;
+use crate::what_if::{Distribution, Estimate, Forecast, Outcome};
 
 /// What was predicted, or why nothing was.
 pub type Prediction = Result<Predicted, String>;
 
-/// Means under both settings, both through the model, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What both settings come to, both through the model.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Predicted {
     /// I/Os that it was predicted from.
     pub ios: u64,
-    /// The stage `wait`, under A and B.
-    pub wait: [Estimate; 2],
-    /// The median of it.
-    pub median_wait: [Estimate; 2],
-    /// All of an I/O's life.
-    pub total: [Estimate; 2],
-    /// How much longer the mean `total` of B is.
+    /// Each stage that the model knows: the others are as they were recorded.
+    pub stages: BTreeMap<Stage, Durations>,
+    /// How much longer the mean `total` of B is, in nanoseconds.
     pub change: Estimate,
+    /// Time in verifications in softirqs under A and B, as a part of each CPU's time. A CPU that has none is not in it.
+    pub softirq: BTreeMap<usize, [f64; 2]>,
+}
+
+/// How long a stage takes under A and B, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Durations {
+    /// The mean over all I/Os.
+    pub mean: [Estimate; 2],
+    /// The median of those that have the stage.
+    pub median: [Estimate; 2],
 }
 
 impl Predicted {
@@ -30,17 +40,20 @@ impl Predicted {
         let Some((_, outcome)) = outcome else {
             return Err("the model has nothing to say of this setting".to_owned());
         };
-        let own = &forecast.own;
-        let both = |own: Estimate, other: Estimate| match settings.found {
-            Side::A => [own, other],
-            Side::B => [other, own],
+        let [a, b] = match settings.found {
+            Side::A => [&forecast.own, outcome],
+            Side::B => [outcome, &forecast.own],
         };
-        let means = |own: &Distribution, other: &Distribution| both(own.mean, other.mean);
+        let stages = [
+            (Stage::Wait, Durations::of(&a.wait, &b.wait)),
+            (Stage::Total, Durations::of(&a.total, &b.total)),
+        ];
+        let cpus = a.softirq.keys().chain(b.softirq.keys());
+        let softirq = cpus.map(|&cpu| (usize::from(cpu), [a, b].map(|it| softirq(it, cpu))));
         Ok(Self {
             ios: forecast.measured.ios,
-            wait: means(&own.wait, &outcome.wait),
-            median_wait: both(own.wait.median, outcome.wait.median),
-            total: means(&own.total, &outcome.total),
+            stages: stages.into(),
+            softirq: softirq.collect(),
             change: match settings.found {
                 Side::A => outcome.change,
                 Side::B => Estimate {
@@ -55,11 +68,27 @@ impl Predicted {
     /// The change of the mean `total` from A to B, as a part of it.
     #[must_use]
     pub fn relative(&self) -> Estimate {
-        let part = |ns: f64| ns / self.total[0].value.max(1.0);
+        let total = self.stages.get(&Stage::Total);
+        let part = |ns: f64| ns / total.map_or(1.0, |it| it.mean[0].value.max(1.0));
         Estimate {
             value: part(self.change.value),
             low: part(self.change.low),
             high: part(self.change.high),
         }
     }
+}
+
+impl Durations {
+    fn of(a: &Distribution, b: &Distribution) -> Self {
+        Self {
+            mean: [a.mean, b.mean],
+            median: [a.median, b.median],
+        }
+    }
+}
+
+/// The part of a CPU's time.
+fn softirq(outcome: &Outcome, cpu: u16) -> f64 {
+    let time = outcome.softirq.get(&cpu).map_or(0, |it| it.0);
+    time as f64 / outcome.duration.0.max(1) as f64
 }

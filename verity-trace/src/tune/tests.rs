@@ -1,5 +1,6 @@
 use super::*;
 use crate::histogram::{Histogram, Nanos};
+use crate::snapshot::Stage;
 use crate::what_if::{Distribution, Forecast, Outcome};
 
 const LIMITS: [u64; 4] = [8192, 8192, 8192, 0];
@@ -58,7 +59,7 @@ fn kverityd_with_the_option_on_is_not_called_off() {
     assert_eq!(tried([1, 2, 3, 4], 65_536), [65_536, 65_536, 65_536, 4]);
 }
 
-fn outcome(wait: f64, total: f64, change: f64) -> Outcome {
+fn outcome(wait: f64, total: f64, change: f64, softirq: u64) -> Outcome {
     let distribution = |value: f64| Distribution {
         histogram: Histogram::default(),
         mean: estimate(value - 1.0, value, value + 1.0),
@@ -70,9 +71,9 @@ fn outcome(wait: f64, total: f64, change: f64) -> Outcome {
         total: distribution(total),
         change: estimate(change - 10.0, change, change + 20.0),
         placements: [].into(),
-        softirq: [].into(),
+        softirq: [(1, Nanos(softirq))].into(),
         longest_in_softirq: None,
-        duration: Nanos(0),
+        duration: Nanos(1_000),
     }
 }
 
@@ -89,24 +90,27 @@ fn a_prediction_is_from_a_to_b() {
         (true, [40.0, 100.0], [940.0, 1_000.0], [40.0, 60.0, 70.0]),
     ] {
         let settings = Settings::option(is_on, Some(LIMITS));
-        let own = outcome(100.0, 1_000.0, 0.0);
+        let own = outcome(100.0, 1_000.0, 0.0, 10);
         let forecast = Forecast {
             measured: own.clone(),
             own,
             settings: vec![(
                 settings.of(settings.found.other()),
-                outcome(40.0, 940.0, -60.0),
+                outcome(40.0, 940.0, -60.0, 250),
             )],
             unknown: Vec::new(),
         };
         let predicted = Predicted::of(&forecast, &settings).expect("a prediction");
         let found = predicted.change;
+        let mean = |stage| predicted.stages[&stage].mean.map(|it| it.value).to_vec();
         let found = [
-            predicted.wait.map(|it| it.value).to_vec(),
-            predicted.total.map(|it| it.value).to_vec(),
+            mean(Stage::Wait),
+            mean(Stage::Total),
             vec![found.low, found.value, found.high],
         ];
         assert_eq!(found, [wait.to_vec(), total.to_vec(), change.to_vec()]);
+        let softirq = if is_on { [0.25, 0.01] } else { [0.01, 0.25] };
+        assert_eq!(predicted.softirq, [(1, softirq)].into());
         let other = Settings::limits(LIMITS, [0; 4]);
         assert!(Predicted::of(&forecast, &other).is_err());
     }

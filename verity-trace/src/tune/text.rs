@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::block::{Flaw, MUCH_LOSS};
-use super::{Added, Effects, Ended, Left, Prediction, Report, Row, Side};
+use super::{Added, Durations, Effects, Ended, Left, Predicted, Prediction, Report, Row, Side};
 use crate::format::{self, ABSENT};
 use crate::histogram::Nanos;
 use crate::snapshot::{Placement, stage_name};
@@ -54,12 +54,13 @@ pub fn text(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     stages(report, &names, out)?;
     placements(&report.effects, &names, out)?;
-    cpus(&report.effects, out)?;
+    cpus(report, out)?;
     writeln!(
         out,
         "\nAn interval holds what it is of in 95 of 100 cases, each for itself. A mean is\n\
          over all I/Os, those without the stage included, so that stages add up to total;\n\
-         p50 is the mean over blocks of their medians, which are at most 1/32 off."
+         p50 is the mean over blocks of their medians, which are at most 1/32 off. What\n\
+         was predicted of B - A is from I/Os before anything was changed."
     )
 }
 
@@ -135,9 +136,8 @@ fn change(change: Option<Estimate>, [a, b]: &[String; 2]) -> String {
 fn predicted(prediction: &Prediction, names: &[String; 2]) -> String {
     match prediction {
         Ok(predicted) => {
-            let [a, b] = predicted.median_wait.map(|it| nanos(it.value));
             format!(
-                "{}; p50 of wait {a} and {b}; from {} I/Os before anything was changed",
+                "{}; from {} I/Os before anything was changed",
                 change(Some(predicted.relative()), names),
                 predicted.ios
             )
@@ -151,35 +151,46 @@ fn stages(report: &Report, [a, b]: &[String; 2], out: &mut impl Write) -> io::Re
     writeln!(out, "\nA is {a}, B is {b}")?;
     writeln!(
         out,
-        "{:<12}{:<6}{:>10}{:>10}{:>11}  95 %",
-        "stage", "", "A", "B", "B - A"
+        "{:<11}{:<5}{:>9}{:>9}{:>10}  {:<22}{:>10}",
+        "stage", "", "A", "B", "B - A", "95 %", "predicted"
     )?;
+    let predicted = report.prediction.as_ref().ok();
     for row in &report.effects.rows {
-        stage(row, out)?;
+        let durations = predicted.and_then(|it| it.stages.get(&row.stage));
+        stage(row, durations, out)?;
     }
     Ok(())
 }
 
-fn stage(row: &Row, out: &mut impl Write) -> io::Result<()> {
+fn stage(row: &Row, predicted: Option<&Durations>, out: &mut impl Write) -> io::Result<()> {
     let lines = [
         (
             stage_name(row.stage),
             "mean",
             Some(row.means),
             row.difference,
+            predicted.map(|it| it.mean),
         ),
-        ("", "p50", row.medians, row.difference_of_medians),
+        (
+            "",
+            "p50",
+            row.medians,
+            row.difference_of_medians,
+            predicted.map(|it| it.median),
+        ),
     ];
-    for (stage, statistic, values, difference) in lines {
+    for (stage, statistic, values, difference, predicted) in lines {
         let [a, b] = values.map_or([ABSENT.to_owned(), ABSENT.to_owned()], |it| it.map(nanos));
         let less = difference.map_or_else(|| ABSENT.to_owned(), |it| signed(it.value));
         let interval = difference.map_or_else(
             || ABSENT.to_owned(),
             |it| format!("{} to {}", signed(it.low), signed(it.high)),
         );
+        let predicted =
+            predicted.map_or_else(|| ABSENT.to_owned(), |[a, b]| signed(b.value - a.value));
         writeln!(
             out,
-            "{stage:<12}{statistic:<6}{a:>10}{b:>10}{less:>11}  {interval}"
+            "{stage:<11}{statistic:<5}{a:>9}{b:>9}{less:>10}  {interval:<22}{predicted:>10}"
         )?;
     }
     Ok(())
@@ -204,14 +215,17 @@ fn placements(effects: &Effects, names: &[String; 2], out: &mut impl Write) -> i
     Ok(())
 }
 
-fn cpus(effects: &Effects, out: &mut impl Write) -> io::Result<()> {
+/// Of verifications the difference alone: of all softirqs there is no prediction.
+fn cpus(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "\ntime in softirqs, and in verifications there, each as a part of the CPU's time\n\
-         {:>5}{:>10}{:>10}{:>10}  {:<22}{:>9}{:>9}",
-        "CPU", "A", "B", "B - A", "95 %", "verify A", "verify B"
+        "\ntime in softirqs, as a part of the CPU's time, and what verifications add to it\n\
+         {:>5}{:>9}{:>9}{:>9}  {:<22}{:>11}{:>11}",
+        "CPU", "A", "B", "B - A", "95 %", "verifying", "predicted"
     )?;
-    for cpu in &effects.cpus {
+    let predicted = report.prediction.as_ref().ok();
+    let predicted = |cpu| predicted.map(|it: &Predicted| it.softirq.get(&cpu).copied());
+    for cpu in &report.effects.cpus {
         let Added {
             cpu,
             softirq: [a, b],
@@ -224,13 +238,16 @@ fn cpus(effects: &Effects, out: &mut impl Write) -> io::Result<()> {
             || ABSENT.to_owned(),
             |it| format!("{} to {}", percent(it.low), percent(it.high)),
         );
-        let [verify_a, verify_b] =
-            verification.map_or([ABSENT.to_owned(), ABSENT.to_owned()], |it| it.map(share));
+        let less_of = |both: Option<[f64; 2]>| {
+            both.map_or_else(|| ABSENT.to_owned(), |[a, b]| percent(b - a))
+        };
         writeln!(
             out,
-            "{cpu:>5}{:>10}{:>10}{less:>10}  {interval:<22}{verify_a:>9}{verify_b:>9}",
+            "{cpu:>5}{:>9}{:>9}{less:>9}  {interval:<22}{:>11}{:>11}",
             share(*a),
-            share(*b)
+            share(*b),
+            less_of(*verification),
+            less_of(predicted(*cpu).map(Option::unwrap_or_default))
         )?;
     }
     Ok(())

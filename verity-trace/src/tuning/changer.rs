@@ -19,21 +19,23 @@ pub enum Change {
 }
 
 /// See the module.
-pub struct Changer {
+pub struct Changer<'a> {
     identity: Identity,
     name: String,
     change: Change,
     found: Side,
     now: Side,
-    notes: Notes,
-    boot_id: String,
+    notes: &'a Notes,
+    note: Note,
     /// Whether something may be otherwise than it was found.
     is_open: bool,
 }
 
-impl Changer {
+impl<'a> Changer<'a> {
     /// Nothing is changed yet.
-    pub fn new(live: &Live, change: Change, found: Side, notes: Notes) -> Result<Self> {
+    pub fn new(live: &Live, change: Change, found: Side, notes: &'a Notes) -> Result<Self> {
+        let undo = undo(&change, found);
+        let note = Note::new(&kernel::boot_id()?, &live.identity, &live.name, undo);
         Ok(Self {
             identity: live.identity.clone(),
             name: live.name.clone(),
@@ -41,39 +43,35 @@ impl Changer {
             found,
             now: found,
             notes,
-            boot_id: kernel::boot_id()?,
+            note,
             is_open: false,
         })
     }
 
     /// For what a run left that could not put it back; absent where the note names no device.
-    pub fn of(note: &Note, notes: Notes) -> Result<Option<Self>> {
-        let Some(identity) = note.identity() else {
-            return Ok(None);
-        };
+    pub fn of(note: &Note, notes: &'a Notes) -> Option<Self> {
+        let identity = note.identity()?;
         let change = match &note.undo {
             Undo::Table { found, loaded } => Change::Tables([found.clone(), loaded.clone()]),
             Undo::Limits { found, set } => Change::Limits([*found, *set]),
         };
-        Ok(Some(Self {
+        Some(Self {
             identity,
             name: note.name.clone(),
             change,
             found: Side::A,
             now: Side::B,
             notes,
-            boot_id: kernel::boot_id()?,
+            note: note.clone(),
             is_open: true,
-        }))
+        })
     }
 
     /// Gives the device a setting: a table is loaded also where it has that setting already, so that it begins with an
     /// empty cache of hash blocks each time.
     pub fn give(&mut self, side: Side) -> Result<Result<(), Stopped>> {
         if !self.is_open {
-            let undo = self.undo();
-            let note = Note::new(&self.boot_id, &self.identity, &self.name, undo);
-            self.notes.keep(self.identity.number, &note)?;
+            self.notes.keep(&self.note)?;
             self.is_open = true;
         }
         let given = match &self.change {
@@ -143,23 +141,9 @@ impl Changer {
         command.unwrap_or_else(|why| why)
     }
 
-    fn undo(&self) -> Undo {
-        let (found, other) = (self.found as usize, self.found.other() as usize);
-        match &self.change {
-            Change::Tables(lines) => Undo::Table {
-                found: lines[found].clone(),
-                loaded: lines[other].clone(),
-            },
-            Change::Limits(limits) => Undo::Limits {
-                found: limits[found],
-                set: limits[other],
-            },
-        }
-    }
-
     fn close(&mut self) {
         self.is_open = false;
-        if let Err(error) = self.notes.remove(self.identity.number) {
+        if let Err(error) = self.notes.remove(&self.note) {
             say(&error.to_string());
         }
     }
@@ -181,7 +165,8 @@ impl Changer {
     fn put_table_back(&self, ours: &Line, found: &Line) -> Result<(), NotBack> {
         let mut held = Held::open(self.identity.number).map_err(not_back)?;
         let live = held.look().map_err(not_back)?;
-        if self.identity.is_still(&live.identity) && live.staged == Staged::Line(ours.clone()) {
+        let is_staged = [ours, found].map(|it| live.staged == Staged::Line(it.clone()));
+        if self.identity.is_still(&live.identity) && is_staged.contains(&true) {
             held.clear().map_err(not_back)?;
         }
         if self.has(&live, ours) {
@@ -214,6 +199,20 @@ impl Changer {
     }
 }
 
+fn undo(change: &Change, found: Side) -> Undo {
+    let (found, other) = (found as usize, found.other() as usize);
+    match change {
+        Change::Tables(lines) => Undo::Table {
+            found: lines[found].clone(),
+            loaded: lines[other].clone(),
+        },
+        Change::Limits(limits) => Undo::Limits {
+            found: limits[found],
+            set: limits[other],
+        },
+    }
+}
+
 /// Why what was found was not put back.
 #[derive(Debug, thiserror::Error)]
 pub enum NotBack {
@@ -240,17 +239,19 @@ fn put_limits_back(ours: [u64; 4], found: [u64; 4]) -> Result<(), NotBack> {
     set(ours, found).map_err(NotBack::Yet)
 }
 
-impl Drop for Changer {
+impl Drop for Changer<'_> {
     fn drop(&mut self) {
         if !self.is_open {
             return;
         }
         match self.put_back() {
-            Ok(()) => say(&format!("put {} back as it was found", self.name)),
-            Err(NotBack::Theirs(stopped)) => say(&format!("{}: {stopped}", self.name)),
-            Err(NotBack::Yet(stopped)) => say(&format!(
+            Ok(()) => say(&format!("put {} back as it was found", self.note.subject())),
+            Err(stopped @ NotBack::Theirs(_)) => {
+                say(&format!("{}: {stopped}", self.note.subject()));
+            }
+            Err(stopped @ NotBack::Yet(_)) => say(&format!(
                 "{} was not put back: {stopped}; by hand: {}",
-                self.name,
+                self.note.subject(),
                 self.by_hand()
             )),
         }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
 use verity_trace::error::{Error, Result};
 use verity_trace::snapshot::DeviceNumber;
-use verity_trace::tune::Note;
+use verity_trace::tune::{Note, files_of};
 
 /// Where they are.
 pub const FOLDER: &str = "/run/verity-trace";
@@ -69,14 +69,17 @@ impl Notes {
         }
     }
 
-    /// The note of a device, if there is one; an error where it is none that can be read.
-    pub fn of(&self, number: DeviceNumber) -> Result<Option<Note>> {
-        let name = name(number);
-        self.read(&name).map_err(|error| {
-            Error::Input(format!(
-                "{FOLDER}/{name}: {error}; look at it, and remove it"
-            ))
-        })
+    /// The notes of what concerns a device; an error where one cannot be read.
+    pub fn of(&self, number: DeviceNumber) -> Result<Vec<Note>> {
+        let read = |name: String| {
+            self.read(&name).map_err(|error| {
+                Error::Input(format!(
+                    "{FOLDER}/{name}: {error}; look at it, and remove it"
+                ))
+            })
+        };
+        let notes = files_of(number).into_iter().map(read);
+        notes.filter_map(Result::transpose).collect()
     }
 
     fn read(&self, name: &str) -> Result<Option<Note>, String> {
@@ -94,12 +97,16 @@ impl Notes {
         let mut file = File::from(file).take(MOST_BYTES);
         file.read_to_string(&mut text)
             .map_err(|error| error.to_string())?;
-        Note::parse(&text).map(Some)
+        let note = Note::parse(&text)?;
+        if note.file() != name {
+            return Err("it is a note of something else".to_owned());
+        }
+        Ok(Some(note))
     }
 
-    /// Writes the note of a device, whole and on its disk before this returns.
-    pub fn keep(&self, number: DeviceNumber, note: &Note) -> Result<()> {
-        let name = name(number);
+    /// Writes a note, whole and on its disk before this returns.
+    pub fn keep(&self, note: &Note) -> Result<()> {
+        let name = note.file();
         self.write(&name, note)
             .with_context(|| format!("write {FOLDER}/{name}"))?;
         Ok(())
@@ -119,9 +126,9 @@ impl Notes {
         Ok(())
     }
 
-    /// Removes the note of a device, where there is one.
-    pub fn remove(&self, number: DeviceNumber) -> Result<()> {
-        let name = name(number);
+    /// Removes a note, where it is there.
+    pub fn remove(&self, note: &Note) -> Result<()> {
+        let name = note.file();
         let removed = self.unlink(&name).and_then(|()| {
             rustix::fs::fsync(&self.folder)?;
             Ok(())
@@ -136,11 +143,6 @@ impl Notes {
             _ => Ok(()),
         }
     }
-}
-
-/// The file of a device's note.
-fn name(number: DeviceNumber) -> String {
-    format!("tune-{number}.json")
 }
 
 #[cfg(test)]
@@ -179,14 +181,17 @@ mod tests {
             sectors: 8,
             parameters: parameters.to_owned(),
         };
+        of(Undo::Table {
+            found: line("off"),
+            loaded: line(parameters),
+        })
+    }
+
+    fn of(undo: Undo) -> Note {
         let identity = Identity {
             number: NUMBER,
             disk_sequence: Some(1),
             uuid: "x".to_owned(),
-        };
-        let undo = Undo::Table {
-            found: line("off"),
-            loaded: line(parameters),
         };
         Note::new("boot", &identity, "usr", undo)
     }
@@ -195,10 +200,10 @@ mod tests {
     fn a_note_is_kept_for_its_owner_alone_and_replaced_and_removed() {
         let place = Place::new();
         let notes = place.open().expect("a folder");
-        assert_eq!(notes.of(NUMBER).expect("nothing"), None);
+        assert_eq!(notes.of(NUMBER).expect("nothing"), []);
         for parameters in ["on", "on again"] {
-            notes.keep(NUMBER, &note(parameters)).expect("written");
-            assert_eq!(notes.of(NUMBER).expect("read"), Some(note(parameters)));
+            notes.keep(&note(parameters)).expect("written");
+            assert_eq!(notes.of(NUMBER).expect("read"), [note(parameters)]);
         }
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
         assert_eq!(mode(&place.path()), 0o700);
@@ -207,11 +212,30 @@ mod tests {
         assert!(second.to_string().contains("another"), "{second}");
         drop(notes);
         let notes = place.open().expect("the lock went with it");
-        notes.remove(NUMBER).expect("removed");
-        notes.remove(NUMBER).expect("nothing to remove");
-        assert_eq!(notes.of(NUMBER).expect("nothing"), None);
+        notes.remove(&note("on")).expect("removed");
+        notes.remove(&note("on")).expect("nothing to remove");
+        assert_eq!(notes.of(NUMBER).expect("nothing"), []);
         let left: Vec<_> = fs::read_dir(place.path()).expect("a folder").collect();
         assert_eq!(left.len(), 1, "the lock alone: {left:?}");
+    }
+
+    /// Whichever device they were tried on.
+    #[test]
+    fn a_note_of_limits_concerns_every_device() {
+        let place = Place::new();
+        let notes = place.open().expect("a folder");
+        let limits = || {
+            of(Undo::Limits {
+                found: [8192, 8192, 8192, 0],
+                set: [0; 4],
+            })
+        };
+        notes.keep(&limits()).expect("written");
+        let other = DeviceNumber { minor: 5, ..NUMBER };
+        assert_eq!(notes.of(other).expect("read"), [limits()]);
+        notes.keep(&note("on")).expect("written");
+        assert_eq!(notes.of(other).expect("read"), [limits()]);
+        assert_eq!(notes.of(NUMBER).expect("read"), [note("on"), limits()]);
     }
 
     #[test]
@@ -250,9 +274,9 @@ mod tests {
         assert_eq!(notes.of(NUMBER).expect_err("a link").exit_code(), 6);
         symlink(&target, place.path().join("tune-253:4.json.new")).expect("a link");
         fs::write(&target, "kept").expect("a file");
-        notes.keep(NUMBER, &note("on")).expect("written");
+        notes.keep(&note("on")).expect("written");
         assert_eq!(fs::read_to_string(&target).expect("a file"), "kept");
-        assert_eq!(notes.of(NUMBER).expect("read"), Some(note("on")));
+        assert_eq!(notes.of(NUMBER).expect("read"), [note("on")]);
         fs::remove_file(&path).expect("a note");
         fs::create_dir(&path).expect("a folder");
         assert!(notes.of(NUMBER).is_err(), "a folder is no note");
@@ -262,7 +286,12 @@ mod tests {
     fn what_cannot_be_read_is_said_with_its_name() {
         let place = Place::new();
         let notes = place.open().expect("a folder");
-        fs::write(place.path().join("tune-253:4.json"), "{}").expect("a file");
+        let path = place.path().join("tune-253:4.json");
+        fs::write(place.path().join("tune-253:5.json"), note("on").text()).expect("a file");
+        let other = DeviceNumber { minor: 5, ..NUMBER };
+        let error = notes.of(other).expect_err("another device's");
+        assert!(error.to_string().contains("something else"), "{error}");
+        fs::write(path, "{}").expect("a file");
         let error = notes.of(NUMBER).expect_err("no note");
         let text = error.to_string();
         assert!(
