@@ -142,7 +142,7 @@ fn both_settings_are_tried_and_the_table_is_as_before() {
     if LabKernel::running() == Inert {
         return;
     }
-    let document = tried(false, &["--duration", "4s"]);
+    let document = tried(false, &["--duration", "5s"]);
     assert_eq!(document["left"], "as-found");
 }
 

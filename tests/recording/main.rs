@@ -67,7 +67,11 @@ const RECORDS: usize = 100;
 fn document(arguments: &[&OsStr]) -> serde_json::Value {
     let output = reported(&[arguments, &["--format=json".as_ref()]].concat());
     let text = String::from_utf8(output.stdout).expect("text");
-    let is_window = arguments.contains(&"--from=0s".as_ref());
+    let is_of_window = |argument: &&OsStr| {
+        let argument = argument.to_string_lossy();
+        argument.starts_with("--from=") || argument.starts_with("--to=")
+    };
+    let is_window = arguments.iter().any(is_of_window);
     valid::written(if is_window { "report-window" } else { "report" }, &text)
 }
 
