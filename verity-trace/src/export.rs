@@ -11,6 +11,7 @@ mod document;
 mod writer;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -20,10 +21,12 @@ pub use doctor::Diagnosis;
 pub use document::Document;
 pub use document::reading::Unreadable;
 pub use document::recount::Recount;
+pub use document::slow::SlowIos;
 
 use crate::checkup::Checkup;
 use crate::decode::Io;
 use crate::inventory::Inventory;
+use crate::picked::Seen;
 use crate::plan::Facts;
 use crate::recommend::Advice;
 use crate::snapshot::Snapshot;
@@ -49,6 +52,17 @@ pub fn json(
     out: &mut impl Write,
 ) -> io::Result<()> {
     write(&Document::new(snapshot, records).advised(advices), out)
+}
+
+/// Writes the slowest I/Os of some time as one indented JSON document.
+pub fn slow_ios(
+    taken_at: Duration,
+    span: Duration,
+    seen: Option<Seen>,
+    ios: &[Io],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    write(&SlowIos::new(taken_at, span, seen, ios), out)
 }
 
 /// Writes what is advised from a snapshot as one indented JSON document.

@@ -95,7 +95,7 @@ pub fn openmetrics(snapshot: &Snapshot, advices: &[Advice], limits: &Limits) -> 
     encode::openmetrics(Families::gather(snapshot, advices, limits))
 }
 
-/// The same in Prometheus' own text format, which node_exporter reads from files, and which knows no infos: they are
+/// The same in Prometheus' own text format, which `node_exporter` reads from files, and which knows no infos: they are
 /// gauges there.
 #[must_use]
 pub fn text(snapshot: &Snapshot, advices: &[Advice], limits: &Limits) -> String {
