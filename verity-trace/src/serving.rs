@@ -71,6 +71,9 @@ pub fn serve(it: &Serve) -> Result<ExitCode> {
     let recording = given
         .map(|given| recording(&given, it, selection.clone()))
         .transpose()?;
+    let (ends, ended) = mpsc::channel();
+    // From here on there may be a socket to be removed.
+    forward_signals(ends.clone())?;
     let mut bound = it.listen.bind()?;
     let watched = match recording {
         Some(recording) => recording,
@@ -89,7 +92,7 @@ pub fn serve(it: &Serve) -> Result<ExitCode> {
             |(account, name)| format!("{name}, uid {}", account.uid),
         )
     ));
-    work(watched, picks, server)
+    work(watched, picks, server, (ends, ended))
 }
 
 /// Where a browser finds it.
@@ -212,16 +215,28 @@ impl Drop for Watching {
 }
 
 /// Until something ends.
-fn work(watched: Watched, picks: bool, server: Server) -> Result<ExitCode> {
+fn work(
+    watched: Watched,
+    picks: bool,
+    server: Server,
+    (ends, ended): (Sender<End>, Receiver<End>),
+) -> Result<ExitCode> {
     let Server {
         mut child,
         mut feed,
         line,
     } = server;
-    let (ends, ended) = mpsc::channel();
-    forward_signals(ends.clone())?;
     let (news, told) = mpsc::sync_channel(2);
-    let telling = thread::spawn(move || tell(&mut feed, &told));
+    let telling = {
+        let ends = ends.clone();
+        thread::spawn(move || {
+            if let Err(error) = tell(&mut feed, &told) {
+                let error = anyhow::Error::new(error).context("tell what is known");
+                // Whoever does not listen any more is ending already.
+                let _ = ends.send(End::Watched(Err(error.into())));
+            }
+        })
+    };
     let (stop, stopped) = mpsc::channel();
     let watching = {
         let ends = Watching(ends.clone());
@@ -238,7 +253,7 @@ fn work(watched: Watched, picks: bool, server: Server) -> Result<ExitCode> {
                 } => play(*film, repeats, picks, &news, &stopped)
                     .map_err(|fault| Error::Input(format!("{name}: {fault}"))),
             };
-            // Whoever does not listen any more is ending already.
+            // As above.
             let _ = ends.0.send(End::Watched(result));
         })
     };
@@ -257,7 +272,7 @@ fn work(watched: Watched, picks: bool, server: Server) -> Result<ExitCode> {
     watching
         .join()
         .map_err(|_| anyhow!("the collector panicked"))?;
-    let _ = telling.join().map_err(|_| anyhow!("what tells panicked"))?;
+    telling.join().map_err(|_| anyhow!("what tells panicked"))?;
     if has_left.recv_timeout(LEAVE) == Err(RecvTimeoutError::Timeout) {
         // One that is gone by now is not there to be killed.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -279,7 +294,7 @@ fn forward_signals(ends: Sender<End>) -> Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("receive signals")?;
     thread::spawn(move || {
         for signal in signals.forever() {
-            // As above.
+            // Whoever does not listen any more is ending already.
             let _ = ends.send(End::Signal(signal));
         }
     });
@@ -297,15 +312,25 @@ enum News {
 /// is waited for.
 fn tell(feed: &mut Feed<UnixStream>, news: &Receiver<News>) -> io::Result<()> {
     for it in news {
-        match it {
-            News::Nothing => feed.alive()?,
-            News::Snapshot(snapshot, slow) => {
-                feed.snapshot(&snapshot)?;
-                slow.map_or(Ok(()), |slow| feed.records(&slow))?;
-            }
+        match tell_one(feed, &it) {
+            Err(error) if is_gone(&error) => return Ok(()),
+            told => told?,
         }
     }
     Ok(())
+}
+
+fn tell_one(feed: &mut Feed<UnixStream>, news: &News) -> io::Result<()> {
+    let News::Snapshot(snapshot, slow) = news else {
+        return feed.alive();
+    };
+    feed.snapshot(snapshot)?;
+    slow.as_ref().map_or(Ok(()), |slow| feed.records(slow))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+    gone.contains(&error.kind())
 }
 
 /// A snapshot, as it is told.
