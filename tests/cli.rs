@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Command lines that are wrong, as a shell takes them, and what the message has to contain.
-const WRONG: [(&str, &str); 58] = [
+const WRONG: [(&str, &str); 70] = [
     ("nonsense", "unrecognized subcommand 'nonsense'"),
     ("--nonsense", "unexpected argument '--nonsense'"),
     ("--interval 0", "not between 100ms and 1h"),
@@ -16,7 +16,22 @@ const WRONG: [(&str, &str); 58] = [
     ("report --duration 3d", "not between 10ms and 1day"),
     ("--max-devices 0", "0 is not in 1..=1024"),
     ("--max-devices 1025", "1025 is not in 1..=1024"),
-    ("export", "--once"),
+    ("export --once --interval 1s", "cannot be used with"),
+    ("export --once --count 1", "cannot be used with"),
+    ("export --count 0", "0 is not in 1.."),
+    ("export --interval 10ms", "not between 100ms and 1h"),
+    ("export --mode 0644", "--output <FILE>"),
+    ("export -o x --mode 0999", "not permissions in octal"),
+    ("export -o x --mode 1777", "not permissions in octal"),
+    ("export --format xml", "[possible values: "),
+    ("export --format openmetrics", "metrics are one document"),
+    (
+        "export --once --format prometheus --records 1",
+        "for the formats json and ndjson",
+    ),
+    ("export --format ndjson -o x", "redirect standard output"),
+    ("export --demo -o x", "add --once"),
+    ("export --demo --interval 1s", "a recording is not watched"),
     ("devices ''", "neither a name"),
     ("report a/b", "neither a name"),
     ("top ./usr", "neither a name"),

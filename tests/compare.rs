@@ -16,6 +16,7 @@ use verity_trace_ebpf::record::{ABSENT, Record};
 
 #[expect(dead_code, reason = "other suites need more of it")]
 mod common;
+mod valid;
 
 #[test]
 fn what_else_differs_between_two_kernels_is_named_first() {
@@ -149,7 +150,7 @@ fn what_is_slower_in_any_statistic_is_slower() {
     );
     let mut json = Vec::new();
     compare::json(&mixed, &mut json).expect("written to memory");
-    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let json = valid::written("compare", &String::from_utf8(json).expect("text"));
     let rows = json["devices"][0]["rows"].as_array().expect("rows");
     let total = rows.iter().find(|row| row["stage"] == "total");
     let total = total.expect("a row");
@@ -173,7 +174,7 @@ fn a_few_pauses_are_named_and_make_no_difference() {
     assert!(text.contains(named), "{text}");
     let mut json = Vec::new();
     compare::json(&paused, &mut json).expect("written to memory");
-    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let json = valid::written("compare", &String::from_utf8(json).expect("text"));
     let rows = json["devices"][0]["rows"].as_array().expect("rows");
     let total = rows.iter().find(|row| row["stage"] == "total");
     let mean = &total.expect("a row")["shifts"]["mean"];

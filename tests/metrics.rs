@@ -1,10 +1,16 @@
 //! The metrics of every scenario: what is exposed, how many series there are at most, and that others' readers read it.
 
 mod common;
+mod python;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
 use verity_trace::cost::{Attachment, Calibration, Cost, ProgramRuns};
 use verity_trace::escape;
 use verity_trace::histogram::{Histogram, Nanos};
@@ -64,8 +70,11 @@ fn what_is_exposed() {
         "hostile_names",
         "waiting_for_module",
     ] {
-        let snapshot = common::scenario(name).snapshot();
-        insta::assert_snapshot!(format!("metrics_{name}"), openmetrics(&snapshot));
+        let scenario = common::scenario(name);
+        insta::with_settings!({ description => scenario.description.clone() }, {
+            let text = openmetrics(&scenario.snapshot());
+            insta::assert_snapshot!(format!("metrics_{name}"), text);
+        });
     }
 }
 
@@ -201,6 +210,88 @@ fn what_is_unknown_has_no_series() {
         "{text}"
     );
     assert!(!text.contains("verity_trace_io_oldest_seconds"), "{text}");
+}
+
+/// Others' readers are given every scenario, also those with names that try to command something.
+#[test]
+fn what_is_exposed_is_read_as_it_was_meant() {
+    let advised = |snapshot: Snapshot| {
+        let advices = recommend::advices(&snapshot, &Forecasts::new(), None);
+        (snapshot, advices)
+    };
+    let scenarios = common::scenarios().into_iter();
+    let mut all: BTreeMap<_, _> = scenarios
+        .map(|(name, scenario)| (name, advised(scenario.snapshot())))
+        .collect();
+    let mut quoted = common::scenario("hostile_names").snapshot();
+    "\"} 1\n# EOF\n\\u{1b}\\".clone_into(&mut quoted.devices[0].name);
+    all.insert("quotes".to_owned(), advised(quoted));
+    all.insert("everything".to_owned(), most());
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, (snapshot, advices)) in &all {
+        let text = metrics::openmetrics(snapshot, advices, &Limits::default());
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    let read = python::read("read_openmetrics.py", folder.path());
+    for (name, (snapshot, advices)) in &all {
+        let text = metrics::openmetrics(snapshot, advices, &Limits::default());
+        agrees(name, &text, &read[name], snapshot);
+        checked_by_promtool(&metrics::text(snapshot, advices, &Limits::default()));
+    }
+}
+
+/// That what was read is what was written.
+fn agrees(name: &str, text: &str, read: &Value, snapshot: &Snapshot) {
+    let families = read.as_array().expect("families");
+    let samples = families
+        .iter()
+        .flat_map(|it| it["samples"].as_array().expect("samples"));
+    assert_eq!(samples.clone().count(), series(text).count(), "{name}");
+    for family in families {
+        let first = family["samples"][0]["name"].as_str().expect("a name");
+        let metric = metric_of(first);
+        let unit = metric.unit.unwrap_or_default();
+        assert_eq!(family["kind"], metric.kind.name(), "{name}: {first}");
+        assert_eq!(family["unit"], unit, "{name}: {first}");
+        assert_eq!(family["help"], metric.help, "{name}: {first}");
+    }
+    let read: HashSet<_> = samples
+        .filter(|it| it["name"] == "verity_trace_device_info")
+        .map(|it| it["labels"]["device"].as_str().expect("a name"))
+        .collect();
+    let devices = snapshot.devices.iter().filter(|it| !it.counted_in_other);
+    let names: Vec<_> = devices
+        .take(Limits::default().devices)
+        .map(|it| escape::terminal(&it.name))
+        .collect();
+    assert_eq!(read, names.iter().map(Cow::as_ref).collect(), "{name}");
+}
+
+/// Prometheus' own text format, as node_exporter reads it.
+fn checked_by_promtool(text: &str) {
+    let promtool =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/prometheus/bin/promtool");
+    assert!(
+        promtool.exists(),
+        "{} is missing: run `cargo xtask setup`",
+        promtool.display()
+    );
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(text.as_bytes()).expect("promtool reads");
+    drop(input);
+    let output = child.wait_with_output().expect("promtool ends");
+    let said = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    assert!(
+        output.status.success() && said.concat().is_empty(),
+        "{said:?}"
+    );
 }
 
 /// Counters and histograms by metric and all labels but those that are folded.

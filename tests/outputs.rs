@@ -2,6 +2,7 @@
 
 mod common;
 mod page;
+mod valid;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use verity_trace::dm::VerityDevice;
 use verity_trace::export::{self, Document, Records};
 use verity_trace::histogram::Nanos;
 use verity_trace::inventory::Inventory;
+use verity_trace::metrics::{self, Limits};
 use verity_trace::recommend::{Advice, Forecasts};
 use verity_trace::snapshot::{
     DeviceNumber, Era, Failure, Kernel, Other, Probe, ProbeKind, Snapshot, Stage, When,
@@ -280,7 +282,16 @@ fn a_stage_that_did_not_happen_is_absent() {
 fn no_output_holds_a_hidden_character() {
     for (name, scenario) in common::scenarios() {
         let snapshot = scenario.snapshot();
-        for output in [report_of(&snapshot), json_of(&snapshot, None)] {
+        let (advices, limits) = (advices_of(&snapshot), Limits::default());
+        let mut line = Vec::new();
+        export::line(&snapshot, &advices, None, &mut line).expect("written to memory");
+        for output in [
+            report_of(&snapshot),
+            json_of(&snapshot, None),
+            String::from_utf8(line).expect("text"),
+            metrics::openmetrics(&snapshot, &advices, &limits),
+            metrics::text(&snapshot, &advices, &limits),
+        ] {
             assert!(
                 !output.replace('\n', "").contains(escape::is_hidden),
                 "{name}"
@@ -554,7 +565,9 @@ fn json_of(snapshot: &Snapshot, records: Option<Records<'_>>) -> String {
     let mut text = Vec::new();
     let advices = advices_of(snapshot);
     export::json(snapshot, &advices, records, &mut text).expect("written to memory");
-    String::from_utf8(text).expect("text")
+    let text = String::from_utf8(text).expect("text");
+    valid::written("export", &text);
+    text
 }
 
 fn devices_of(inventory: &Inventory) -> String {
@@ -566,7 +579,9 @@ fn devices_of(inventory: &Inventory) -> String {
 fn devices_json_of(inventory: &Inventory) -> String {
     let mut text = Vec::new();
     export::devices(inventory, &mut text).expect("written to memory");
-    String::from_utf8(text).expect("text")
+    let text = String::from_utf8(text).expect("text");
+    valid::written("devices", &text);
+    text
 }
 
 fn list(value: &Value) -> &[Value] {

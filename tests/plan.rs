@@ -1,6 +1,7 @@
 //! The plan for every kernel whose facts are under `tests/facts`, and what `doctor` says of it.
 
 mod facts;
+mod valid;
 
 use verity_trace::checkup::Checkup;
 use verity_trace::plan::memory::{MapKind, MapSize};
@@ -439,6 +440,7 @@ fn the_doctors_document() {
         let mut json = Vec::new();
         export::doctor(&checkup(facts(name)), &mut json).expect("memory does not fail");
         let json = String::from_utf8(json).expect("text");
+        valid::written("doctor", &json);
         insta::assert_snapshot!(format!("json_doctor_{name}"), json);
     }
 }
@@ -457,9 +459,9 @@ fn what_an_optional_view_watches_is_listed_too() {
     let (mut text, mut json) = (Vec::new(), Vec::new());
     doctor::doctor(&checkup, &mut text).expect("memory does not fail");
     export::doctor(&checkup, &mut json).expect("memory does not fail");
-    let text = String::from_utf8(text).expect("text");
+    let [text, json] = [text, json].map(|it| String::from_utf8(it).expect("text"));
     assert!(text.contains("  queues_softirq_exit      tp_btf"), "{text}");
-    let document: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let document = valid::written("doctor", &json);
     let probes = document["probes"].as_array().expect("probes");
     assert_eq!(probes.len(), all);
     assert_eq!(probes[all - 1]["name"], "queues_softirq_exit");

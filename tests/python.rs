@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What a script of this folder prints of a file, with the Python that `cargo xtask setup` installs.
+/// What a script of this folder prints of a file, or of a folder, with the Python that `cargo xtask setup` installs.
 pub fn read(script: &str, file: &Path) -> Value {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let python = workspace.join("target/tools/python/bin/python");

@@ -1,6 +1,7 @@
 //! What is advised, as text and as a document, and that what is printed to be typed does what it says.
 
 mod common;
+mod valid;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -320,5 +321,7 @@ fn page_of(snapshot: &Snapshot, advices: &[Advice]) -> String {
 fn json_of(snapshot: &Snapshot, advices: &[Advice]) -> String {
     let mut text = Vec::new();
     export::recommendation(snapshot, advices, &mut text).expect("written to memory");
-    String::from_utf8(text).expect("text")
+    let text = String::from_utf8(text).expect("text");
+    valid::written("recommend", &text);
+    text
 }

@@ -1,6 +1,7 @@
 //! What `tune` prints, from made-up blocks, and that what it prints to be typed is a script.
 
 mod common;
+mod valid;
 
 use std::process::Command;
 use std::time::Duration;
@@ -208,6 +209,9 @@ fn pages() {
         ..report()
     };
     insta::assert_snapshot!("tune_stopped", page(&stopped));
+    for report in [&measured, &stopped] {
+        document(report);
+    }
     for page in [page(&measured), page(&stopped)] {
         assert!(!page.contains('\u{1b}'), "{page}");
         for line in page.lines().filter(|it| !it.contains("dmsetup")) {
@@ -218,10 +222,7 @@ fn pages() {
 
 #[test]
 fn the_document_says_what_the_page_says() {
-    let report = report();
-    let mut out = Vec::new();
-    json(&report, &mut out).expect("written");
-    let document: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    let document = document(&report());
     assert_eq!(document["verdict"], "enable");
     assert_eq!(document["found"], "a");
     assert_eq!(document["a"]["name"], "off");
@@ -281,4 +282,10 @@ fn every_step_can_be_typed() {
         let checked = shell.args(["-n", "-c", text]).status().expect("a shell");
         assert!(checked.success(), "{text}");
     }
+}
+
+fn document(report: &Report) -> serde_json::Value {
+    let mut out = Vec::new();
+    json(report, &mut out).expect("written to memory");
+    valid::written("tune", &String::from_utf8(out).expect("text"))
 }

@@ -3,11 +3,14 @@
 #[path = "../common.rs"]
 mod common;
 mod defects;
+mod exports;
 mod full_disk;
 #[path = "../page.rs"]
 mod page;
 mod reader;
 mod reports;
+#[path = "../valid.rs"]
+mod valid;
 mod windows;
 
 use std::ffi::OsStr;
@@ -63,7 +66,9 @@ const RECORDS: usize = 100;
 
 fn document(arguments: &[&OsStr]) -> serde_json::Value {
     let output = reported(&[arguments, &["--format=json".as_ref()]].concat());
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    let text = String::from_utf8(output.stdout).expect("text");
+    let is_window = arguments.contains(&"--from=0s".as_ref());
+    valid::written(if is_window { "report-window" } else { "report" }, &text)
 }
 
 fn reported(arguments: &[&OsStr]) -> std::process::Output {

@@ -16,7 +16,7 @@ use verity_trace_ebpf::placement::Stage;
 
 pub use alike::Difference;
 pub use bootstrap::{DRAWS, LEAST_INDEPENDENT, LEAST_INTERVALS, Statistic, students};
-pub use json::json;
+pub use json::{json, schema};
 pub use shift::{Range, Shift, Verdict, WRONG};
 pub use side::Side;
 pub use text::text;

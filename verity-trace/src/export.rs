@@ -8,6 +8,7 @@ mod cost;
 mod devices;
 mod doctor;
 mod document;
+mod schema;
 mod writer;
 
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ pub use document::Document;
 pub use document::reading::Unreadable;
 pub use document::recount::Recount;
 pub use document::slow::SlowIos;
+pub use schema::schema;
 
 use crate::checkup::Checkup;
 use crate::decode::Io;
@@ -52,6 +54,19 @@ pub fn json(
     out: &mut impl Write,
 ) -> io::Result<()> {
     write(&Document::new(snapshot, records).advised(advices), out)
+}
+
+/// The same in one line.
+pub fn line(
+    snapshot: &Snapshot,
+    advices: &[Advice],
+    records: Option<Records<'_>>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let document = Document::new(snapshot, records).advised(advices);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::line());
+    document.serialize(&mut serializer)?;
+    writeln!(out)
 }
 
 /// Writes the slowest I/Os of some time as one indented JSON document.
@@ -91,7 +106,8 @@ pub fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
 
 /// Writes a document of any type, indented, with nothing in it that a terminal would obey.
 pub fn write(document: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::new());
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::indented());
     document.serialize(&mut serializer)?;
     writeln!(out)
 }

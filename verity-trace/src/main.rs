@@ -1,6 +1,7 @@
 //! Parses the command line, runs the command, prints one line on failure.
 
 mod configured;
+mod exporting;
 mod exports;
 mod looks;
 mod record;
@@ -59,7 +60,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Top(it) => watch::top(&it.how, it.wanted.selection()),
         Command::Report(it) => report(&it),
-        Command::Export(it) => export(&it),
+        Command::Export(it) => exporting::export(&it),
         Command::Record(it) => record::record(&it, it.wanted.clone().selection()),
         Command::Replay(it) => watch::replay(&it),
         Command::Compare(it) => compare(&it),
@@ -157,21 +158,6 @@ fn report(it: &cli::Report) -> Result<ExitCode, Error> {
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Of the last snapshot of a recording, or of what is watched for a while.
-fn export(it: &cli::Export) -> Result<ExitCode, Error> {
-    let (given, selection) = it.subjects()?;
-    let Some(given) = given else {
-        return watch::export(it, selection);
-    };
-    let mut archive = given.open(it.of.salvage)?;
-    let overview = Overview::read(&mut archive).map_err(|fault| given.wrong(&fault))?;
-    let overview = overview.of(&selection)?;
-    if let Some(cut) = overview.condition.cut {
-        say(&format!("{given} was cut at byte {cut}"));
-    }
-    print(|out| export::json(&overview.snapshot, &overview.advices, None, out))
 }
 
 /// Of a recording, or of what is watched for a while.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::dm::VerityDevice;
@@ -351,7 +352,7 @@ pub fn damage(condition: Condition) -> Option<String> {
 }
 
 /// The JSON document of a recording: that of its last snapshot, and how the recording came to be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Recorded<'a> {
     #[serde(flatten)]
     document: Document<'a>,
@@ -359,7 +360,7 @@ pub struct Recorded<'a> {
 }
 
 /// How a recording came to be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct About<'a> {
     started_at_unix_ms: u64,
     ended_at_unix_ms: u64,
@@ -400,6 +401,12 @@ impl<'a> From<&'a Overview> for About<'a> {
             unknown_blocks: overview.condition.unknown,
         }
     }
+}
+
+/// The JSON schema of what [`json`] writes.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    export::schema::<Recorded<'static>>()
 }
 
 /// Writes it as one indented JSON document.

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use block::{Block, Cpu, Flaw, MUCH_LOSS};
 pub use effect::{Added, Effects, LEAST_PAIRS, Pair, Row};
 pub use facts::{Facts, Refusal, Root, Wish, refusal};
-pub use json::json;
+pub use json::{json, schema};
 pub use note::{Finding, Note, Undo, what_to_undo};
 pub use prediction::{Predicted, Prediction};
 pub use schedule::{Order, Times};

@@ -12,11 +12,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use verity_trace::archive;
 use verity_trace::budget::Budget;
-use verity_trace::cli::{Attach, Export, Format, Recommend, Replay, Report, Source, Top};
+use verity_trace::cli::{Attach, Format, Recommend, Replay, Report, Source, Top};
 use verity_trace::collector::{Collector, TICK};
 use verity_trace::decode::{self, Io};
 use verity_trace::error::{Error, Result};
-use verity_trace::export::{self, Records};
+use verity_trace::export;
 use verity_trace::forecasts::Gathering;
 use verity_trace::html;
 use verity_trace::live::{Options, Wanted};
@@ -269,7 +269,10 @@ pub fn recommend(arguments: &Recommend, selection: Selection) -> Result<ExitCode
 
 /// The picture now, of the devices that are wanted, and what is advised for these: from all devices, since limits
 /// are for all of them.
-fn advised(collector: &mut Collector, forecasts: &Forecasts) -> Result<(Snapshot, Vec<Advice>)> {
+pub fn advised(
+    collector: &mut Collector,
+    forecasts: &Forecasts,
+) -> Result<(Snapshot, Vec<Advice>)> {
     let mut snapshot = collector.whole_snapshot()?;
     let mut advices = recommend::advices(&snapshot, forecasts, None);
     if let Some(selected) = collector.selected()? {
@@ -277,39 +280,6 @@ fn advised(collector: &mut Collector, forecasts: &Forecasts) -> Result<(Snapshot
         advices.retain(|it| selected.contains(&it.number));
     }
     Ok((snapshot, advices))
-}
-
-/// One JSON document after a while.
-pub fn export(arguments: &Export, selection: Selection) -> Result<ExitCode> {
-    let keep = arguments.records.map(|count| count as usize);
-    let wanted = if keep.is_some() {
-        Wanted::Everything
-    } else {
-        Wanted::Nothing
-    };
-    let options = options(arguments.source, wanted, arguments.max_overhead);
-    let mut collector = Collector::start(options, selection, false)?;
-    let mut records: Vec<Io> = Vec::new();
-    let mut omitted = 0;
-    let mut record = |io| {
-        if keep.is_some_and(|keep| records.len() < keep) {
-            records.push(io);
-        } else {
-            omitted += 1;
-        }
-    };
-    let signal = watch(&mut collector, arguments.watches(), &mut record)?;
-    let (snapshot, advices) = advised(&mut collector, &Forecasts::new())?;
-    // Of no I/O that is counted the record is still on its way.
-    collector.drain(decode::io, record);
-    // As above.
-    drop(collector);
-    let records = keep.map(|_| Records {
-        ios: &records,
-        omitted,
-    });
-    print(|out| export::json(&snapshot, &advices, records, out))?;
-    Ok(exit_code(signal))
 }
 
 /// Watches for as long as asked or until a signal, which is returned. Says on standard error when
@@ -410,15 +380,19 @@ fn publish(
 /// Starts the thread that receives signals; each also asks the live view to stop.
 fn forward_signals(messages: Sender<Message>) -> Result<Receiver<i32>> {
     let (sender, receiver) = mpsc::channel();
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("receive signals")?;
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            // Whoever does not listen any more is ending already.
-            let _ = sender.send(signal);
-            let _ = messages.send(Message::Stop);
-        }
-    });
+    on_signal(move |signal| {
+        // Whoever does not listen any more is ending already.
+        let _ = sender.send(signal);
+        let _ = messages.send(Message::Stop);
+    })?;
     Ok(receiver)
+}
+
+/// Starts the thread that receives signals, and does this with each.
+pub fn on_signal(act: impl Fn(i32) + Send + 'static) -> Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("receive signals")?;
+    thread::spawn(move || signals.forever().for_each(act));
+    Ok(())
 }
 
 /// What it is when a signal ended it.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::aggregate::Reading;
@@ -197,7 +198,7 @@ pub fn text(recounted: &Recounted<'_>, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\np50, p99 and max are at most 1/32 off")
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Document<'a> {
     #[serde(flatten)]
     recount: Recount<'a>,
@@ -205,11 +206,17 @@ struct Document<'a> {
     recording: About<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Part {
     from_ns: u64,
     to_ns: u64,
     records: u64,
+}
+
+/// The JSON schema of what [`json`] writes.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    export::schema::<Document<'static>>()
 }
 
 /// Writes it as one indented JSON document.

@@ -12,8 +12,10 @@ mod lab;
 mod lint;
 mod parts;
 mod progress;
+mod prometheus;
 mod python;
 mod run;
+mod schema;
 mod screens;
 mod setup;
 mod test;
@@ -47,6 +49,8 @@ enum Task {
     Lab(lab::Args),
     /// Check formatting and lints of the host and the BPF side
     Lint,
+    /// Write what is made from the types: the JSON schemas, and the page and the list of metrics
+    Schema(schema::Args),
     /// Ask every lab kernel for what decides how it is watched, into tests/facts
     Facts(facts::Args),
     /// Make the recordings that travel inside the program anew, on a lab kernel of each era
@@ -87,6 +91,7 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Test(args) => Ok(test::main(&args)),
         Task::Lab(args) => lab::main(&args),
         Task::Lint => Ok(lint::main()),
+        Task::Schema(args) => schema::main(&args).map(|()| 0),
         Task::Facts(args) => facts::main(&args).map(|()| 0),
         Task::DemoRecordings => demo::main().map(|()| 0),
         Task::Screens(args) => screens::main(&args).map(|()| 0),

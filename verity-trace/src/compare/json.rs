@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -16,7 +17,7 @@ use crate::snapshot::{Era, Placement, stage_name};
 /// Raised when a field changes its meaning or goes away, not when one is added.
 const SCHEMA_VERSION: u32 = 1;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Document<'a> {
     schema_version: u32,
     version: &'static str,
@@ -29,7 +30,7 @@ struct Document<'a> {
     method: Method,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Recorded<'a> {
     name: &'a str,
     kernel: &'a str,
@@ -47,7 +48,7 @@ struct Recorded<'a> {
     interval_ns: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Difference<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<&'a str>,
@@ -56,7 +57,7 @@ struct Difference<'a> {
     b: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Device<'a> {
     a: &'a str,
     b: &'a str,
@@ -66,7 +67,7 @@ struct Device<'a> {
     rows: Vec<Line>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Line {
     placement: &'static str,
     stage: &'static str,
@@ -83,7 +84,7 @@ struct Line {
     reason: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Values {
     count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +99,7 @@ struct Values {
     mean_ns: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Shifts {
     p50: One,
     mean: One,
@@ -106,7 +107,7 @@ struct Shifts {
 }
 
 /// `relative` is B / A - 1.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct One {
     ns: f64,
     relative: f64,
@@ -121,7 +122,7 @@ struct One {
     verdict: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Method {
     seed: u64,
     draws: usize,
@@ -130,6 +131,12 @@ struct Method {
     wrong_comparisons: f64,
     judged_of_devices: usize,
     judged_of_the_rest: usize,
+}
+
+/// The JSON schema of what [`json`] writes.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    export::schema::<Document<'static>>()
 }
 
 /// Writes it, indented.

@@ -1,5 +1,6 @@
 //! The types of an advice in JSON documents.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
@@ -9,7 +10,7 @@ use crate::recommend::{self, Advice, Verdict};
 use crate::snapshot::Snapshot;
 
 /// The document of `recommend`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Recommendation<'a> {
     schema_version: u32,
     version: &'static str,
@@ -21,7 +22,7 @@ pub struct Recommendation<'a> {
 }
 
 /// What is advised for one device.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Advised<'a> {
     name: &'a str,
     number: String,
@@ -39,7 +40,7 @@ pub(super) struct Advised<'a> {
     recorded_on: Option<RecordedOn<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Confidence<'a> {
     certainty: &'static str,
     reason: &'a str,
@@ -47,14 +48,14 @@ struct Confidence<'a> {
     effect_on_mean_total: Option<Effect>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Effect {
     best: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     worst: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Evidence {
     what: &'static str,
     value: f64,
@@ -62,21 +63,21 @@ struct Evidence {
     source: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Finding<'a> {
     rule: &'static str,
     sentence: &'a str,
     source: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Command<'a> {
     what: &'static str,
     lines: &'a [String],
     undo: &'a [String],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RecordedOn<'a> {
     host: &'a str,
     taken_at_unix_ms: u64,

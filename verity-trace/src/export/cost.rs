@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::reading::{self, Unreadable};
@@ -14,7 +15,7 @@ const MOST_RUNS: u64 = 1 << 40;
 const LONGEST_RUN_NS: u64 = 1 << 16;
 
 /// What tracing costs.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SelfCost {
     measured_ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +28,7 @@ pub struct SelfCost {
     programs: Vec<Program>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Program {
     name: Word,
     attachment: Word,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA_VERSION;
@@ -14,7 +15,7 @@ use crate::snapshot::{Device, DeviceNumber, Era};
 use crate::target::{self, Mode, Status, Table, Verdict};
 
 /// What is known of the verity devices at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listing<'a> {
     schema_version: u32,
     version: &'static str,
@@ -24,7 +25,7 @@ pub struct Listing<'a> {
 }
 
 /// What device-mapper says of one device.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Entry<'a> {
     name: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -41,7 +42,7 @@ pub struct Entry<'a> {
 }
 
 /// What a verity target says of itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Target<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Cow<'a, str>>,
@@ -62,7 +63,7 @@ pub(super) struct Target<'a> {
 }
 
 /// A block device.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Place<'a> {
     pub(super) number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +81,7 @@ impl<'a> Place<'a> {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Options<'a> {
     try_verify_in_tasklet: bool,
     check_at_most_once: bool,
@@ -94,7 +95,7 @@ struct Options<'a> {
     unknown: Cow<'a, [String]>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Fec<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<Place<'a>>,

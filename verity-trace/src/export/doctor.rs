@@ -1,5 +1,6 @@
 //! The types of the JSON document about how a kernel would be watched.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
@@ -8,7 +9,7 @@ use crate::checkup::Checkup;
 use crate::snapshot::Rung;
 
 /// How a kernel would be watched.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Diagnosis<'a> {
     schema_version: u32,
     version: &'static str,
@@ -33,7 +34,7 @@ pub struct Diagnosis<'a> {
     maps: Option<Vec<Map<'a>>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Map<'a> {
     name: &'a str,
     entries: u32,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Formatter};
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use verity_trace_ebpf::slot::{LIMIT_NS, LOWEST_NS};
@@ -32,7 +33,7 @@ use crate::snapshot::{
 pub(super) type Word = Cow<'static, str>;
 
 /// Everything that is known at one moment.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Document<'a> {
     schema_version: u32,
     version: Word,
@@ -71,7 +72,7 @@ pub struct Document<'a> {
     records_sampled_out: Option<u64>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Kernel {
     release: String,
     host: String,
@@ -80,7 +81,7 @@ pub struct Kernel {
     era: Option<Word>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Tracing {
     state: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +93,7 @@ struct Tracing {
 }
 
 /// A probe that is attached, or would be.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
     name: Word,
     attach: Word,
@@ -103,7 +104,7 @@ pub struct Probe {
 }
 
 /// What this kernel does not let be seen.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
     missing: Word,
     lost: Word,
@@ -112,7 +113,7 @@ pub struct Gap {
     remedy: Option<Word>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Account {
     mapped: u64,
     finished: u64,
@@ -121,7 +122,8 @@ struct Account {
     lost: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A verity device.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Device<'a> {
     name: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -152,7 +154,7 @@ struct Device<'a> {
 }
 
 /// Devices without an object of their own, together.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Other {
     #[serde(flatten)]
     in_flight: IosInFlight,
@@ -162,7 +164,7 @@ struct Other {
     totals: Totals,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct IosInFlight {
     in_flight: u64,
     in_flight_stages: Named<InStage>,
@@ -174,25 +176,25 @@ impl Part for IosInFlight {
     const FIELDS: &[&str] = &["in_flight", "in_flight_stages"];
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct InStage {
     ios: u64,
     oldest_ns: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Reads {
     ios: u64,
     bytes: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Failure {
     sector: u64,
     status: u8,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Totals {
     ios: u64,
     bytes: u64,
@@ -231,14 +233,14 @@ impl Part for Totals {
     ];
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Submitters {
     top: Vec<TopSubmitter>,
     others: OtherSubmitters,
 }
 
 /// `cgroup` is a string, as in a [`Record`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct TopSubmitter {
     submitter: u32,
     command: String,
@@ -247,7 +249,7 @@ struct TopSubmitter {
     bytes: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct OtherSubmitters {
     submitters: usize,
     ios: u64,
@@ -255,7 +257,7 @@ struct OtherSubmitters {
     unlisted: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct KveritydQueue {
     ios: u64,
     behind: u64,
@@ -264,7 +266,7 @@ struct KveritydQueue {
     unsplit: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct HashCache {
     hits: u64,
     misses: u64,
@@ -273,7 +275,7 @@ struct HashCache {
     unmeasured: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Kind {
     size_bytes: u32,
     class: Word,
@@ -283,7 +285,7 @@ struct Kind {
     ios: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct PlacementTotals {
     ios: u64,
     bytes: u64,
@@ -294,12 +296,13 @@ struct PlacementTotals {
     stages: Named<Histogram>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// How often each duration was seen.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Histogram {
     count: u64,
     sum_ns: u64,
     #[serde(flatten, skip_deserializing)]
-    percentiles: Named<u64>,
+    percentiles: Percentiles,
     #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     upper_bounds: Vec<Word>,
     #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
@@ -307,7 +310,21 @@ struct Histogram {
     buckets: Vec<Bucket>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Absent where nothing was counted.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "each says its unit")]
+struct Percentiles {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p50_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p90_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p999_ns: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Bucket {
     lower_ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -315,7 +332,7 @@ struct Bucket {
     count: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Cpu {
     number: usize,
     softirq_ns: u64,
@@ -333,7 +350,7 @@ struct Cpu {
     queues: Option<CpuQueues>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct CpuQueues {
     softirqs: Named<u64>,
     ksoftirqd: Named<u64>,
@@ -352,7 +369,7 @@ pub(super) struct Named<T>(pub Vec<(Word, T)>);
 struct RecordList<'a>(&'a [Io]);
 
 /// `seq`, `mapped_at_ns` and `cgroup` are strings: they pass 2^53, where JavaScript begins to round.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a field of the document"
@@ -688,16 +705,13 @@ impl From<&snapshot::PlacementTotals> for PlacementTotals {
 
 impl From<&histogram::Histogram> for Histogram {
     fn from(histogram: &histogram::Histogram) -> Self {
-        let percentiles = [
-            ("p50_ns", 500),
-            ("p90_ns", 900),
-            ("p99_ns", 990),
-            ("p999_ns", 999),
-        ];
-        let percentiles: Named<u64> = percentiles
-            .into_iter()
-            .filter_map(|(name, permille)| Some((name, histogram.percentile(permille)?.0)))
-            .collect();
+        let percentile = |permille| Some(histogram.percentile(permille)?.0);
+        let percentiles = Percentiles {
+            p50_ns: percentile(500),
+            p90_ns: percentile(900),
+            p99_ns: percentile(990),
+            p999_ns: percentile(999),
+        };
         Self {
             count: histogram.count(),
             sum_ns: histogram.sum().0,
@@ -791,11 +805,17 @@ pub(super) fn named<K: Copy>(
         .collect()
 }
 
-impl Named<u64> {
+impl Percentiles {
     /// The fields with this value.
     fn names_of(&self, value: u64) -> Vec<Word> {
-        let fields = self.0.iter().filter(|&&(_, it)| it == value);
-        fields.map(|(name, _)| name.clone()).collect()
+        let fields = [
+            ("p50_ns", self.p50_ns),
+            ("p90_ns", self.p90_ns),
+            ("p99_ns", self.p99_ns),
+            ("p999_ns", self.p999_ns),
+        ];
+        let fields = fields.into_iter().filter(|&(_, it)| it == Some(value));
+        fields.map(|(name, _)| word(name)).collect()
     }
 }
 
@@ -819,6 +839,35 @@ impl<T> FromIterator<(&'static str, T)> for Named<T> {
 impl Serialize for RecordList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(Record::from))
+    }
+}
+
+impl JsonSchema for RecordList<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Word {
+        word("Records")
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<Record>::json_schema(generator)
+    }
+}
+
+/// An object with fields of one type.
+impl<T: JsonSchema> JsonSchema for Named<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Word {
+        format!("Named_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BTreeMap::<String, T>::json_schema(generator)
     }
 }
 

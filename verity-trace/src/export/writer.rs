@@ -1,22 +1,30 @@
-//! Indented JSON in which no string holds a character that a terminal would obey.
+//! JSON in which no string holds a character that a terminal would obey.
 
 use std::io::{self, Write};
 
-use serde_json::ser::{Formatter, PrettyFormatter};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::escape;
 
-/// Writes what [`PrettyFormatter`] does, with hidden characters as `\u009b` escapes, so that the
+/// Writes what another formatter does, with hidden characters as `\u009b` escapes, so that the
 /// document may be printed on a terminal; a parser reads back the same strings.
-pub struct Ascii(PrettyFormatter<'static>);
+pub struct Ascii<F>(F);
 
-impl Ascii {
-    pub fn new() -> Self {
+impl Ascii<PrettyFormatter<'static>> {
+    /// Indented.
+    pub fn indented() -> Self {
         Self(PrettyFormatter::new())
     }
 }
 
-impl Formatter for Ascii {
+impl Ascii<CompactFormatter> {
+    /// In one line.
+    pub const fn line() -> Self {
+        Self(CompactFormatter)
+    }
+}
+
+impl<F: Formatter> Formatter for Ascii<F> {
     fn write_string_fragment<W: ?Sized + Write>(
         &mut self,
         writer: &mut W,
@@ -89,7 +97,7 @@ mod tests {
         let mut bytes = Vec::new();
         text.serialize(&mut serde_json::Serializer::with_formatter(
             &mut bytes,
-            Ascii::new(),
+            Ascii::indented(),
         ))
         .expect("written to memory");
         String::from_utf8(bytes).expect("JSON is UTF-8")

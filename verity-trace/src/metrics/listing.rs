@@ -20,6 +20,8 @@ format, which node_exporter reads from files. This page is made from the catalog
 - Words in labels are those of [the JSON documents](../dashboards/README.md), which say what each means.
 - `device` is the device-mapper name. Characters that a terminal would obey are written out, as `\\u{1b}`, before quotes
   and backslashes are escaped as the format has it.
+- What a device that is gone has counted moves to `device=\"other\"` in one step, which is no rate of anything. Rates are
+  of `device!=\"other\"`; sums of counts are of all.
 ";
 
 /// The page about all metrics.
@@ -27,14 +29,16 @@ format, which node_exporter reads from files. This page is made from the catalog
 pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
     let limits = Limits::default();
-    let bounds: Vec<_> = BOUNDS_NS.iter().map(|&ns| seconds(ns)).collect();
+    let bounds = BOUNDS_NS.map(seconds);
     // Memory takes whatever is written to it.
     let _ = write!(
         page,
-        "- At most {} devices and {} CPUs have series of their own. Further ones are added up in `device=\"other\"` and \
-         `cpu=\"other\"`,\n  with devices that are gone, and those whose name is `other` or written like another's; \
-         `verity_trace_devices_folded`\n  says how many devices. That keeps the series of a host below 20,000.\n\
-         - Histograms have buckets up to {} seconds, and without a bound. Native histograms are not written.\n\n\
+        "- At most {} devices (`--max-devices`) and {} CPUs have series of their own. Further ones are added up in\n  \
+         `device=\"other\"` and `cpu=\"other\"`, as are devices that are gone, and those whose name is `other` or is \
+         written like that of\n  another one. `verity_trace_devices_folded` says how many devices are. A host with 64 \
+         devices has less than 20,000 series.\n\
+         - Histograms have a bucket without a bound, and buckets up to these seconds, so that 2 ms, which a softirq \
+         may take, is one:\n  {}.\n\n\
          | metric | kind | labels | meaning |\n|---|---|---|---|\n",
         limits.devices,
         limits.cpus,

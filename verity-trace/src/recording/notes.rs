@@ -1,6 +1,7 @@
 //! What a recording holds beside I/Os, as JSON. Fields that this version does not know are passed
 //! over, so that a later one can add some.
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use verity_trace_ebpf::record::Record;
@@ -11,7 +12,7 @@ use crate::export::{Document, Entry};
 use crate::snapshot::DeviceNumber;
 
 /// Where and how the recording was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Version of the program that made it.
     pub version: String,
@@ -50,7 +51,7 @@ impl Machine {
 }
 
 /// Which I/Os have records. Counters and histograms count every one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Filter {
     /// I/Os that took less have none, in nanoseconds.
     pub slower_than_ns: u64,
@@ -82,7 +83,7 @@ impl Filter {
 }
 
 /// What became of the records until some moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kept {
     /// Those that were written before it.
     pub records: u64,
@@ -110,7 +111,7 @@ impl Devices<'_> {
 }
 
 /// Parameters of `dm_verity`, whenever one changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Parameters {
     /// `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
@@ -132,7 +133,7 @@ pub struct Picture<'a> {
 }
 
 /// The last block of a recording that was not cut.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
     /// `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
@@ -143,7 +144,7 @@ pub struct End {
 }
 
 /// Why a recording ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// The time was over.

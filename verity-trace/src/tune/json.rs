@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::block::Flaw;
@@ -16,7 +17,7 @@ use crate::what_if::{self, Setting};
 /// Raised when a field changes its meaning or goes away, not when one is added.
 const SCHEMA_VERSION: u32 = 1;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Document<'a> {
     schema_version: u32,
     version: &'static str,
@@ -59,7 +60,7 @@ struct Document<'a> {
     remarks: &'a [String],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Tried {
     name: String,
     option: bool,
@@ -70,26 +71,26 @@ struct Tried {
     placements: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Load {
     bytes: u32,
     depth: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct LeftOut {
     few_ios: usize,
     loss: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Estimate {
     value: f64,
     low: f64,
     high: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(clippy::struct_field_names, reason = "each says its unit")]
 struct Stage {
     mean_ns: [f64; 2],
@@ -101,7 +102,7 @@ struct Stage {
     p50_difference_ns: Option<Estimate>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Cpu {
     number: usize,
     softirq_share: [f64; 2],
@@ -111,14 +112,14 @@ struct Cpu {
     verification_share: Option<[f64; 2]>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Prediction<'a> {
     Known(Box<Known>),
     Unknown { reason: &'a str },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Known {
     ios: u64,
     change_of_mean_total: Estimate,
@@ -144,6 +145,12 @@ impl From<&Predicted> for Known {
             p50_wait_ns: predicted.median_wait.map(Estimate::from),
         }
     }
+}
+
+/// The JSON schema of what [`json`] writes.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    export::schema::<Document<'static>>()
 }
 
 /// Writes it as one indented JSON document.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Kernel, Kind, Named, PlacementTotals, Totals, Word, inferred_reasons, word};
@@ -9,7 +10,7 @@ use crate::export::SCHEMA_VERSION;
 use crate::snapshot::{self, Snapshot};
 
 /// Everything that was counted anew.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Recount<'a> {
     schema_version: u32,
     version: Word,
@@ -20,7 +21,7 @@ pub struct Recount<'a> {
     other: Option<Counted>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Device<'a> {
     name: Cow<'a, str>,
     number: String,
@@ -32,7 +33,7 @@ struct Device<'a> {
 }
 
 /// Neither what was rejected nor what was lost has a record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Counted {
     ios: u64,
     bytes: u64,

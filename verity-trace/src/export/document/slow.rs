@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{RecordList, SCHEMA_VERSION, Word, word};
@@ -10,7 +11,7 @@ use crate::format::nanos;
 use crate::picked::Seen;
 
 /// See the module.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct SlowIos<'a> {
     schema_version: u32,
     version: Word,
@@ -22,7 +23,7 @@ pub struct SlowIos<'a> {
 }
 
 /// Of which I/Os it is known how long they took.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Which {
     every_io: bool,
     one_in: u64,
