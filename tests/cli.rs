@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Command lines that are wrong, as a shell takes them, and what the message has to contain.
-const WRONG: [(&str, &str); 66] = [
+const WRONG: [(&str, &str); 70] = [
     ("nonsense", "unrecognized subcommand 'nonsense'"),
     ("--nonsense", "unexpected argument '--nonsense'"),
     ("--interval 0", "not between 100ms and 1h"),
@@ -77,6 +77,10 @@ const WRONG: [(&str, &str); 66] = [
         "a recording is not watched",
     ),
     ("recommend a/b", "neither a name"),
+    ("serve --listen 9466", "neither ADDRESS:PORT"),
+    ("serve --listen [::]:9466", "others reach [::]:9466"),
+    ("serve --repeat", "is for a recording"),
+    ("serve --tls-key x", "--tls-certificate <FILE>"),
     ("tune", "<DEVICE>"),
     ("tune a/b", "neither a name"),
     ("tune x y", "unexpected argument 'y'"),
@@ -130,6 +134,7 @@ fn help_names_every_command_and_exit_code() {
         "compare",
         "recommend",
         "tune",
+        "serve",
         "devices",
         "doctor",
         "completions",
@@ -163,7 +168,15 @@ fn help_names_every_command_and_exit_code() {
 
 #[test]
 fn commands_that_show_devices_say_how_to_name_them() {
-    for command in ["top", "report", "export", "record", "recommend", "devices"] {
+    for command in [
+        "top",
+        "report",
+        "export",
+        "record",
+        "recommend",
+        "serve",
+        "devices",
+    ] {
         let output = run(&[command, "--help"]);
         let help = text(&output.stdout);
         let words: Vec<_> = help.split_whitespace().collect();
@@ -224,6 +237,7 @@ fn the_man_page_has_every_command_and_exit_code() {
         ".SS replay",
         ".SS compare",
         ".SS tune",
+        ".SS serve",
         ".SS export",
         ".SS devices",
         ".SS doctor",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use verity_trace::export::{self, Diagnosis, Document, Listing, Recommendation, schema};
+use verity_trace::export::{self, Diagnosis, Document, Listing, Recommendation, SlowIos, schema};
 use verity_trace::{compare, metrics, overview, tune, window};
 
 mod valid;
@@ -20,6 +20,7 @@ fn schemas_are_those_of_the_types() {
         ("devices", schema::<Listing<'static>>()),
         ("doctor", schema::<Diagnosis<'static>>()),
         ("recommend", schema::<Recommendation<'static>>()),
+        ("records", schema::<SlowIos<'static>>()),
         ("report", overview::schema()),
         ("report-window", window::schema()),
         ("compare", compare::schema()),

@@ -43,6 +43,7 @@ fn text(name: &str) -> &'static str {
         "devices" => include_str!("../dashboards/schema/devices.json"),
         "doctor" => include_str!("../dashboards/schema/doctor.json"),
         "recommend" => include_str!("../dashboards/schema/recommend.json"),
+        "records" => include_str!("../dashboards/schema/records.json"),
         "report" => include_str!("../dashboards/schema/report.json"),
         "report-window" => include_str!("../dashboards/schema/report-window.json"),
         "compare" => include_str!("../dashboards/schema/compare.json"),

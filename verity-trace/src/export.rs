@@ -12,6 +12,7 @@ mod schema;
 mod writer;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -21,11 +22,13 @@ pub use doctor::Diagnosis;
 pub use document::Document;
 pub use document::reading::Unreadable;
 pub use document::recount::Recount;
+pub use document::slow::SlowIos;
 pub use schema::schema;
 
 use crate::checkup::Checkup;
 use crate::decode::Io;
 use crate::inventory::Inventory;
+use crate::picked::Seen;
 use crate::plan::Facts;
 use crate::recommend::Advice;
 use crate::snapshot::Snapshot;
@@ -64,6 +67,17 @@ pub fn line(
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, writer::Ascii::line());
     document.serialize(&mut serializer)?;
     writeln!(out)
+}
+
+/// Writes the slowest I/Os of some time as one indented JSON document.
+pub fn slow_ios(
+    taken_at: Duration,
+    span: Duration,
+    seen: Option<Seen>,
+    ios: &[Io],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    write(&SlowIos::new(taken_at, span, seen, ios), out)
 }
 
 /// Writes what is advised from a snapshot as one indented JSON document.

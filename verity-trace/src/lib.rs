@@ -50,5 +50,6 @@ pub mod lookback;
 pub mod replay;
 pub mod person;
 pub mod output;
+pub mod serve;
 pub mod tui;
 pub mod cli;

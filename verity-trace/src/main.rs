@@ -5,9 +5,11 @@ mod exporting;
 mod exports;
 mod looks;
 mod record;
+mod serving;
 mod tuning;
 mod watch;
 
+use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,14 +29,25 @@ use verity_trace::selection::Selection;
 use verity_trace::snapshot::Snapshot;
 use verity_trace::table::{self, Stop};
 use verity_trace::{
-    devices, doctor, escape, export, forecasts, output, parquet, perfetto, recommend, window,
+    devices, doctor, escape, export, forecasts, output, parquet, perfetto, recommend, serve, window,
 };
 
 /// With more records than these a report is not to wait until all were replayed; `recommend` does.
 const REPLAYED: u64 = 1 << 20;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command()) {
+    if env::args_os().next().is_some_and(|it| it == serve::NAME) {
+        return reported(
+            serve::run()
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Error::from),
+        );
+    }
+    reported(run(Cli::parse().command()))
+}
+
+fn reported(result: Result<ExitCode, Error>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(error) => {
             say(&error.to_string());
@@ -52,6 +65,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Replay(it) => watch::replay(&it),
         Command::Compare(it) => compare(&it),
         Command::Recommend(it) => recommend(&it),
+        Command::Serve(it) => serving::serve(&it),
         Command::Tune(it) => tuning::tune(&it),
         Command::Devices(it) => {
             let inventory = Inventory::read(&Selection::new(it.devices))?;

@@ -33,6 +33,22 @@ impl Person {
         (uid != 0).then(|| Self::new(uid, gid, name, &file("/etc/passwd"), &file("/etc/group")))
     }
 
+    /// The numbers of a user of this system and of their group; absent where there is no such user.
+    #[must_use]
+    pub fn ids(name: &str) -> Option<(u32, u32)> {
+        let passwd = fs::read_to_string("/etc/passwd").ok()?;
+        Self::ids_in(name, &passwd)
+    }
+
+    fn ids_in(name: &str, passwd: &str) -> Option<(u32, u32)> {
+        let entries = passwd
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>());
+        let mut named = entries.filter(|fields| fields.first() == Some(&name));
+        let fields = named.next()?;
+        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+    }
+
     /// Root's home, as the system has it, whatever the environment says.
     #[must_use]
     pub fn home_of_root() -> Option<String> {
@@ -116,6 +132,12 @@ mod tests {
         assert_eq!(ann.groups, [6, 1000]);
         assert_eq!(ann.home.as_deref(), Some("/home/ann"));
         assert_eq!(ann.shell.as_deref(), Some("/bin/zsh"));
+    }
+
+    #[test]
+    fn a_user_has_numbers() {
+        assert_eq!(Person::ids_in("ann", PASSWD), Some((1000, 1000)));
+        assert_eq!(Person::ids_in("an", PASSWD), None);
     }
 
     #[test]

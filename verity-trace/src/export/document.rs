@@ -3,6 +3,7 @@
 mod part;
 pub(super) mod reading;
 pub(super) mod recount;
+pub(super) mod slow;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
