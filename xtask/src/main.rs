@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod build;
 mod command;
+mod dashboards;
 mod demo;
 mod facts;
 mod fuzz;
@@ -12,6 +13,7 @@ mod lab;
 mod lint;
 mod parts;
 mod progress;
+mod prometheus;
 mod python;
 mod run;
 mod screens;
@@ -47,6 +49,8 @@ enum Task {
     Lab(lab::Args),
     /// Check formatting and lints of the host and the BPF side
     Lint,
+    /// Write the Grafana dashboards, and the list of their panels, from dashboards/grafana/source
+    Dashboards(dashboards::Args),
     /// Ask every lab kernel for what decides how it is watched, into tests/facts
     Facts(facts::Args),
     /// Make the recordings that travel inside the program anew, on a lab kernel of each era
@@ -87,6 +91,7 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Test(args) => Ok(test::main(&args)),
         Task::Lab(args) => lab::main(&args),
         Task::Lint => Ok(lint::main()),
+        Task::Dashboards(args) => dashboards::main(&args).map(|()| 0),
         Task::Facts(args) => facts::main(&args).map(|()| 0),
         Task::DemoRecordings => demo::main().map(|()| 0),
         Task::Screens(args) => screens::main(&args).map(|()| 0),

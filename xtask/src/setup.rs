@@ -9,7 +9,7 @@ mod rust;
 
 use anyhow::{Result, bail};
 
-use crate::python;
+use crate::{prometheus, python};
 
 pub use disks::Disks;
 pub use guest::Guest;
@@ -34,6 +34,7 @@ pub struct LabParts {
 pub fn main(args: &Args) -> Result<()> {
     let mut results = Vec::from(build_parts()?);
     results.push(python::install());
+    results.push(prometheus::install());
     if !args.host_only {
         let parts = lab_parts().map(drop);
         if parts.is_ok() {

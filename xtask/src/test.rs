@@ -12,7 +12,7 @@ use crate::build::{self, Suite};
 use crate::lab::{Input, Job, Machine};
 use crate::parts::Parts;
 use crate::setup::{self, Kernel};
-use crate::{command, fuzz, lint, python};
+use crate::{command, fuzz, lint, prometheus, python};
 
 /// How long a share of the kernel suite may take, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(20);
@@ -72,6 +72,7 @@ pub fn main(args: &Args) -> u8 {
 fn set_up(args: &Args) -> Result<()> {
     setup::build_tools()?;
     python::install()?;
+    prometheus::install()?;
     if !args.host_only {
         setup::lab_parts()?;
         for &kernel in kernels(args) {
