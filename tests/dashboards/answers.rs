@@ -71,7 +71,7 @@ fn wait_until_all_is_scraped(prometheus: &Prometheus, hosts: &[Host]) {
         hosts.iter().all(|host| {
             let of_host = |series: &&Value| series["metric"]["instance"] == *host.name;
             let at = answer.iter().find(of_host).and_then(number);
-            at == Some(host.last_at_ms as f64 / 1e3)
+            at.is_some_and(|at| (at - host.last_at_ms as f64 / 1e3).abs() < 1e-3)
         })
     });
     let of_rules = "count(verity_trace_advice_info{device!=\"other\"}) == sum(verdict:verity_trace_advice:count)";

@@ -51,6 +51,7 @@ impl Prometheus {
         // Read to its end, so that it never waits for a reader.
         thread::spawn(move || {
             for line in said.lines().map_while(Result::ok) {
+                // Whoever does not listen any more is ending.
                 let _ = tell.send(line);
             }
         });
