@@ -8,9 +8,9 @@ use verity_trace::metrics::BOUNDS_NS;
 
 use crate::fleet::{DEMOS, Host, SCENARIOS};
 use crate::prometheus::Prometheus;
-use crate::{Queries, boards, committed, dashboards};
+use crate::{Asked, boards, committed, dashboards};
 
-/// Queries that return nothing of this fleet, each with why.
+/// Asked that return nothing of this fleet, each with why.
 const EMPTY: [(&str, &str); 5] = [
     (
         "alerts.yml: VerityFallbackRate",
@@ -81,7 +81,7 @@ fn wait_until_all_is_scraped(prometheus: &Prometheus, hosts: &[Host]) {
 /// How many series each query returns, of all hosts and devices that can be chosen.
 fn answers(prometheus: &Prometheus, hosts: &[Host]) -> BTreeMap<String, usize> {
     let mut answers = BTreeMap::new();
-    for query in Queries::read().queries {
+    for query in Asked::read().queries {
         let expr = query
             .expr
             .replace("$__rate_interval", WINDOW)

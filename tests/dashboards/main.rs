@@ -28,16 +28,16 @@ struct Query {
     expr: String,
 }
 
-/// The names in all queries, and what is wrong with them.
+/// All that is asked, the names in it, and what is wrong with these.
 #[derive(Deserialize)]
-struct Queries {
+struct Asked {
     errors: Vec<String>,
     queries: Vec<Query>,
     /// Metrics that something uses.
     metrics: Vec<String>,
 }
 
-impl Queries {
+impl Asked {
     fn read() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let catalogue = folder.path().join("catalogue.json");

@@ -4,20 +4,20 @@ use std::collections::HashSet;
 
 use verity_trace::metrics::CATALOGUE;
 
-use crate::Queries;
+use crate::Asked;
 
 /// Metrics that no panel or rule uses, each with why.
 const NOT_SHOWN: [(&str, &str); 0] = [];
 
 #[test]
 fn queries_name_what_is_exported_and_nothing_else() {
-    let errors = Queries::read().errors;
+    let errors = Asked::read().errors;
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 }
 
 #[test]
 fn every_metric_is_shown_or_has_a_reason() {
-    let shown = Queries::read().metrics;
+    let shown = Asked::read().metrics;
     let shown: HashSet<_> = shown.iter().map(String::as_str).collect();
     for metric in CATALOGUE {
         let is_excused = NOT_SHOWN.iter().any(|(name, _)| *name == metric.name);

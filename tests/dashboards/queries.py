@@ -47,7 +47,7 @@ def of_rules(file, series):
             name = rule.get("record") or rule["alert"]
             where = f"{file.name}: {name}"
             labels = check(where, rule["expr"], series)
-            queries.append({"of": where, "name": name, "expr": rule["expr"], "legend": ""})
+            queries.append({"of": where, "expr": rule["expr"]})
             if "record" in rule:
                 series[name] = labels - ADDED
             texts = " ".join(rule.get("annotations", {}).values())
@@ -62,10 +62,7 @@ def of_dashboard(file, series):
         for target in panel.get("targets", []):
             where = f"{file.name}: {panel['title']}: {target['refId']}"
             labels = check(where, target["expr"], series)
-            queries.append(
-                {"of": where, "name": panel["title"], "expr": target["expr"]}
-                | {"legend": target.get("legendFormat", "")}
-            )
+            queries.append({"of": where, "expr": target["expr"]})
             for label in re.findall(r"{{(\w+)}}", target.get("legendFormat", "")):
                 expect(where, label, labels)
             found |= labels | {"Value", f"Value #{target['refId']}"}

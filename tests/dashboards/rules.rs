@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Queries, dashboards, tool};
+use crate::{Asked, dashboards, tool};
 
 #[test]
 fn prometheus_takes_them() {
@@ -23,7 +23,7 @@ fn every_alert_is_tested_to_fire_and_to_stay_quiet() {
         let cases = tests.split("- alertname: ").skip(1);
         cases.filter(move |case| case.lines().next() == Some(name))
     };
-    let queries = Queries::read().queries;
+    let queries = Asked::read().queries;
     let alerts: Vec<_> = queries
         .iter()
         .filter_map(|it| it.of.strip_prefix("alerts.yml: "))
