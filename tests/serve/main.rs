@@ -9,7 +9,6 @@ mod page;
 mod processes;
 mod server;
 #[path = "../valid.rs"]
-#[expect(dead_code, reason = "other suites ask for more")]
 mod valid;
 
 use std::fs;

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod build;
 mod command;
+mod dashboards;
 mod demo;
 mod facts;
 mod fuzz;
@@ -52,6 +53,8 @@ enum Task {
     Lint,
     /// Write what is made from the types: the JSON schemas, and the page and the list of metrics
     Schema(schema::Args),
+    /// Write the Grafana dashboards, and the list of their panels, from dashboards/grafana/source
+    Dashboards(dashboards::Args),
     /// Ask every lab kernel for what decides how it is watched, into tests/facts
     Facts(facts::Args),
     /// Make the recordings that travel inside the program anew, on a lab kernel of each era
@@ -95,6 +98,7 @@ fn dispatch(task: Task) -> Result<u8> {
         Task::Lab(args) => lab::main(&args),
         Task::Lint => Ok(lint::main()),
         Task::Schema(args) => schema::main(&args).map(|()| 0),
+        Task::Dashboards(args) => dashboards::main(&args).map(|()| 0),
         Task::Facts(args) => facts::main(&args).map(|()| 0),
         Task::DemoRecordings => demo::main().map(|()| 0),
         Task::Screens(args) => screens::main(&args).map(|()| 0),

@@ -1,4 +1,4 @@
-//! Prometheus' own tools for the tests: `target/tools/prometheus/bin/promtool`.
+//! Prometheus for the tests: `target/tools/prometheus/bin/prometheus`, and its `promtool`.
 //!
 //! They are Debian's, with their own loader, so that it does not matter what the machine has installed.
 
@@ -16,7 +16,11 @@ use crate::{install, workspace};
 const SUITE: &str = "trixie";
 
 /// Packages, each with a program of its name.
-const PROGRAMS: [&str; 1] = ["promtool"];
+const PROGRAMS: [&str; 2] = ["prometheus", "promtool"];
+
+/// Everything that they need but for what Prometheus' own pages in a browser are made of, and what sets it up as a
+/// service.
+const PACKAGES: [&str; 3] = ["prometheus", "promtool", "libc6"];
 
 /// Starts a program wherever the folder is.
 const WRAPPER: &str = r#"#!/bin/sh
@@ -29,25 +33,30 @@ exec "$here/debian/usr/lib64/ld-linux-x86-64.so.2" \
 /// Makes `target/tools/prometheus`; one that was put there by hand stays.
 pub fn install() -> Result<()> {
     let dest = workspace::tools("prometheus");
-    if dest.join("bin/promtool").exists() && !install::is_ours(&dest) {
+    if dest.join("bin/prometheus").exists() && !install::is_ours(&dest) {
         return Ok(());
     }
-    let recipe = format!("{}\n{WRAPPER}", PROGRAMS.join(" "));
+    let recipe = format!("{}\n{WRAPPER}", PACKAGES.join(" "));
     install::folder(&dest, &recipe, make)
 }
 
 fn make(dest: &Path) -> Result<()> {
     if env::consts::ARCH != "x86_64" {
         bail!(
-            "this is no x86_64 machine; put promtool there, as target/tools/prometheus/bin/promtool"
+            "this is no x86_64 machine; put Prometheus and promtool there, as target/tools/prometheus/bin/prometheus and \
+             target/tools/prometheus/bin/promtool"
         );
     }
     let debian = dest.join("debian");
     fs::create_dir_all(&debian)?;
     Suite::open(SUITE)
-        .and_then(|suite| suite.unpack("promtool", &PROGRAMS, Reach::Closure, &debian))
+        .and_then(|suite| suite.unpack("Prometheus", &PACKAGES, Reach::Named, &debian))
         .with_context(|| {
-            install::missing("promtool", "the tests check metrics with it", BY_HAND)
+            install::missing(
+                "Prometheus",
+                "the tests ask it what the dashboards ask",
+                BY_HAND,
+            )
         })?;
     fs::create_dir_all(dest.join("bin"))?;
     for program in PROGRAMS {
