@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod build;
+mod chromium;
 mod command;
 mod dashboards;
 mod demo;

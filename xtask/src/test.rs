@@ -12,7 +12,7 @@ use crate::build::{self, Suite};
 use crate::lab::{Input, Job, Machine};
 use crate::parts::Parts;
 use crate::setup::{self, Kernel};
-use crate::{command, fuzz, lint, prometheus, python, score};
+use crate::{chromium, command, fuzz, lint, prometheus, python, score};
 
 /// How long a share of the kernel suite may take, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(20);
@@ -76,6 +76,7 @@ fn set_up(args: &Args) -> Result<()> {
     setup::build_tools()?;
     python::install()?;
     prometheus::install()?;
+    chromium::install()?;
     if !args.host_only {
         setup::lab_parts()?;
         for &kernel in kernels(args) {
