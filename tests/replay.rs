@@ -113,6 +113,9 @@ fn a_snapshot_is_exported_into_a_file_of_its_own_and_never_over_another() {
     screen.wait_for("window 10 s");
     screen.press("e");
     screen.wait_for("is there already");
+    // Which takes away what was said.
+    screen.press("[");
+    screen.wait_for("window 1 s");
     // Nothing is written through a link either.
     fs::remove_file(file).expect("a file");
     let elsewhere = folder.path().join("elsewhere");
