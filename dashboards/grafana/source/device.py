@@ -5,6 +5,7 @@ from parts import (
     COUNT,
     IO_RATE,
     NONE_IS_GOOD,
+    NO_TIME,
     RATE,
     SECONDS,
     SHARE,
@@ -15,17 +16,13 @@ from parts import (
     mix,
     number,
     query,
-    thresholds,
+    rate_where,
     variable,
     words,
 )
 
 ON = 'instance="$instance", device="$device"'
-
-
-def rate(metric, *labels):
-    """A counter's, over what Grafana thinks fit."""
-    return f"rate({metric}{{{', '.join([*labels, ON])}}}[$__rate_interval])"
+rate = rate_where(ON)
 
 
 def make():
@@ -238,7 +235,7 @@ def trouble():
             "Age of the oldest I/O; - where none is in flight",
             SECONDS,
             at_once(f"verity_trace_io_oldest_seconds{{{ON}}}"),
-            colours=thresholds((None, "green"), (1, "orange"), (30, "red")),
+            colours=NO_TIME,
         ),
         number(
             "Corrected blocks",

@@ -4,6 +4,7 @@ from parts import (
     COUNT,
     IO_RATE,
     NONE_IS_GOOD,
+    NO_TIME,
     RATE,
     SECONDS,
     SHARE,
@@ -17,12 +18,10 @@ from parts import (
     number,
     query,
     rows,
-    thresholds,
     variable,
 )
 
 ON = 'instance=~"$instance"'
-NO_TIME = thresholds((None, "green"), (1, "orange"), (30, "red"))
 
 
 def make():

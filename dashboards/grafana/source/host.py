@@ -9,6 +9,7 @@ from parts import (
     IO_RATE,
     MOMENT,
     NONE_IS_GOOD,
+    NO_TIME,
     RATE,
     SECONDS,
     SHARE,
@@ -21,18 +22,14 @@ from parts import (
     mix,
     number,
     query,
+    rate_where,
     rows,
-    thresholds,
     variable,
     words,
 )
 
 ON = 'instance="$instance"'
-
-
-def rate(metric, *labels):
-    """A counter's, over what Grafana thinks fit."""
-    return f"rate({metric}{{{', '.join([*labels, ON])}}}[$__rate_interval])"
+rate = rate_where(ON)
 
 
 def make():
@@ -99,7 +96,7 @@ def state():
             SECONDS,
             at_once(f"max(verity_trace_io_oldest_seconds{{{ON}}})"),
             span=3,
-            colours=thresholds((None, "green"), (1, "orange"), (30, "red")),
+            colours=NO_TIME,
         ),
     ]
 

@@ -65,6 +65,15 @@ def rows(expr, ref="A"):
     return at_once(expr, ref=ref).format(prometheus_models.PromQueryFormat.TABLE)
 
 
+def rate_where(on):
+    """What makes the rate of a counter with these labels, and more, over what Grafana thinks fit."""
+
+    def rate(metric, *labels):
+        return f"rate({metric}{{{', '.join([*labels, on])}}}[$__rate_interval])"
+
+    return rate
+
+
 def thresholds(*steps):
     """Colours from these values on: (value, colour), the first without a value."""
     return (
@@ -76,6 +85,8 @@ def thresholds(*steps):
 
 NEUTRAL = thresholds((None, "text"))
 NONE_IS_GOOD = thresholds((None, "green"), (1, "red"))
+# Seconds that an I/O is in flight.
+NO_TIME = thresholds((None, "green"), (1, "orange"), (30, "red"))
 
 
 def _described(panel, title, description, unit, span, height, queries):

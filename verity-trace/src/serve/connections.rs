@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
@@ -63,27 +63,31 @@ pub async fn accept(listener: Listener, tls: Option<TlsAcceptor>, site: Arc<Site
     // It is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let (tls, site) = (tls.clone(), Arc::clone(&site));
-        match &listener {
-            Listener::Tcp(listener) => match listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(async move {
-                        converse(stream, tls, site).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => time::sleep(PAUSE).await,
-            },
-            Listener::Unix(listener) => match listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(async move {
-                        converse(stream, tls, site).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => time::sleep(PAUSE).await,
-            },
+        let accepted = match &listener {
+            Listener::Tcp(listener) => {
+                let accepted = listener.accept().await;
+                accepted.map(|(stream, _)| begin(stream, tls, site, place))
+            }
+            Listener::Unix(listener) => {
+                let accepted = listener.accept().await;
+                accepted.map(|(stream, _)| begin(stream, tls, site, place))
+            }
+        };
+        if accepted.is_err() {
+            time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Talks to a client while others connect. It has its place until then.
+fn begin<S>(stream: S, tls: Option<TlsAcceptor>, site: Arc<Site>, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        converse(stream, tls, site).await;
+        drop(place);
+    });
 }
 
 /// A client that goes away, or does not speak as it should, is not an error of ours.

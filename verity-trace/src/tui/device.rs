@@ -7,6 +7,7 @@ use verity_trace_ebpf::slot::{self, ABOVE, lower_ns};
 use super::glyphs::Glyphs;
 use super::history::{self, Column, History, OCTAVES};
 use super::style::Styles;
+use super::table::named_pair;
 use crate::histogram::{Bucket, Histogram, Nanos};
 use crate::lookback::Recent;
 use crate::snapshot::{
@@ -185,8 +186,8 @@ fn stages(totals: &Totals, styles: &Styles, width: usize) -> Vec<Line<'static>> 
 /// A line for each placement, where there is no room for one for each of its stages.
 fn placements(totals: &Totals, styles: &Styles) -> Vec<Line<'static>> {
     const STAGES: [Stage; 3] = [Stage::Wait, Stage::Verify, Stage::Total];
-    let head = STAGES.map(|stage| format!("{:>8} p50 {:>7}", stage_name(stage), "p99"));
-    let head = format!("  {:<9} {:>5} {}", "placement", "share", head.concat());
+    let head = STAGES.map(|stage| named_pair(&format!("{} p50", stage_name(stage)), "p99"));
+    let head = format!("  {:<9} {:>5}   {}", "placement", "share", head.join("  "));
     let mut lines = vec![Line::styled(head, styles.head)];
     let shares = format::shares(totals.each_ios());
     for (placement, these) in &totals.placements {
@@ -199,11 +200,11 @@ fn placements(totals: &Totals, styles: &Styles) -> Vec<Line<'static>> {
                 let time = histogram.and_then(|it| it.percentile(permille));
                 styles.units.percentile(time)
             };
-            format!("{:>12} {:>7}", of(500), of(990))
+            named_pair(&of(500), &of(990))
         });
-        let stages = stages.concat();
+        let stages = stages.join("  ");
         let placement = placement.name();
-        lines.push(Line::raw(format!("  {placement:<9} {share:>5} {stages}")));
+        lines.push(Line::raw(format!("  {placement:<9} {share:>5}   {stages}")));
     }
     lines
 }

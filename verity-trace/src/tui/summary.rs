@@ -144,9 +144,9 @@ fn share(places: &[Place<'_>], window: Duration) -> Option<String> {
     let times = places.iter();
     let times = times.filter_map(|place| Some((place, place.did?, Times::of(place.did?)?)));
     let times: Vec<_> = times.collect();
-    let all = times.iter().fold(Times::default(), |sum, (.., it)| {
-        sum.plus(&it.parts, it.total)
-    });
+    let all = times
+        .iter()
+        .fold(Times::default(), |sum, (.., it)| sum.plus(it));
     let (worst, did, of_worst) = times.iter().max_by_key(|(.., it)| it.verification())?;
     let place = if times.len() > 1 && all.verification() > 0 {
         let share = of_worst.verification() as f64 / all.verification() as f64;
@@ -232,12 +232,12 @@ impl Times {
         (time > self.of_part(part) / 2).then_some((part, placement))
     }
 
-    fn plus(mut self, parts: &BTreeMap<(&'static str, Placement), u64>, total: u64) -> Self {
-        for (&part, time) in parts {
+    fn plus(mut self, other: &Self) -> Self {
+        for (&part, time) in &other.parts {
             let sum = self.parts.entry(part).or_default();
             *sum = sum.saturating_add(*time);
         }
-        self.total = self.total.saturating_add(total);
+        self.total = self.total.saturating_add(other.total);
         self
     }
 }

@@ -227,11 +227,10 @@ impl<'a> Table<'a> {
 
     /// Two cells of durations; in two lines there is room for the stage's name.
     fn pair(&self, p50: &str, p99: &str) -> String {
-        let first = match self.shape {
-            Shape::OneLine { .. } => DURATION,
-            Shape::TwoLines { .. } => DURATION + 3,
-        };
-        format!("{p50:>first$} {p99:>DURATION$}")
+        match self.shape {
+            Shape::OneLine { .. } => format!("{p50:>DURATION$} {p99:>DURATION$}"),
+            Shape::TwoLines { .. } => named_pair(p50, p99),
+        }
     }
 
     fn rates_head(&self) -> String {
@@ -364,6 +363,11 @@ impl<'a> Table<'a> {
     const fn has_failed_column(&self) -> bool {
         self.has_failed && matches!(self.shape, Shape::OneLine { .. })
     }
+}
+
+/// Two cells of durations, with room for the stage's name above the first.
+pub fn named_pair(p50: &str, p99: &str) -> String {
+    format!("{p50:>10} {p99:>DURATION$}")
 }
 
 /// What stands behind the stages where there is room, the most useful first.
