@@ -413,8 +413,8 @@ pub fn exit_code(signal: Option<i32>) -> ExitCode {
 /// What is traced, and how.
 pub fn options(source: Source, records: Wanted, max_overhead: Option<f64>) -> Options {
     Options {
-        max_devices: source.max_devices,
-        rung: source.attach.map(Attach::rung),
+        max_devices: source.probing.max_devices,
+        rung: source.probing.attach.map(Attach::rung),
         records,
         hash_cache: source.hash_cache,
         queues: source.queues,

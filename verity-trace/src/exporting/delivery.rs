@@ -41,7 +41,7 @@ impl Delivery {
         Ok(Self {
             format: arguments.format,
             limits: Limits {
-                devices: arguments.source.max_devices as usize,
+                devices: arguments.source.probing.max_devices as usize,
                 ..Limits::default()
             },
             file: output.map(|path| (path.clone(), arguments.mode)),
