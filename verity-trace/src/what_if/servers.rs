@@ -40,6 +40,8 @@ pub(super) struct Finished {
 enum Event {
     /// An I/O is mapped, if its CPU was free until then.
     Map(u32),
+    /// The data device gets an I/O, if its CPU was free until then.
+    Issue(u32),
     /// The data device has completed an I/O.
     Complete(u32),
     /// kverityd gets an I/O of which an attempt gave up.
@@ -60,8 +62,11 @@ struct Flight {
     mapped_at: u64,
     completed_at: u64,
     wait: Option<u64>,
-    /// What its CPU had verified when the task began that maps or completes it; absent where nothing says when it did.
+    /// What its CPU had verified when the task began that maps or completes it, or in softirqs when the one did that hands it
+    /// to its device; absent where nothing says when it did.
     verified: Option<u64>,
+    /// Whether what follows its end did so before, as its task went on.
+    is_followed: bool,
     /// Whether that task runs until then.
     runs: bool,
 }
@@ -79,6 +84,8 @@ struct Server {
     running: Option<(u32, u64, u64)>,
     /// How long it has verified, or will have when it is done.
     verified: u64,
+    /// The same of softirqs and of completions alone.
+    interrupted: u64,
     /// Tasks on it that are about to map an I/O.
     tasks: usize,
     /// When one did last.
@@ -180,6 +187,10 @@ impl<'a> Servers<'a> {
                     self.map(io, now);
                     None
                 }
+                Event::Issue(io) => {
+                    self.issue(io, now);
+                    None
+                }
                 Event::Complete(io) => self.complete(io, now, tally),
                 Event::Requeue(io) => {
                     self.queue(io, now);
@@ -259,12 +270,37 @@ impl<'a> Servers<'a> {
     fn begin(&mut self, io: u32, mapped_at: u64) {
         let arrival = self.arrival(io);
         self.all[usize::from(arrival.submit_cpu)].mapped_at = mapped_at;
-        let cpu = usize::from(arrival.complete_cpu);
-        let verified = self.all[cpu].verified(mapped_at);
+        let device = self.trace.device(io);
+        let (verified, event, after) = if arrival.completion == Completion::Task {
+            let cpu = usize::from(arrival.complete_cpu);
+            (
+                self.all[cpu].verified(mapped_at),
+                Event::Complete(io),
+                device,
+            )
+        } else {
+            let cpu = usize::from(arrival.submit_cpu);
+            let hands_over = self.costs.hands_over().min(device);
+            (self.all[cpu].interrupted, Event::Issue(io), hands_over)
+        };
         let flight = &mut self.flights[io as usize];
         (flight.mapped_at, flight.verified) = (mapped_at, Some(verified));
-        let at = mapped_at.saturating_add(self.trace.device(io));
-        self.plan(at, Event::Complete(io));
+        self.plan(mapped_at.saturating_add(after), event);
+    }
+
+    /// A driver gets an I/O once its task has mapped it (`dm_submit_bio`, drivers/md/dm.c), and a softirq comes between.
+    fn issue(&mut self, io: u32, now: u64) {
+        let interrupted = self.all[usize::from(self.arrival(io).submit_cpu)].interrupted;
+        let flight = &mut self.flights[io as usize];
+        let before = flight.verified.replace(interrupted);
+        let taken = before.map_or(0, |before| interrupted.saturating_sub(before));
+        if taken > 0 {
+            self.plan(now.saturating_add(taken), Event::Issue(io));
+            return;
+        }
+        let device = self.trace.device(io);
+        let rest = device - self.costs.hands_over().min(device);
+        self.plan(now.saturating_add(rest), Event::Complete(io));
     }
 
     /// What verifications took of a CPU since the task began to need it, or since this was asked last.
@@ -278,6 +314,9 @@ impl<'a> Servers<'a> {
     }
 
     fn follow(&mut self, io: u32, after: After, at: u64) {
+        if after == After::Finish && self.flights[io as usize].is_followed {
+            return;
+        }
         let trace = self.trace;
         for (next, gap) in trace.followers(io, after) {
             let cpu = self.arrival(next).submit_cpu;
@@ -390,6 +429,7 @@ impl<'a> Servers<'a> {
         let server = &mut self.all[usize::from(cpu)];
         server.taken_until = server.taken_until.max(until);
         server.verified += until - from;
+        server.interrupted += until - from;
         if !self.facts.is_unbound
             && let Some((_, ends_at, _)) = &mut server.running
         {
@@ -401,7 +441,15 @@ impl<'a> Servers<'a> {
     fn raise(&mut self, io: u32, now: u64) {
         let arrival = self.arrival(io);
         let way = Way::into_softirq(arrival.completion);
-        let begins_at = now + self.costs.dispatch(way, self.chance(io, Of::Dispatch));
+        let begins_at = match self.next_map(io, way, now) {
+            Some(mapped_at) => {
+                mapped_at
+                    + self
+                        .costs
+                        .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd))
+            }
+            None => now + self.costs.dispatch(way, self.chance(io, Of::Dispatch)),
+        };
         let cpu = arrival.complete_cpu;
         let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.works.push_back(io);
@@ -415,6 +463,26 @@ impl<'a> Servers<'a> {
         softirq.way = Some(way);
         softirq.waits_for_thread = way == Way::Ksoftirqd;
         self.restart(cpu, begins_at);
+    }
+
+    /// When the task that completed this one maps its next I/O, if it does so before ksoftirqd has the CPU. Then kverityd is
+    /// woken to prefetch for that one, has the CPU at once, and runs BH when it lets go of the lock of the cache
+    /// (`dm_bufio_unlock`, drivers/md/dm-bufio.c: `spin_unlock_bh` where a client may not sleep).
+    fn next_map(&mut self, io: u32, way: Way, now: u64) -> Option<u64> {
+        let submitter = self.arrival(io).submitter;
+        let chance = self.chance(io, Of::GoesOn);
+        if way != Way::Ksoftirqd
+            || !self
+                .costs
+                .goes_on(self.trace.keeps_several(submitter), chance)
+        {
+            return None;
+        }
+        let mut followers = self.trace.followers(io, After::Finish);
+        let (_, gap) = followers.find(|(_, gap)| *gap <= RUNS_NS)?;
+        self.follow(io, After::Finish, now);
+        self.flights[io as usize].is_followed = true;
+        Some(now.saturating_add(gap))
     }
 
     /// Softirqs begin to run, with all of their time.
@@ -603,4 +671,5 @@ enum Of {
     Kverityd = 2,
     Thread = 3,
     GivesWay = 4,
+    GoesOn = 5,
 }
