@@ -92,12 +92,13 @@ const SUBMITS: f64 = 4.0;
 /// So long after that the device has it, if no softirq comes between. Source: 4,000 to 10,000, and 24,000 where kverityd prefetches
 /// before (6.12).
 const HANDS_OVER: Prior = Prior::new(2.0, 1.0, 4.0);
-/// How often a task that completes an I/O goes on to map its next one before ksoftirqd verifies, which has no more right to the
-/// CPU than it has, where it keeps several in flight. Source: 28 to 52 % with one process, 70 and 76 % with three (6.12).
-const GOES_ON: Prior = Prior::new(0.5, 0.25, 0.8);
-/// The same of one that was never seen with two in flight: it waits for each, unless it only seems so since kverityd, which has
+/// The part of the CPU that ksoftirqd has, to that of each task which would go on, where they complete I/Os of which they keep
+/// several in flight: as much, as all have nice 0. One that goes on maps its next I/O before. Source: 28 to 52 % do with one
+/// process, 70 and 76 % with three (6.12).
+const KSOFTIRQD: Prior = Prior::new(1.0, 0.25, 3.0);
+/// The same of a task that was never seen with two in flight: it waits for each, unless it only seems so since kverityd, which has
 /// more right to the CPU, verified before it went on. Source: 39 % where fio had eight, and was never seen with two.
-const MAY_GO_ON: Prior = Prior::new(0.0, 0.0, 0.8);
+const KSOFTIRQD_ALONE: Prior = Prior::new(f64::INFINITY, 0.25, f64::INFINITY);
 /// From the end of a verification to the begin of the next one that waits for the same worker, in the same units: the
 /// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c). Source: in
 /// these cases 2,900 to 3,300 in BH, 2,600 to 5,400 on kverityd, and 18,000 where it has a prefetch between.
@@ -289,8 +290,8 @@ pub(super) struct Costs<'a> {
     behind_task: f64,
     submits: u64,
     hands_over: u64,
-    /// Where it keeps several I/Os in flight, and where it was not seen to.
-    goes_on: [f64; 2],
+    /// Where a task keeps several I/Os in flight, and where it was not seen to.
+    ksoftirqd: [f64; 2],
 }
 
 impl<'a> Costs<'a> {
@@ -352,7 +353,7 @@ impl<'a> Costs<'a> {
             behind_task: BEHIND_TASK.at(end(Knob::BehindTask)),
             submits: rounded(unit * SUBMITS),
             hands_over: rounded(unit * HANDS_OVER.at(end(Knob::Submission))),
-            goes_on: [GOES_ON, MAY_GO_ON].map(|it| it.at(end(Knob::GoesOn))),
+            ksoftirqd: [KSOFTIRQD, KSOFTIRQD_ALONE].map(|it| it.at(end(Knob::GoesOn))),
         }
     }
 
@@ -374,10 +375,12 @@ impl<'a> Costs<'a> {
         self.hands_over
     }
 
-    /// Whether a task maps its next I/O before ksoftirqd verifies the one that it has completed, where that is not measured.
-    pub fn goes_on(&self, keeps_several: bool, chance: u32) -> bool {
-        let [several, one] = self.goes_on;
-        let share = if keeps_several { several } else { one };
+    /// Whether a task maps its next I/O before ksoftirqd verifies the one that it has completed, where that is not measured
+    /// and so many tasks would go on.
+    pub fn goes_on(&self, keeps_several: bool, tasks: usize, chance: u32) -> bool {
+        let [several, one] = self.ksoftirqd;
+        let ksoftirqd = if keeps_several { several } else { one };
+        let share = tasks as f64 / (tasks as f64 + ksoftirqd);
         self.dispatch[Way::Ksoftirqd as usize].1.is_some()
             && f64::from(chance) / f64::from(u32::MAX) < share
     }

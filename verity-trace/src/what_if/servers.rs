@@ -67,7 +67,7 @@ struct Flight {
     verified: Option<u64>,
     /// Whether what follows its end did so before, as its task went on.
     is_followed: bool,
-    /// Whether that task runs until then.
+    /// Whether that task runs until then, or until it completes it.
     runs: bool,
 }
 
@@ -86,14 +86,14 @@ struct Server {
     verified: u64,
     /// The same of softirqs and of completions alone.
     interrupted: u64,
-    /// Tasks on it that are about to map an I/O.
+    /// Tasks on it that are about to map an I/O, or to complete one themselves.
     tasks: usize,
     /// When one did last.
     mapped_at: u64,
 }
 
 impl Server {
-    /// Whether a task is about to map an I/O, or has just done so.
+    /// Whether a task is about to map or to complete an I/O, or has just mapped one.
     fn runs_task(&self, now: u64, submits: u64) -> bool {
         self.tasks > 0 || (self.mapped_at > 0 && now < self.mapped_at.saturating_add(submits))
     }
@@ -256,14 +256,22 @@ impl<'a> Servers<'a> {
         }
         match self.taken_meanwhile(io, cpu) {
             0 => {
-                if self.flights[io as usize].runs {
-                    self.all[usize::from(cpu)].tasks -= 1;
+                if self.arrival(io).completion != Completion::Task {
+                    self.ends_running(io);
                 }
                 self.free_at
                     .insert(submitter, now + self.trace.spacing(submitter));
                 self.begin(io, now);
             }
             taken => self.plan(now.saturating_add(taken), Event::Map(io)),
+        }
+    }
+
+    /// The task that maps it, or completes it too, is done with that.
+    fn ends_running(&mut self, io: u32) {
+        let cpu = usize::from(self.arrival(io).submit_cpu);
+        if std::mem::take(&mut self.flights[io as usize].runs) {
+            self.all[cpu].tasks -= 1;
         }
     }
 
@@ -348,6 +356,7 @@ impl<'a> Servers<'a> {
                 return None;
             }
         }
+        self.ends_running(io);
         self.flights[io as usize].completed_at = now;
         let is_inline = self.facts.era == Era::Inline && !in_interrupt;
         let done = if !self.is_attempted(io) {
@@ -469,13 +478,14 @@ impl<'a> Servers<'a> {
     /// woken to prefetch for that one, has the CPU at once, and runs BH when it lets go of the lock of the cache
     /// (`dm_bufio_unlock`, drivers/md/dm-bufio.c: `spin_unlock_bh` where a client may not sleep).
     fn next_map(&mut self, io: u32, way: Way, now: u64) -> Option<u64> {
-        let submitter = self.arrival(io).submitter;
+        if way != Way::Ksoftirqd {
+            return None;
+        }
+        let arrival = self.arrival(io);
+        let keeps_several = self.trace.keeps_several(arrival.submitter);
+        let tasks = 1 + self.all[usize::from(arrival.complete_cpu)].tasks;
         let chance = self.chance(io, Of::GoesOn);
-        if way != Way::Ksoftirqd
-            || !self
-                .costs
-                .goes_on(self.trace.keeps_several(submitter), chance)
-        {
+        if !self.costs.goes_on(keeps_several, tasks, chance) {
             return None;
         }
         let mut followers = self.trace.followers(io, After::Finish);

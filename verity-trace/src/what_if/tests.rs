@@ -422,10 +422,32 @@ fn a_task_with_more_to_map_does_so_before_ksoftirqd_verifies() {
 }
 
 #[test]
+fn ksoftirqd_is_one_of_all_that_would_have_the_cpu() {
+    let alone = one_after_the_other(true);
+    let mut three: Vec<_> = (0..3)
+        .flat_map(|process| {
+            alone.iter().map(move |it| Arrival {
+                mapped_at: it.mapped_at + 300 * process,
+                submitter: 7 + u32::try_from(process).expect("small"),
+                ..*it
+            })
+        })
+        .collect();
+    three.sort_by_key(|it| it.mapped_at);
+    // One of two, and three of four, in so many of a thousand.
+    for (load, least, most) in [(alone, 400, 600), (three, 680, 820)] {
+        let waits = waits_in_bh(&load, None);
+        let long = waits.iter().filter(|&&it| it >= 120 + 50).count();
+        let share = 1_000 * long / waits.len();
+        assert!((least..=most).contains(&share), "{share}");
+    }
+}
+
+#[test]
 fn one_that_was_not_seen_to_do_so_waits_for_each_as_far_as_is_known() {
     let load = one_after_the_other(false);
     assert!(waits_in_bh(&load, None).iter().all(|&it| it <= 53));
-    let waits = waits_in_bh(&load, Some((Knob::GoesOn, End::High)));
+    let waits = waits_in_bh(&load, Some((Knob::GoesOn, End::Low)));
     assert!(waits.iter().any(|&it| it >= 120 + 50), "{waits:?}");
     let facts = facts(Era::Bh);
     let learned = Learned::from([load.as_slice()].into_iter(), &facts);
