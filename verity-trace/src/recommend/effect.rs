@@ -36,8 +36,7 @@ impl Effect {
 
     /// Whether it is faster by what matters rather than not: in the middle of the interval.
     ///
-    /// Of all that was replayed that names the better setting most often, on either side of what matters alike. An end that is
-    /// far off counts as what it may cost.
+    /// An end that is far off counts as what it may cost or save, on either side of what matters alike.
     #[must_use]
     pub fn is_rather_gain(&self) -> bool {
         self.worst
