@@ -280,13 +280,13 @@ fn without_waiting(
     (busy, interrupted): (&Busy, &Busy),
     hands_over: u64,
 ) -> Vec<u64> {
-    let device = |it: &Arrival| match it.completion {
-        Completion::Task => busy.rest(it.complete_cpu, it.mapped_at, it.completed_at()),
-        _ => {
-            let until = it.mapped_at.saturating_add(hands_over.min(it.device));
-            let rest = interrupted.rest(it.submit_cpu, it.mapped_at, until);
-            it.device - (until - it.mapped_at - rest)
+    let device = |it: &Arrival| {
+        if it.completion == Completion::Task {
+            return busy.rest(it.complete_cpu, it.mapped_at, it.completed_at());
         }
+        let until = it.mapped_at.saturating_add(hands_over.min(it.device));
+        let rest = interrupted.rest(it.submit_cpu, it.mapped_at, until);
+        it.device - (until - it.mapped_at - rest)
     };
     let mut devices: Vec<_> = arrivals.iter().map(device).collect();
     let waits = |it: &Arrival| {
