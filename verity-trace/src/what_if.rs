@@ -114,6 +114,8 @@ pub enum Unknown {
     AttemptCost,
     /// How often the CPU has another task to run when an I/O completes.
     NeedResched,
+    /// How long a task takes from mapping an I/O until its device has it.
+    Submission,
     /// In which context I/Os were completed.
     CompletionContext,
     /// How a kernel with `PREEMPT_RT` orders its threads.

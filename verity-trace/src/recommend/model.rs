@@ -13,8 +13,6 @@ pub struct Replayed<'a> {
     pub outcome: &'a Outcome,
     /// How the mean `total` changes against the recorded setting, both through the model.
     pub effect: Effect,
-    /// The same without its error.
-    pub expected: f64,
 }
 
 /// Every setting that was replayed.
@@ -30,7 +28,6 @@ pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
                 best: outcome.change.low / own,
                 worst: Some(outcome.change.high / own),
             },
-            expected: outcome.change.value / own,
         })
 }
 
@@ -75,6 +72,9 @@ pub fn unknown(unknown: Unknown) -> String {
         Unknown::AttemptCost => "how long an attempt takes until it gives up".to_owned(),
         Unknown::NeedResched => {
             "how often a CPU has another task to run when an I/O completes".to_owned()
+        }
+        Unknown::Submission => {
+            "how long a task takes from mapping an I/O until its device has it".to_owned()
         }
         Unknown::CompletionContext => "in which context I/Os were completed".to_owned(),
         Unknown::RealTime => "how this kernel orders its threads, with PREEMPT_RT".to_owned(),

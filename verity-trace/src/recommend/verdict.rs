@@ -137,20 +137,14 @@ fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence
     if effect.is_no_gain() {
         return Some(likely(Verdict::Keep, effect, &how));
     }
+    let (verdict, is_likely) = match (effect.is_rather_gain(), case.option()) {
+        (true, true) => (Verdict::Disable, "is more likely than not"),
+        (true, false) => (Verdict::Enable, "is more likely than not"),
+        (false, _) => (Verdict::Keep, "may be, and is less likely than not"),
+    };
     let matters = format::percentage(Some(MATTERS));
-    if replayed.expected <= -MATTERS && effect.is_no_loss() {
-        let verdict = if case.option() {
-            Verdict::Disable
-        } else {
-            Verdict::Enable
-        };
-        let reason = format!(
-            "{how}; a gain of {matters} is to be expected and a loss is not, but it may be less"
-        );
-        return Some(weak(verdict, effect, &reason));
-    }
-    let reason = format!("{how}; a gain of {matters} may be and may not be");
-    Some(weak(Verdict::Keep, effect, &reason))
+    let reason = format!("{how}; a gain of {matters} {is_likely}");
+    Some(weak(verdict, effect, &reason))
 }
 
 /// Other limits that gain, and let no device verify for too long in one piece.
@@ -605,11 +599,12 @@ mod tests {
     }
 
     #[test]
-    fn a_forecast_decides_and_one_that_may_be_a_loss_changes_nothing() {
+    fn a_forecast_decides_and_where_it_is_not_sure_the_middle_of_its_interval_does() {
         let cases = [
             ((-20_000.0, -3_000.0), Verdict::Enable, Certainty::Likely),
             ((-20_000.0, -1_000.0), Verdict::Enable, Certainty::Weak),
-            ((-20_000.0, 2_100.0), Verdict::Keep, Certainty::Weak),
+            ((-20_000.0, 15_900.0), Verdict::Enable, Certainty::Weak),
+            ((-20_000.0, 16_100.0), Verdict::Keep, Certainty::Weak),
             ((-3_000.0, 0.0), Verdict::Keep, Certainty::Weak),
             ((-1_900.0, 40_000.0), Verdict::Keep, Certainty::Likely),
         ];
@@ -621,8 +616,14 @@ mod tests {
             bytes: 8_192,
             ..IN_BH
         });
-        let found = replayed(&on, &[(false, None, outcome(-9_000.0, -5_000.0))]);
-        assert_eq!(found, (Verdict::Disable, Certainty::Likely));
+        for (high, verdict, certainty) in [
+            (-5_000.0, Verdict::Disable, Certainty::Likely),
+            (4_900.0, Verdict::Disable, Certainty::Weak),
+            (5_100.0, Verdict::Keep, Certainty::Weak),
+        ] {
+            let found = replayed(&on, &[(false, None, outcome(-9_000.0, high))]);
+            assert_eq!(found, (verdict, certainty), "{high}");
+        }
     }
 
     /// Even where a forecast would settle it.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::load::{Arrival, Seen};
 use super::{Facts, Unknown};
-use crate::snapshot::Completion;
+use crate::snapshot::{Completion, Era};
 use verity_trace_ebpf::sending::scattered;
 
 /// How a verification comes to begin.
@@ -89,6 +89,16 @@ const BEHIND_TASK: Prior = Prior::new(2.2, 1.0, 3.0);
 /// So long a task stays in the kernel after it has mapped an I/O, in the same units. Source: in these cases kverityd
 /// still waits for it 21,000 instructions after.
 const SUBMITS: f64 = 4.0;
+/// So long after that the device has it, if no softirq comes between. Source: 4,000 to 10,000, and 24,000 where kverityd prefetches
+/// before (6.12).
+const HANDS_OVER: Prior = Prior::new(2.0, 1.0, 4.0);
+/// The part of the CPU that ksoftirqd has, to that of each task which would go on, where they complete I/Os of which they keep
+/// several in flight: as much, as all have nice 0. One that goes on maps its next I/O before. Source: 28 to 52 % do with one
+/// process, 70 and 76 % with three (6.12).
+const KSOFTIRQD: Prior = Prior::new(1.0, 0.25, 3.0);
+/// The same of a task that was never seen with two in flight: it waits for each, unless it only seems so since kverityd, which has
+/// more right to the CPU, verified before it went on. Source: 39 % where fio had eight, and was never seen with two.
+const KSOFTIRQD_ALONE: Prior = Prior::new(f64::INFINITY, 0.25, f64::INFINITY);
 /// From the end of a verification to the begin of the next one that waits for the same worker, in the same units: the
 /// end of one work and the begin of another, without a wake-up (`process_one_work`, kernel/workqueue.c). Source: in
 /// these cases 2,900 to 3,300 in BH, 2,600 to 5,400 on kverityd, and 18,000 where it has a prefetch between.
@@ -108,9 +118,13 @@ const SAME_WORK: f64 = 2.0;
 /// instructions; 0.6 to 1.6 by the clock in the demos, where a cold path is new to the CPU too.
 const ATTEMPT: Prior = Prior::new(0.2, 0.05, 1.2);
 /// A verification on kverityd that takes so many times as long as the fastest of its size waited for a hash block. There is no
-/// sharp edge: one that a worker was interrupted in looks alike, so it may also be none at all; and one that is twice as
-/// long has hashed a hash block that was read in time for kverityd, and may be too late for BH.
+/// sharp edge: one that a worker was interrupted in looks alike, so it may also be none at all, unless there are more of them than
+/// [`INTERRUPTED`]; and one that is twice as long has hashed a hash block that was read in time for kverityd, and may be too
+/// late for BH.
 const COLD: Prior = Prior::new(8.0, 1.8, f64::INFINITY);
+/// No more verifications than these take many times as long for another reason than a missing hash block: nothing but an interrupt
+/// or a thread of real time comes before a worker of nice -20. Source: one in 400 with a warm cache, at a tick of the clock.
+const INTERRUPTED: f64 = 0.05;
 /// How often the CPU has another task to run when an I/O completes in an interrupt. Source: 2.7 % (virtio-blk) and
 /// 10 % (nvme) of 5,400 on a loaded machine with two CPUs in emulation; none of 5,400 where a task completes them.
 const GIVES_WAY: Prior = Prior::new(0.03, 0.0, 0.12);
@@ -146,6 +160,8 @@ pub(super) enum Knob {
     Cold,
     GivesWay,
     BehindTask,
+    Submission,
+    GoesOn,
 }
 
 impl Knob {
@@ -159,6 +175,8 @@ impl Knob {
             Self::Cold => Unknown::ColdCache,
             Self::GivesWay => Unknown::NeedResched,
             Self::BehindTask => Unknown::KverityDispatch,
+            Self::Submission => Unknown::Submission,
+            Self::GoesOn => Unknown::KsoftirqdDispatch,
         }
     }
 }
@@ -176,6 +194,8 @@ pub(super) struct Learned {
     /// The share of I/Os in whose completion the CPU had another task to run, of those that the kernel asked for; absent
     /// where it asked for too few.
     gives_way: Option<f64>,
+    /// The share of verifications on kverityd that look as if they waited for a hash block.
+    long: f64,
 }
 
 impl Learned {
@@ -209,6 +229,7 @@ impl Learned {
             softirq: verification,
             attempt: Some(attempt),
             gives_way: None,
+            long: 0.0,
         }
     }
 
@@ -244,7 +265,10 @@ impl Learned {
         if self.dispatch[Way::Kverityd as usize].is_empty() {
             knobs.push(Knob::BehindTask);
         }
-        knobs.push(Knob::Cold);
+        if facts.era == Era::Bh && self.dispatch[Way::Ksoftirqd as usize].is_empty() {
+            knobs.push(Knob::GoesOn);
+        }
+        knobs.extend([Knob::Cold, Knob::Submission]);
         knobs
     }
 }
@@ -265,6 +289,9 @@ pub(super) struct Costs<'a> {
     gives_way: f64,
     behind_task: f64,
     submits: u64,
+    hands_over: u64,
+    /// Where a task keeps several I/Os in flight, and where it was not seen to.
+    ksoftirqd: [f64; 2],
 }
 
 impl<'a> Costs<'a> {
@@ -317,11 +344,16 @@ impl<'a> Costs<'a> {
                 .ratio_to(&learned.softirq)
                 .unwrap_or_else(|| IN_SOFTIRQ.at(end(Knob::InSoftirq))),
             attempt: ATTEMPT.at(end(Knob::Attempt)),
-            cold: COLD.at(end(Knob::Cold)),
+            cold: match end(Knob::Cold) {
+                Some(End::High) if learned.long > INTERRUPTED => COLD.middle,
+                end => COLD.at(end),
+            },
             reads_late: end(Knob::Cold) == Some(End::Low),
             gives_way,
             behind_task: BEHIND_TASK.at(end(Knob::BehindTask)),
             submits: rounded(unit * SUBMITS),
+            hands_over: rounded(unit * HANDS_OVER.at(end(Knob::Submission))),
+            ksoftirqd: [KSOFTIRQD, KSOFTIRQD_ALONE].map(|it| it.at(end(Knob::GoesOn))),
         }
     }
 
@@ -336,6 +368,21 @@ impl<'a> Costs<'a> {
     /// How long a task stays in the kernel after it has mapped an I/O.
     pub const fn submits(&self) -> u64 {
         self.submits
+    }
+
+    /// How long after that the device has the I/O.
+    pub const fn hands_over(&self) -> u64 {
+        self.hands_over
+    }
+
+    /// Whether a task maps its next I/O before ksoftirqd verifies the one that it has completed, where that is not measured
+    /// and so many tasks would go on.
+    pub fn goes_on(&self, keeps_several: bool, tasks: usize, chance: u32) -> bool {
+        let [several, one] = self.ksoftirqd;
+        let ksoftirqd = if keeps_several { several } else { one };
+        let share = tasks as f64 / (tasks as f64 + ksoftirqd);
+        self.dispatch[Way::Ksoftirqd as usize].1.is_some()
+            && f64::from(chance) / f64::from(u32::MAX) < share
     }
 
     /// How long a verification takes to begin on an idle CPU, by chance: any number is as likely as any other.
@@ -634,6 +681,8 @@ impl Samples {
             };
             dispatch[all as usize] = self.any.quantiles();
         }
+        let kverityd = Verification::new(self.kverityd.clone().into_iter());
+        let long = share_of_long(&self.kverityd, &kverityd);
         let attempt = Some(self.attempt).filter(|it| it.values.len() >= LEAST);
         Learned {
             dispatch,
@@ -642,13 +691,26 @@ impl Samples {
                     .filter(|it| it.values.len() >= LEAST)
                     .and_then(|it| it.quantile(2))
             }),
-            kverityd: Verification::new(self.kverityd.into_iter()),
+            long,
+            kverityd,
             softirq: Verification::new(self.softirq.into_iter()),
             attempt: attempt.and_then(|it| it.quantile(2)),
             gives_way: (self.asked >= LEAST as u64)
                 .then(|| self.gave_way as f64 / self.asked as f64),
         }
     }
+}
+
+/// The share of verifications that take many times as long as is usual for their size.
+fn share_of_long(samples: &HashMap<u32, Sample>, usual: &Verification) -> f64 {
+    let all = samples.iter().flat_map(|(&bytes, sample)| {
+        let most = usual.usual(bytes).unwrap_or(0) as f64 * COLD.middle;
+        sample.values.iter().map(move |&ns| ns as f64 > most)
+    });
+    let (long, count) = all.fold((0_u64, 0_u64), |(long, count), is_long| {
+        (long + u64::from(is_long), count + 1)
+    });
+    long as f64 / count.max(1) as f64
 }
 
 /// The value that one in [`NOBODY_AHEAD`] is below.

@@ -40,6 +40,8 @@ pub(super) struct Finished {
 enum Event {
     /// An I/O is mapped, if its CPU was free until then.
     Map(u32),
+    /// The data device gets an I/O, if its CPU was free until then.
+    Issue(u32),
     /// The data device has completed an I/O.
     Complete(u32),
     /// kverityd gets an I/O of which an attempt gave up.
@@ -60,9 +62,12 @@ struct Flight {
     mapped_at: u64,
     completed_at: u64,
     wait: Option<u64>,
-    /// What its CPU had verified when the task began that maps or completes it; absent where nothing says when it did.
+    /// What its CPU had verified when the task began that maps or completes it, or in softirqs when the one did that hands it
+    /// to its device; absent where nothing says when it did.
     verified: Option<u64>,
-    /// Whether that task runs until then.
+    /// Whether what follows its end did so before, as its task went on.
+    is_followed: bool,
+    /// Whether that task runs until then, or until it completes it.
     runs: bool,
 }
 
@@ -79,14 +84,16 @@ struct Server {
     running: Option<(u32, u64, u64)>,
     /// How long it has verified, or will have when it is done.
     verified: u64,
-    /// Tasks on it that are about to map an I/O.
+    /// The same of softirqs and of completions alone.
+    interrupted: u64,
+    /// Tasks on it that are about to map an I/O, or to complete one themselves.
     tasks: usize,
     /// When one did last.
     mapped_at: u64,
 }
 
 impl Server {
-    /// Whether a task is about to map an I/O, or has just done so.
+    /// Whether a task is about to map or to complete an I/O, or has just mapped one.
     fn runs_task(&self, now: u64, submits: u64) -> bool {
         self.tasks > 0 || (self.mapped_at > 0 && now < self.mapped_at.saturating_add(submits))
     }
@@ -180,6 +187,10 @@ impl<'a> Servers<'a> {
                     self.map(io, now);
                     None
                 }
+                Event::Issue(io) => {
+                    self.issue(io, now);
+                    None
+                }
                 Event::Complete(io) => self.complete(io, now, tally),
                 Event::Requeue(io) => {
                     self.queue(io, now);
@@ -245,8 +256,8 @@ impl<'a> Servers<'a> {
         }
         match self.taken_meanwhile(io, cpu) {
             0 => {
-                if self.flights[io as usize].runs {
-                    self.all[usize::from(cpu)].tasks -= 1;
+                if self.arrival(io).completion != Completion::Task {
+                    self.ends_running(io);
                 }
                 self.free_at
                     .insert(submitter, now + self.trace.spacing(submitter));
@@ -256,15 +267,48 @@ impl<'a> Servers<'a> {
         }
     }
 
+    /// The task that maps it, or completes it too, is done with that.
+    fn ends_running(&mut self, io: u32) {
+        let cpu = usize::from(self.arrival(io).submit_cpu);
+        if std::mem::take(&mut self.flights[io as usize].runs) {
+            self.all[cpu].tasks -= 1;
+        }
+    }
+
     fn begin(&mut self, io: u32, mapped_at: u64) {
         let arrival = self.arrival(io);
         self.all[usize::from(arrival.submit_cpu)].mapped_at = mapped_at;
-        let cpu = usize::from(arrival.complete_cpu);
-        let verified = self.all[cpu].verified(mapped_at);
+        let device = self.trace.device(io);
+        let (verified, event, after) = if arrival.completion == Completion::Task {
+            let cpu = usize::from(arrival.complete_cpu);
+            (
+                self.all[cpu].verified(mapped_at),
+                Event::Complete(io),
+                device,
+            )
+        } else {
+            let cpu = usize::from(arrival.submit_cpu);
+            let hands_over = self.costs.hands_over().min(device);
+            (self.all[cpu].interrupted, Event::Issue(io), hands_over)
+        };
         let flight = &mut self.flights[io as usize];
         (flight.mapped_at, flight.verified) = (mapped_at, Some(verified));
-        let at = mapped_at.saturating_add(self.trace.device(io));
-        self.plan(at, Event::Complete(io));
+        self.plan(mapped_at.saturating_add(after), event);
+    }
+
+    /// A driver gets an I/O once its task has mapped it (`dm_submit_bio`, drivers/md/dm.c), and a softirq comes between.
+    fn issue(&mut self, io: u32, now: u64) {
+        let interrupted = self.all[usize::from(self.arrival(io).submit_cpu)].interrupted;
+        let flight = &mut self.flights[io as usize];
+        let before = flight.verified.replace(interrupted);
+        let taken = before.map_or(0, |before| interrupted.saturating_sub(before));
+        if taken > 0 {
+            self.plan(now.saturating_add(taken), Event::Issue(io));
+            return;
+        }
+        let device = self.trace.device(io);
+        let rest = device - self.costs.hands_over().min(device);
+        self.plan(now.saturating_add(rest), Event::Complete(io));
     }
 
     /// What verifications took of a CPU since the task began to need it, or since this was asked last.
@@ -278,6 +322,9 @@ impl<'a> Servers<'a> {
     }
 
     fn follow(&mut self, io: u32, after: After, at: u64) {
+        if after == After::Finish && self.flights[io as usize].is_followed {
+            return;
+        }
         let trace = self.trace;
         for (next, gap) in trace.followers(io, after) {
             let cpu = self.arrival(next).submit_cpu;
@@ -309,6 +356,7 @@ impl<'a> Servers<'a> {
                 return None;
             }
         }
+        self.ends_running(io);
         self.flights[io as usize].completed_at = now;
         let is_inline = self.facts.era == Era::Inline && !in_interrupt;
         let done = if !self.is_attempted(io) {
@@ -390,6 +438,7 @@ impl<'a> Servers<'a> {
         let server = &mut self.all[usize::from(cpu)];
         server.taken_until = server.taken_until.max(until);
         server.verified += until - from;
+        server.interrupted += until - from;
         if !self.facts.is_unbound
             && let Some((_, ends_at, _)) = &mut server.running
         {
@@ -401,7 +450,15 @@ impl<'a> Servers<'a> {
     fn raise(&mut self, io: u32, now: u64) {
         let arrival = self.arrival(io);
         let way = Way::into_softirq(arrival.completion);
-        let begins_at = now + self.costs.dispatch(way, self.chance(io, Of::Dispatch));
+        let begins_at = match self.next_map(io, way, now) {
+            Some(mapped_at) => {
+                mapped_at
+                    + self
+                        .costs
+                        .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd))
+            }
+            None => now + self.costs.dispatch(way, self.chance(io, Of::Dispatch)),
+        };
         let cpu = arrival.complete_cpu;
         let softirq = &mut self.all[usize::from(cpu)].softirq;
         softirq.works.push_back(io);
@@ -415,6 +472,27 @@ impl<'a> Servers<'a> {
         softirq.way = Some(way);
         softirq.waits_for_thread = way == Way::Ksoftirqd;
         self.restart(cpu, begins_at);
+    }
+
+    /// When the task that completed this one maps its next I/O, if it does so before ksoftirqd has the CPU. Then kverityd is
+    /// woken to prefetch for that one, has the CPU at once, and runs BH when it lets go of the lock of the cache
+    /// (`dm_bufio_unlock`, drivers/md/dm-bufio.c: `spin_unlock_bh` where a client may not sleep).
+    fn next_map(&mut self, io: u32, way: Way, now: u64) -> Option<u64> {
+        if way != Way::Ksoftirqd {
+            return None;
+        }
+        let arrival = self.arrival(io);
+        let keeps_several = self.trace.keeps_several(arrival.submitter);
+        let tasks = 1 + self.all[usize::from(arrival.complete_cpu)].tasks;
+        let chance = self.chance(io, Of::GoesOn);
+        if !self.costs.goes_on(keeps_several, tasks, chance) {
+            return None;
+        }
+        let mut followers = self.trace.followers(io, After::Finish);
+        let (_, gap) = followers.find(|(_, gap)| *gap <= RUNS_NS)?;
+        self.follow(io, After::Finish, now);
+        self.flights[io as usize].is_followed = true;
+        Some(now.saturating_add(gap))
     }
 
     /// Softirqs begin to run, with all of their time.
@@ -603,4 +681,5 @@ enum Of {
     Kverityd = 2,
     Thread = 3,
     GivesWay = 4,
+    GoesOn = 5,
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::costs::{Costs, Learned};
+use super::costs::{Bent, Costs, End, Knob, Learned};
 use super::load::{Arrival, Seen};
 use super::outcome::Tally;
 use super::servers::{Finished, Servers};
@@ -196,6 +196,7 @@ fn after_two_milliseconds_softirqs_are_left_to_ksoftirqd() {
 fn a_hundred_works_are_left_to_ksoftirqd_too() {
     let quick = |completed_at| Arrival {
         verify: 10,
+        submit_cpu: 1,
         ..at(completed_at)
     };
     let load: Vec<_> = (0..102).map(|it| quick(1_000 + it)).collect();
@@ -379,6 +380,131 @@ fn what_a_task_completes_takes_longer_while_its_cpu_verifies() {
     assert_eq!(Trace::new(&load, &costs).device(1), 60);
     let found = rows(&load, facts, OFF);
     assert_eq!(found[1].2, 160 + 50 + 100);
+}
+
+/// One process on a CPU, which completes each I/O itself and maps the next one 120 ns after that was verified; once it has
+/// another one in flight, or never.
+fn one_after_the_other(keeps_several: bool) -> Vec<Arrival> {
+    let each = |number: u64| Arrival {
+        mapped_at: 1_000 * number,
+        device: 730,
+        submitter: 7,
+        completion: Completion::Task,
+        ..at(1_000 * number + 730)
+    };
+    let mut load: Vec<_> = (1..=400).map(each).collect();
+    if keeps_several {
+        load[1].mapped_at -= 130;
+    }
+    load
+}
+
+/// The waits in BH.
+fn waits_in_bh(load: &[Arrival], bent: Bent) -> Vec<u64> {
+    let facts = facts(Era::Bh);
+    let learned = Learned::from([load].into_iter(), &facts);
+    let costs = Costs::new(&learned, &facts, bent);
+    let trace = Trace::new(load, &costs);
+    let mut waits = Vec::new();
+    let servers = Servers::new(&trace, &costs, &facts, &ON, 1);
+    servers.run(&mut Tally::new(), |_, it| waits.push(it.wait));
+    waits
+}
+
+#[test]
+fn a_task_with_more_to_map_does_so_before_ksoftirqd_verifies() {
+    // 120 until it maps the next one, and 50 until kverityd prefetches for that; else the same 50, times 1.05.
+    let waits = waits_in_bh(&one_after_the_other(true), None);
+    let long = waits.iter().filter(|&&it| it >= 120 + 50).count();
+    assert!((160..=240).contains(&long), "{waits:?}");
+    let short = waits.iter().filter(|&&it| it <= 53).count();
+    assert!((140..=240).contains(&short), "{waits:?}");
+}
+
+#[test]
+fn ksoftirqd_is_one_of_all_that_would_have_the_cpu() {
+    let alone = one_after_the_other(true);
+    let mut three: Vec<_> = (0..3)
+        .flat_map(|process| {
+            alone.iter().map(move |it| Arrival {
+                mapped_at: it.mapped_at + 300 * process,
+                submitter: 7 + u32::try_from(process).expect("small"),
+                ..*it
+            })
+        })
+        .collect();
+    three.sort_by_key(|it| it.mapped_at);
+    // One of two, and three of four, in so many of a thousand.
+    for (load, least, most) in [(alone, 400, 600), (three, 680, 820)] {
+        let waits = waits_in_bh(&load, None);
+        let long = waits.iter().filter(|&&it| it >= 120 + 50).count();
+        let share = 1_000 * long / waits.len();
+        assert!((least..=most).contains(&share), "{share}");
+    }
+}
+
+#[test]
+fn one_that_was_not_seen_to_do_so_waits_for_each_as_far_as_is_known() {
+    let load = one_after_the_other(false);
+    assert!(waits_in_bh(&load, None).iter().all(|&it| it <= 53));
+    let waits = waits_in_bh(&load, Some((Knob::GoesOn, End::Low)));
+    assert!(waits.iter().any(|&it| it >= 120 + 50), "{waits:?}");
+    let facts = facts(Era::Bh);
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    assert!(learned.knobs(&facts).contains(&Knob::GoesOn));
+}
+
+#[test]
+fn a_softirq_delays_what_a_task_hands_to_its_device() {
+    // The first one is verified in BH from 1,020 to 1,120. The device has what is mapped 100 after that.
+    let mapped = |mapped_at| Arrival {
+        mapped_at,
+        device: 500,
+        submit_cpu: 0,
+        ..at(2_000)
+    };
+    let (facts, first) = (facts(Era::Bh), at(1_000));
+    for (mapped_at, delayed) in [(1_010, 100), (915, 0), (930, 100)] {
+        let mut load = [first, mapped(mapped_at)];
+        load.sort_by_key(|it| it.mapped_at);
+        let total = |setting| {
+            let (found, _) = run(&load, facts, setting);
+            let later = found.iter().max_by_key(|it| it.total);
+            later.expect("two").total
+        };
+        assert_eq!(total(ON), 500 + delayed + 20 + 100, "{mapped_at}");
+        assert_eq!(total(OFF), 500 + 50 + 100, "{mapped_at}");
+    }
+    let in_bh = |it: Arrival, device| Arrival {
+        device,
+        wait: 20,
+        seen: Seen::Softirq,
+        in_softirq: true,
+        ..it
+    };
+    let load = [in_bh(first, 10), in_bh(mapped(1_010), 600)];
+    let learned = Learned::fixed(DISPATCH, HAND_OVER, 4_096, 100, 30);
+    let costs = Costs::new(&learned, &facts, None);
+    // From 1,020 to 1,110, as far as is seen.
+    assert_eq!(Trace::new(&load, &costs).device(1), 510);
+}
+
+#[test]
+fn no_interrupt_is_the_reason_where_many_verifications_are_long() {
+    let facts = facts(Era::Bh);
+    for (one_in, may_be_interrupts) in [(100, true), (4, false)] {
+        let load: Vec<_> = (1..=400)
+            .map(|number| Arrival {
+                verify: if number % one_in == 0 { 5_000 } else { 100 },
+                ..at(10_000 * number)
+            })
+            .collect();
+        let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+        let costs = Costs::new(&learned, &facts, Some((Knob::Cold, End::High)));
+        let long = load.iter().find(|it| it.verify > 100).expect("one");
+        let is_cold = costs.read_after(long, true).is_some();
+        assert_eq!(is_cold, !may_be_interrupts, "one in {one_in}");
+    }
 }
 
 /// 20 ns each, in BH, where 100 ns lie between two.

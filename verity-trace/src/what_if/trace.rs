@@ -5,7 +5,7 @@
 //! out here, and comes back where one does so under another setting.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::costs::Costs;
 use super::load::{Arrival, Seen};
@@ -49,6 +49,8 @@ pub(super) struct Trace<'a> {
     roots: Vec<u32>,
     /// By submitter: the least time between two I/Os that it mapped without waiting for any.
     spacing: HashMap<u32, u64>,
+    /// Submitters that mapped an I/O while they had another one under way.
+    several: HashSet<u32>,
     /// The stage `device` without what it waited for other verifications.
     devices: Vec<u64>,
 }
@@ -56,7 +58,8 @@ pub(super) struct Trace<'a> {
 impl<'a> Trace<'a> {
     /// Of I/Os in the order in which they were mapped.
     pub fn new(arrivals: &'a [Arrival], costs: &Costs<'_>) -> Self {
-        let busy = Busy::new(arrivals, costs);
+        let busy = Busy::new(arrivals, Some(costs));
+        let interrupted = Busy::new(arrivals, None);
         let mut links: Vec<_> = arrivals
             .iter()
             .map(|_| Link {
@@ -69,6 +72,7 @@ impl<'a> Trace<'a> {
         let mut roots = Vec::new();
         let mut submitters: HashMap<u32, Submitter> = HashMap::new();
         let mut spacing: HashMap<u32, u64> = HashMap::new();
+        let mut several = HashSet::new();
         for (number, arrival) in (0..).zip(arrivals) {
             let submitter = submitters.entry(arrival.submitter).or_default();
             let last = submitter.last_before(arrival.mapped_at);
@@ -92,14 +96,18 @@ impl<'a> Trace<'a> {
                 }
                 None => roots.push(number),
             }
+            if !several.contains(&arrival.submitter) && submitter.has_one_in_flight() {
+                several.insert(arrival.submitter);
+            }
             submitter.begin(number, arrival);
         }
         Self {
             spacing,
+            several,
             arrivals,
             links,
             roots,
-            devices: without_waiting(arrivals, &busy),
+            devices: without_waiting(arrivals, (&busy, &interrupted), costs.hands_over()),
         }
     }
 
@@ -111,6 +119,11 @@ impl<'a> Trace<'a> {
     /// How long this one needs at least from one I/O to the next; 0 where that is not known, or where it has more threads.
     pub fn spacing(&self, submitter: u32) -> u64 {
         self.spacing.get(&submitter).copied().unwrap_or(0)
+    }
+
+    /// Whether this one keeps several I/Os in flight.
+    pub fn keeps_several(&self, submitter: u32) -> bool {
+        self.several.contains(&submitter)
     }
 
     /// How long the data device takes.
@@ -150,6 +163,13 @@ impl Submitter {
         }
     }
 
+    /// Whether any of those that it mapped is still under way.
+    fn has_one_in_flight(&self) -> bool {
+        self.coming
+            .iter()
+            .any(|Reverse((.., is_finish))| *is_finish)
+    }
+
     /// The last thing that happened before.
     fn last_before(&mut self, now: u64) -> Option<(u64, u32, After)> {
         while let Some(&Reverse((time, number, is_finish))) = self.coming.peek() {
@@ -187,12 +207,17 @@ struct Stretch {
 }
 
 impl Busy {
-    fn new(arrivals: &[Arrival], costs: &Costs<'_>) -> Self {
+    /// Without costs, only in softirqs and by the completions themselves.
+    fn new(arrivals: &[Arrival], costs: Option<&Costs<'_>>) -> Self {
         let mut all: HashMap<u16, Vec<(u64, u64)>> = HashMap::new();
         for io in arrivals {
             let from = io.completed_at().saturating_add(io.wait);
+            let on_kverityd = costs.map(|costs| io.verify.min(costs.warm(io)));
             let (cpu, took) = match io.seen {
-                Seen::Kverityd => (io.verify_cpu, io.verify.min(costs.warm(io))),
+                Seen::Kverityd => match on_kverityd {
+                    Some(took) => (io.verify_cpu, took),
+                    None => continue,
+                },
                 Seen::Softirq | Seen::Inline => (io.complete_cpu, io.verify),
                 Seen::SoftirqGaveUp | Seen::InlineGaveUp => {
                     (io.complete_cpu, u64::from(io.attempt))
@@ -200,9 +225,9 @@ impl Busy {
             };
             let until = from.saturating_add(took);
             all.entry(cpu).or_default().push((from, until));
-            if io.seen.gave_up() {
+            if let Some(took) = on_kverityd.filter(|_| io.seen.gave_up()) {
                 let end = io.finished_at();
-                let from = end.saturating_sub(io.verify.min(costs.warm(io)));
+                let from = end.saturating_sub(took);
                 all.entry(io.verify_cpu).or_default().push((from, end));
             }
         }
@@ -248,12 +273,20 @@ fn stretches(mut all: Vec<(u64, u64)>) -> Vec<Stretch> {
     found
 }
 
-/// The stage `device` of each without the time that its CPU verified others: where a task completes, between; where a
-/// softirq does, inline before it.
-fn without_waiting(arrivals: &[Arrival], busy: &Busy) -> Vec<u64> {
-    let device = |it: &Arrival| match it.completion {
-        Completion::Task => busy.rest(it.complete_cpu, it.mapped_at, it.completed_at()),
-        _ => it.device,
+/// The stage `device` of each without the time that its CPU verified others: where a task completes, between; where it
+/// does not, in softirqs until the device had the I/O; and where a softirq completes, inline before it.
+fn without_waiting(
+    arrivals: &[Arrival],
+    (busy, interrupted): (&Busy, &Busy),
+    hands_over: u64,
+) -> Vec<u64> {
+    let device = |it: &Arrival| {
+        if it.completion == Completion::Task {
+            return busy.rest(it.complete_cpu, it.mapped_at, it.completed_at());
+        }
+        let until = it.mapped_at.saturating_add(hands_over.min(it.device));
+        let rest = interrupted.rest(it.submit_cpu, it.mapped_at, until);
+        it.device - (until - it.mapped_at - rest)
     };
     let mut devices: Vec<_> = arrivals.iter().map(device).collect();
     let waits = |it: &Arrival| {
@@ -263,7 +296,7 @@ fn without_waiting(arrivals: &[Arrival], busy: &Busy) -> Vec<u64> {
         .filter(|&it| waits(&arrivals[it]))
         .collect();
     order.sort_by_key(|&it| arrivals[it].completed_at());
-    let least = order.iter().map(|&it| arrivals[it].device).min();
+    let least = order.iter().map(|&it| devices[it]).min();
     let least = least.unwrap_or(0);
     // By CPU: when the verification before began and ended, and how much earlier it could have been.
     let mut before: HashMap<u16, (u64, u64, u64)> = HashMap::new();
@@ -280,8 +313,8 @@ fn without_waiting(arrivals: &[Arrival], busy: &Busy) -> Vec<u64> {
             }
             _ => 0,
         };
-        let held = held.min(arrival.device.saturating_sub(least));
-        devices[at] = arrival.device - held;
+        let held = held.min(devices[at].saturating_sub(least));
+        devices[at] -= held;
         let ended = completed_at + arrival.wait;
         let busy = if arrival.seen.gave_up() {
             u64::from(arrival.attempt)
