@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::Value;
-use verity_trace::metrics::BOUNDS_NS;
+use serde_json::{Value, json};
 
 use crate::fleet::{DEMOS, Host, SCENARIOS};
-use crate::prometheus::Prometheus;
-use crate::{Asked, boards, committed, dashboards};
+use crate::prometheus::{Prometheus, number};
+use crate::{Asked, boards, committed, dashboards, tool};
+
+/// Nobody listens there.
+const GONE: &str = "127.0.0.1:1";
+/// How often hosts are scraped, and rules evaluated.
+const INTERVAL: &str = "250ms";
 
 /// Asked that return nothing of this fleet, each with why.
 const EMPTY: [(&str, &str); 5] = [
@@ -43,10 +47,17 @@ fn every_query_is_answered() {
     let demos = DEMOS.iter().map(|kernel| Host::of_demo(kernel));
     let scenarios = SCENARIOS.map(|name| Host::of_scenario(name, folder.path()));
     let hosts: Vec<_> = demos.chain(scenarios).collect();
-    let prometheus = Prometheus::start(&hosts, folder.path());
+    let program = tool("prometheus/bin/prometheus");
+    let prometheus = Prometheus::start(program, &configuration(&hosts), folder.path());
     wait_until_all_is_scraped(&prometheus, &hosts);
     for host in &hosts {
-        percentiles_agree(&prometheus, host);
+        let snapshot = prometheus.get(&format!("http://{}/snapshot.json", host.address));
+        let compared = prometheus.percentiles_agree(&host.name, &snapshot);
+        assert!(
+            compared > 0 || !DEMOS.contains(&&*host.name),
+            "{}",
+            host.name
+        );
     }
     let answers = answers(&prometheus, &hosts);
     let mut wrong = Vec::new();
@@ -61,6 +72,26 @@ fn every_query_is_answered() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     committed(&dashboards().join("panels.md"), &page(&answers));
+}
+
+/// All hosts and one that is gone, and the project's rules.
+fn configuration(hosts: &[Host]) -> Value {
+    let rules = ["recording.yml", "alerts.yml"];
+    let rules = rules.map(|name| dashboards().join("prometheus").join(name));
+    let hosts = hosts.iter().map(|host| (&*host.address, &*host.name));
+    let targets: Vec<_> = hosts
+        .chain([(GONE, "gone")])
+        .map(|(address, name)| json!({ "targets": [address], "labels": { "instance": name } }))
+        .collect();
+    json!({
+        "global": {
+            "scrape_interval": INTERVAL,
+            "scrape_timeout": INTERVAL,
+            "evaluation_interval": INTERVAL,
+        },
+        "rule_files": rules,
+        "scrape_configs": [{ "job_name": "verity-trace", "static_configs": targets }],
+    })
 }
 
 /// The last snapshot of every host has been scraped several times, and rules have been evaluated since.
@@ -114,63 +145,6 @@ fn each(texts: &[String], variable: &str, values: &[String]) -> Vec<String> {
             .collect::<Vec<_>>()
     };
     texts.iter().flat_map(with).collect()
-}
-
-/// That a percentile of Prometheus is in the same bucket as the tool's own.
-fn percentiles_agree(prometheus: &Prometheus, host: &Host) {
-    let snapshot = prometheus.snapshot(host);
-    let mut compared = 0;
-    for device in snapshot["devices"].as_array().expect("devices") {
-        let Some(placements) = device["placements"].as_object() else {
-            continue;
-        };
-        for (placement, these) in placements {
-            for stage in ["wait", "verify", "total"] {
-                let Some(histogram) = these["stages"].get(stage) else {
-                    continue;
-                };
-                for (quantile, field) in [("0.5", "p50_ns"), ("0.9", "p90_ns"), ("0.99", "p99_ns")]
-                {
-                    let Some(own) = histogram[field].as_u64() else {
-                        continue;
-                    };
-                    let query = format!(
-                        "histogram_quantile({quantile}, verity_trace_stage_seconds_bucket{{instance=\"{}\", \
-                         device={}, placement=\"{placement}\", stage=\"{stage}\"}})",
-                        host.name, device["name"]
-                    );
-                    let answer = prometheus.ask(&query);
-                    let theirs = answer.first().and_then(number);
-                    let theirs = theirs.unwrap_or_else(|| panic!("{query}: {answer:?}"));
-                    let (low, high) = bucket(own);
-                    assert!(
-                        (low..=high).contains(&theirs),
-                        "{query}: {theirs} s, and {own} ns by the tool itself"
-                    );
-                    compared += 1;
-                }
-            }
-        }
-    }
-    assert!(
-        compared > 0 || !DEMOS.contains(&&*host.name),
-        "{}",
-        host.name
-    );
-}
-
-/// The bounds of the bucket that a duration is in, in seconds. Of the last one, which has no upper bound, Prometheus
-/// says the lower.
-fn bucket(ns: u64) -> (f64, f64) {
-    let at = BOUNDS_NS.iter().take_while(|&&bound| bound <= ns).count();
-    let seconds = |at: usize| BOUNDS_NS[at.min(BOUNDS_NS.len() - 1)] as f64 / 1e9;
-    let low = at.checked_sub(1).map_or(0.0, seconds);
-    (low, seconds(at))
-}
-
-/// The value of a series.
-fn number(series: &Value) -> Option<f64> {
-    series["value"][1].as_str()?.parse().ok()
 }
 
 /// The list of panels and rules, with what was returned.

@@ -9,8 +9,10 @@ mod answers;
 mod boards;
 mod fleet;
 mod names;
+#[path = "../prometheus.rs"]
 mod prometheus;
 mod rules;
+mod unit;
 
 use std::env;
 use std::ffi::OsStr;

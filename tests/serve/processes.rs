@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -160,21 +160,68 @@ fn neither_goes_on_without_the_other() {
 }
 
 #[test]
-fn one_that_is_not_root_serves_as_itself_and_may_not_listen_everywhere() {
+fn one_that_is_not_root_may_not_listen_everywhere() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let listen = format!("unix:{}/socket", folder.path().display());
-    let output = Command::new(env!("CARGO_BIN_EXE_verity-trace"))
-        .args(["serve", "--demo", "--listen", &listen])
-        .uid(65_534)
-        .gid(65_534)
-        .output()
-        .expect("the program starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("not permitted; another address"), "{said}");
+    let unix = format!("unix:{}/socket", folder.path().display());
+    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let has_reserved = first_free.is_ok_and(|it| it.trim().parse().is_ok_and(|port: u16| port > 1));
+    let tcp = has_reserved.then(|| "127.0.0.1:1".to_owned());
+    for listen in [Some(unix), tcp].into_iter().flatten() {
+        let output = Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+            .args(["serve", "--demo", "--listen", &listen])
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+            .expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        let expected = format!("listen on {listen}: not permitted; another address, or root");
+        assert!(said.contains(&expected), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_gone_and_a_full_disk_for_what_it_says_end_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("inner/socket");
+    fs::create_dir(path.parent().expect("a folder")).expect("a folder");
+    let serving = Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+        .args(["serve", "--demo", "--repeat", "--listen"])
+        .arg(format!("unix:{}", path.display()))
+        .stderr(fs::File::create("/dev/full").expect("a full disk"))
+        .spawn();
+    let mut serving = Killed(serving.expect("the program starts"));
+    let mut stream = None;
+    wait_until("it listens", || {
+        stream = UnixStream::connect(&path).ok();
+        stream.is_some()
+    });
+    let mut stream = stream.expect("a connection");
+    fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("written");
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an answer");
+    assert_eq!(Answer::parse(&bytes).status, 200);
+    assert!(is_there(serving.0.id()));
+    kill(serving.0.id(), Signal::TERM);
+    assert_eq!(serving.0.wait().expect("its exit").code(), Some(143));
+}
+
+/// Killed with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It has ended already where the test went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

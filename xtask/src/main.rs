@@ -3,13 +3,13 @@
 mod apt;
 mod bench;
 mod build;
-mod chromium;
 mod command;
 mod dashboards;
 mod demo;
 mod facts;
 mod fuzz;
 mod install;
+mod installed;
 mod lab;
 mod lint;
 mod parts;

@@ -9,7 +9,7 @@ mod rust;
 
 use anyhow::{Result, bail};
 
-use crate::{chromium, prometheus, python};
+use crate::{installed, prometheus, python};
 
 pub use disks::Disks;
 pub use guest::Guest;
@@ -35,7 +35,7 @@ pub fn main(args: &Args) -> Result<()> {
     let mut results = Vec::from(build_parts()?);
     results.push(python::install());
     results.push(prometheus::install());
-    results.push(chromium::install());
+    results.push(installed::install());
     if !args.host_only {
         let parts = lab_parts().map(drop);
         if parts.is_ok() {

@@ -12,7 +12,7 @@ use crate::build::{self, Suite};
 use crate::lab::{Input, Job, Machine};
 use crate::parts::Parts;
 use crate::setup::{self, Kernel};
-use crate::{chromium, command, fuzz, lint, prometheus, python, score};
+use crate::{command, fuzz, installed, lint, prometheus, python, score};
 
 /// How long a share of the kernel suite may take, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(20);
@@ -76,7 +76,7 @@ fn set_up(args: &Args) -> Result<()> {
     setup::build_tools()?;
     python::install()?;
     prometheus::install()?;
-    chromium::install()?;
+    installed::install()?;
     if !args.host_only {
         setup::lab_parts()?;
         for &kernel in kernels(args) {

@@ -20,6 +20,8 @@ format, which node_exporter reads from files. This page is made from the catalog
 - Words in labels are those of [the JSON documents](../dashboards/README.md), which say what each means.
 - `device` is the device-mapper name. Characters that a terminal would obey are written out, as `\\u{1b}`, before quotes
   and backslashes are escaped as the format has it.
+- Histograms are classic ones, in text: the bounds of native histograms, powers of two of a second and their roots, are no
+  bounds of what is counted, which is equal parts of powers of two of a nanosecond, so that their counts would be guesses.
 - What a device that is gone has counted moves to `device=\"other\"` in one step, which is no rate of anything. Rates are
   of `device!=\"other\"`; sums of counts are of all.
 ";
