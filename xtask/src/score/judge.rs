@@ -21,6 +21,9 @@ pub struct Direction {
     pub from_on: bool,
     pub own: Measured,
     pub other: Measured,
+    /// How the mean `total` changes under the other setting, as a share, in these recordings and once more under the same
+    /// load with other random numbers.
+    pub changes: [f64; 2],
     /// The option on with the limits that are advised; absent where none are, or others were measured.
     pub limited: Option<Measured>,
     pub foretold: Foretold,
@@ -29,9 +32,10 @@ pub struct Direction {
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// What the verdict had to be.
-    pub expected: &'static str,
-    pub verdict_is_right: bool,
+    /// What the verdict had to be; absent where it would be another one the second time.
+    pub expected: Option<&'static str>,
+    /// Absent where nobody knows.
+    pub verdict_is_right: Option<bool>,
     /// Absent where the kernel has one setting alone.
     pub wait_is_near: Option<bool>,
     /// A verdict that is wrong, and called certain or likely.
@@ -39,11 +43,6 @@ pub struct Judgement {
 }
 
 impl Direction {
-    /// How the mean `total` changes under the other setting, as a share.
-    pub fn change(&self) -> f64 {
-        change(&self.own, &self.other)
-    }
-
     /// How far off the median of `wait` is that was foretold; absent where none was.
     pub fn wait_off(&self) -> Option<f64> {
         Some(self.foretold.wait? - self.other.wait)
@@ -52,14 +51,14 @@ impl Direction {
     pub fn judge(&self) -> Judgement {
         let expected = self.expected();
         let verdict = self.foretold.verdict.as_str();
-        let verdict_is_right = match verdict {
+        let verdict_is_right = expected.map(|expected| match verdict {
             "limit" => self.limited.is_some_and(|it| {
                 change(&self.own, &it) <= -MATTERS && it.total <= self.other.total * (1.0 + MATTERS)
             }),
             // For the sake of others, whatever it costs here.
             "disable" if self.foretold.effect == [None; 2] => self.own.softirq > self.other.softirq,
             verdict => verdict == expected,
-        };
+        });
         let is_confident = ["certain", "likely"].contains(&self.foretold.certainty.as_str());
         let allowed = WAIT_LEAST.max(WAIT_SHARE * self.other.wait);
         let is_near = self.wait_off().is_some_and(|off| off.abs() <= allowed);
@@ -67,27 +66,30 @@ impl Direction {
             expected,
             verdict_is_right,
             wait_is_near: self.is_effective.then_some(is_near),
-            misleads: is_confident && !verdict_is_right,
+            misleads: is_confident && verdict_is_right == Some(false),
         }
     }
 
-    fn expected(&self) -> &'static str {
-        match (self.is_effective, self.from_on) {
-            (false, _) => "not-effective",
-            _ if self.change() > -MATTERS => "keep",
-            (true, true) => "disable",
-            (true, false) => "enable",
-        }
+    fn expected(&self) -> Option<&'static str> {
+        let [first, second] = self.changes.map(|change| match self.from_on {
+            _ if !self.is_effective => "not-effective",
+            _ if change > -MATTERS => "keep",
+            true => "disable",
+            false => "enable",
+        });
+        (first == second).then_some(first)
     }
 }
 
-fn change(from: &Measured, to: &Measured) -> f64 {
+/// How the mean `total` changes from one to the other, as a share.
+pub fn change(from: &Measured, to: &Measured) -> f64 {
     to.total / from.total.max(1.0) - 1.0
 }
 
 /// How all of them went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Score {
+    /// Those of which it is known which verdict is right.
     pub directions: usize,
     pub verdicts: usize,
     pub with_waits: usize,
@@ -98,8 +100,8 @@ pub struct Score {
 impl Score {
     pub fn of(judgements: impl Iterator<Item = Judgement>) -> Self {
         judgements.fold(Self::default(), |score, it| Self {
-            directions: score.directions + 1,
-            verdicts: score.verdicts + usize::from(it.verdict_is_right),
+            directions: score.directions + usize::from(it.expected.is_some()),
+            verdicts: score.verdicts + usize::from(it.verdict_is_right == Some(true)),
             with_waits: score.with_waits + usize::from(it.wait_is_near.is_some()),
             waits: score.waits + usize::from(it.wait_is_near == Some(true)),
             misleading: score.misleading + usize::from(it.misleads),
@@ -156,6 +158,7 @@ mod tests {
             from_on: true,
             own: measured(100_000.0, 20_000.0),
             other,
+            changes: [other.total / 100_000.0 - 1.0; 2],
             limited: None,
             foretold: Foretold::made_up(verdict, certainty, wait),
         }
@@ -169,20 +172,40 @@ mod tests {
             (110_000.0, "keep"),
         ] {
             let it = direction("keep", "likely", 0.0, measured(total, 0.0));
-            assert_eq!(it.judge().expected, expected, "{total}");
+            assert_eq!(it.judge().expected, Some(expected), "{total}");
             let off = Direction {
                 from_on: false,
                 ..it
             };
             let expected = expected.replace("disable", "enable");
-            assert_eq!(off.judge().expected, expected, "{total}");
+            assert_eq!(off.judge().expected, Some(&*expected), "{total}");
         }
         let inert = Direction {
             is_effective: false,
             ..direction("not-effective", "certain", 0.0, measured(50_000.0, 0.0))
         };
-        assert!(inert.judge().verdict_is_right);
+        assert_eq!(inert.judge().verdict_is_right, Some(true));
         assert_eq!(inert.judge().wait_is_near, None);
+    }
+
+    #[test]
+    fn what_does_not_repeat_is_not_scored() {
+        let verdict = |changes| Direction {
+            changes,
+            ..direction("keep", "likely", 0.0, measured(90_000.0, 0.0))
+        };
+        for changes in [[-0.1, 0.1], [-0.019, -0.021]] {
+            let judgement = verdict(changes).judge();
+            assert_eq!((judgement.expected, judgement.misleads), (None, false));
+            assert_eq!(Score::of([judgement].into_iter()).directions, 0);
+        }
+        assert!(verdict([-0.1, -0.03]).judge().misleads);
+        assert_eq!(verdict([0.3, 0.01]).judge().verdict_is_right, Some(true));
+        let inert = Direction {
+            is_effective: false,
+            ..verdict([-0.1, 0.1])
+        };
+        assert_eq!(inert.judge().expected, Some("not-effective"));
     }
 
     #[test]
@@ -221,8 +244,9 @@ mod tests {
             limited: Some(measured(total, 0.0)),
             ..direction("limit", "likely", 0.0, measured(other, 0.0))
         };
-        assert!(limited(97_000.0, 100_000.0).judge().verdict_is_right);
-        assert!(limited(97_000.0, 96_000.0).judge().verdict_is_right);
+        let is_right = |it: Direction| it.judge().verdict_is_right;
+        assert_eq!(is_right(limited(97_000.0, 100_000.0)), Some(true));
+        assert_eq!(is_right(limited(97_000.0, 96_000.0)), Some(true));
         assert!(limited(99_000.0, 100_000.0).judge().misleads);
         assert!(limited(97_000.0, 90_000.0).judge().misleads);
         let unmeasured = direction("limit", "likely", 0.0, measured(100_000.0, 0.0));
@@ -235,14 +259,14 @@ mod tests {
         harm.foretold.effect = [None; 2];
         assert!(harm.judge().misleads);
         harm.own.softirq = 1.0;
-        assert!(harm.judge().verdict_is_right);
+        assert_eq!(harm.judge().verdict_is_right, Some(true));
     }
 
     #[test]
     fn a_score_says_what_holds() {
         let right = direction("keep", "likely", 1.0, measured(100_000.0, 0.0)).judge();
         let wrong = Judgement {
-            verdict_is_right: false,
+            verdict_is_right: Some(false),
             ..right
         };
         let held = |judgements: &[Judgement]| {

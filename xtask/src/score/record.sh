@@ -1,6 +1,8 @@
 # Records each case of /lab/in/cases with the option off and then on, under the same load: into $1/CASE/off.vtrec and
-# on.vtrec; and, where the second one leads to advice on limits, under these: limited.vtrec. A line is a case: name, disk (brd, or irqmode of null_blk), nanoseconds that this takes, nanoseconds that a
-# hash block takes to read (0: it is in the cache), limit for use_bh_bytes (0: as it is), and what fio is told.
+# on.vtrec; and both once more with other random numbers, into again-off.vtrec and again-on.vtrec. Where on.vtrec leads to
+# advice on limits, on under these, too: limited.vtrec. A line is a case: name, disk (brd, or irqmode of null_blk),
+# nanoseconds that this takes, nanoseconds that a hash block takes to read (0: it is in the cache), limit for use_bh_bytes
+# (0: as it is), and what fio is told, of which the random numbers come first.
 set -eu
 mkdir "$1"
 
@@ -72,6 +74,9 @@ while read -r name disk ns cold limit load; do
     mkdir "$1/$name"
     record "$1/$name/off.vtrec" "$load"
     record "$1/$name/on.vtrec" "$load" --use-tasklets
+    again=--randseed=1000${load#--randseed=}
+    record "$1/$name/again-on.vtrec" "$again" --use-tasklets
+    record "$1/$name/again-off.vtrec" "$again"
     advised=$(verity-trace recommend --json "$1/$name/on.vtrec" | tr -d ' \n' |
         sed -n 's/.*"verdict":"limit","use_bh_bytes":\[\([0-9,]*\)\].*/\1/p')
     if [ -n "$advised" ]; then

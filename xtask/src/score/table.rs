@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::judge::Direction;
 
 const HEADER: &str = "\
-case                                                from  total, mean        wait, median, instructions  verdict
-                                                           measured   measured   foretold       off
+case                                                from         total, mean        wait, median, instructions  verdict
+                                                          measured     again   measured   foretold       off
 ";
 
 /// All of them, and below what went wrong and why.
@@ -33,19 +33,19 @@ fn line(text: &mut String, it: &Direction) {
     } else {
         " "
     };
-    let how = match (judgement.verdict_is_right, judgement.misleads) {
-        (true, _) => "right".to_owned(),
-        (false, true) => format!("MISLEADS, {} is right", judgement.expected),
-        (false, false) => format!("wrong, {} is right", judgement.expected),
+    let how = match (judgement.expected, judgement.verdict_is_right) {
+        (Some(_), Some(true)) => "right".to_owned(),
+        (Some(expected), _) if judgement.misleads => format!("MISLEADS, {expected} is right"),
+        (Some(expected), _) => format!("wrong, {expected} is right"),
+        (None, _) => "does not repeat".to_owned(),
     };
+    let [first, second] = it.changes.map(|change| 100.0 * change);
     let verdict = format!("{} ({})", it.foretold.verdict, it.foretold.certainty);
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "{:<52}{from:<4}{:>+10.1} %{:>11.0}{wait:>11}{off:>9}{near} {verdict:<26}{how}",
-        it.case,
-        100.0 * it.change(),
-        it.other.wait,
+        "{:<52}{from:<4}{first:>+8.1} %{second:>+8.1} %{:>9.0}{wait:>11}{off:>9}{near} {verdict:<26}{how}",
+        it.case, it.other.wait,
     );
     let percent =
         |share: Option<f64>| share.map_or("?".to_owned(), |it| format!("{:+.1}", it * 100.0));
