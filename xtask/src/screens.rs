@@ -117,8 +117,13 @@ fn watched(text: &str) -> Option<u64> {
     let (_, time) = text.split_once("watched ")?;
     let (number, rest) = time.split_once(' ')?;
     let number: f64 = number.parse().ok()?;
-    let unit = if rest.starts_with("min") { 60.0 } else { 1.0 };
-    rest.starts_with(['s', 'm']).then(|| whole(number * unit))
+    let unit = match rest.split_whitespace().next()? {
+        "min" => 60.0,
+        "s" => 1.0,
+        "ms" => 0.001,
+        _ => return None,
+    };
+    Some(whole(number * unit))
 }
 
 #[expect(
@@ -200,7 +205,7 @@ mod tests {
         let screen = |watched: &str| format!("verity-trace\nwatched {watched}   interval 1 s");
         assert_eq!(watched(&screen("40.2 s")), Some(40));
         assert_eq!(watched(&screen("3 min 20 s")), Some(180));
-        assert_eq!(watched(&screen("900 ms")), Some(900));
+        assert_eq!(watched(&screen("900 ms")), Some(0));
         assert_eq!(watched("nothing yet"), None);
         assert_eq!(view_of(" devices [CPUs] events").as_deref(), Some("CPUs"));
         assert_eq!(view_of("verity-trace"), None);
