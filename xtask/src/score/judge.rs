@@ -1,7 +1,5 @@
 //! Whether what was foretold from the recording of one setting is what was measured under the other.
 
-use std::fmt;
-
 use super::documents::{Foretold, Measured};
 
 /// From this change of the mean `total` on, one setting is better: below, `keep` is right.
@@ -9,52 +7,9 @@ const MATTERS: f64 = 0.02;
 /// How far the median of `wait` may be off: as a share of what was measured, or in instructions, whichever is more.
 const WAIT_SHARE: f64 = 0.25;
 const WAIT_LEAST: f64 = 2_000.0;
-/// What is aimed at, and what has to hold at least, which is a little less than it is: verdicts that are right, and medians
-/// of `wait` that are near enough, as shares of all.
-const VERDICTS: Aim = Aim {
-    goal: 0.9,
-    least: 0.8,
-};
-const WAITS: Aim = Aim {
-    goal: 0.8,
-    least: 0.75,
-};
-
-#[derive(Clone, Copy)]
-struct Aim {
-    goal: f64,
-    least: f64,
-}
-
-/// How a score stands to what is aimed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    Holds,
-    GoalMissed,
-    TooLow,
-}
-
-impl Aim {
-    fn reached_by(self, is: f64) -> Standing {
-        if is >= self.goal {
-            Standing::Holds
-        } else if is >= self.least {
-            Standing::GoalMissed
-        } else {
-            Standing::TooLow
-        }
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Holds => "holds",
-            Self::GoalMissed => "missed",
-            Self::TooLow => "TOO LOW",
-        })
-    }
-}
+/// What has to hold: verdicts that are right, and medians of `wait` that are near enough, as shares of all.
+const VERDICTS: f64 = 0.9;
+const WAITS: f64 = 0.8;
 
 /// A case in one direction.
 #[derive(Clone, Debug)]
@@ -153,27 +108,18 @@ impl Score {
         })
     }
 
-    /// A line for each goal, with how this stands to it.
-    pub fn goals(&self) -> [(String, Standing); 3] {
-        let share = |what: &str, good: usize, of: usize, aim: Aim| {
-            let is = if of == 0 {
-                1.0
-            } else {
-                good as f64 / of as f64
-            };
+    /// A line for each threshold, with whether it holds.
+    pub fn thresholds(&self) -> [(String, bool); 3] {
+        let share = |what: &str, good: usize, of: usize, least: f64| {
+            let is = good as f64 / of.max(1) as f64;
             let text = format!(
                 "{what}: {good} of {of}, {:.1} %; at least {:.0} %",
                 is * 100.0,
-                aim.goal * 100.0
+                least * 100.0
             );
-            (text, aim.reached_by(is))
+            (text, of == 0 || is >= least)
         };
         let misleading = format!("confident and wrong: {}; none", self.misleading);
-        let none = if self.misleading == 0 {
-            Standing::Holds
-        } else {
-            Standing::TooLow
-        };
         [
             share(
                 "verdicts that are right",
@@ -187,14 +133,13 @@ impl Score {
                 self.with_waits,
                 WAITS,
             ),
-            (misleading, none),
+            (misleading, self.misleading == 0),
         ]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Standing::{GoalMissed, Holds, TooLow};
     use super::*;
 
     fn measured(total: f64, wait: f64) -> Measured {
@@ -326,22 +271,19 @@ mod tests {
         };
         let held = |judgements: &[Judgement]| {
             let score = Score::of(judgements.iter().copied());
-            score.goals().map(|(_, standing)| standing)
+            score.thresholds().map(|(_, holds)| holds)
         };
-        assert_eq!(held(&[right; 10]), [Holds; 3]);
+        assert_eq!(held(&[right; 10]), [true; 3]);
         let far = Judgement {
             wait_is_near: Some(false),
             ..right
         };
-        assert_eq!(held(&[right, right, far]), [Holds, TooLow, Holds]);
-        assert_eq!(held(&[right, wrong]), [TooLow, Holds, Holds]);
-        assert_eq!(held(&[]), [Holds; 3]);
-        let nearly = [[right; 5].as_slice(), &[wrong]].concat();
-        assert_eq!(held(&nearly), [GoalMissed, Holds, Holds]);
+        assert_eq!(held(&[right, right, right, far]), [true, false, true]);
+        assert_eq!(held(&[right, wrong]), [false, true, true]);
         let misleads = Judgement {
             misleads: true,
             ..right
         };
-        assert_eq!(held(&[misleads]), [Holds, Holds, TooLow]);
+        assert_eq!(held(&[misleads]), [true, true, false]);
     }
 }
