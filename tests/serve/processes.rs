@@ -119,13 +119,7 @@ fn both_end_with_a_signal_and_leave_no_socket_behind() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let mut server = Server::start_on(&listen, &["--demo"]);
         let child = server.http_pid();
-        let mut stream = UnixStream::connect(&path).expect("connected");
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            .expect("written");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("an answer");
-        assert_eq!(Answer::parse(&bytes).status, 200);
+        has_the_page(UnixStream::connect(&path).expect("connected"));
         // As a terminal or a service manager does it.
         if is_there(child) && rustix::process::geteuid().is_root() {
             kill(child, signal);
@@ -200,17 +194,22 @@ fn a_folder_that_is_gone_and_a_full_disk_for_what_it_says_end_nothing() {
         stream = UnixStream::connect(&path).ok();
         stream.is_some()
     });
-    let mut stream = stream.expect("a connection");
+    let stream = stream.expect("a connection");
     fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
+    has_the_page(stream);
+    assert!(is_there(serving.0.id()));
+    kill(serving.0.id(), Signal::TERM);
+    assert_eq!(serving.0.wait().expect("its exit").code(), Some(143));
+}
+
+/// That this connection is answered with the page.
+fn has_the_page(mut stream: UnixStream) {
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .expect("written");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an answer");
     assert_eq!(Answer::parse(&bytes).status, 200);
-    assert!(is_there(serving.0.id()));
-    kill(serving.0.id(), Signal::TERM);
-    assert_eq!(serving.0.wait().expect("its exit").code(), Some(143));
 }
 
 /// Killed with the test.
