@@ -136,9 +136,16 @@ fn attaching_under_load_is_no_loss() {
         documents
     });
     assert!(documents.len() > 1, "the load ended too early");
-    for document in documents.iter().filter(|it| !it.has_unseen()) {
-        assert_eq!(document.0["lost"], 0, "{}", document.0["loss"]);
-        assert_eq!(document.count(NAME, "incomplete"), 0);
+    for document in documents {
+        let missed = if document.has_unseen() {
+            document.loss("recursion")
+        } else {
+            0
+        };
+        // A call that is missed is one loss, and may cost the I/O that it was for, or a part of it.
+        let (lost, loss) = (document.0["lost"].as_u64(), &document.0["loss"]);
+        assert!(lost.is_some_and(|lost| lost <= 2 * missed), "{loss}");
+        assert!(document.count(NAME, "incomplete") <= missed, "{loss}");
     }
 }
 
