@@ -143,9 +143,9 @@ fn attaching_under_load_is_no_loss() {
             0
         };
         // A call that is missed is one loss, and may cost the I/O that it was for, or a part of it.
-        let (lost, loss) = (document.0["lost"].as_u64(), &document.0["loss"]);
-        assert!(lost.is_some_and(|lost| lost <= 2 * missed), "{loss}");
-        assert!(document.count(NAME, "incomplete") <= missed, "{loss}");
+        let (lost, kinds) = (document.0["lost"].as_u64(), &document.0["loss"]);
+        assert!(lost.is_some_and(|lost| lost <= 2 * missed), "{kinds}");
+        assert!(document.count(NAME, "incomplete") <= missed, "{kinds}");
     }
 }
 

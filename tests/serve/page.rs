@@ -319,15 +319,30 @@ fn a_saved_snapshot_is_shown_with_a_server_and_without_one() {
         page.canonicalize().expect("the page").display()
     );
     let mut browser = Browser::start();
-    for address in [&server.address, &page] {
+    for (address, is_served) in [(&server.address, true), (&page, false)] {
         browser.open(address, SIZES[0].1, "light");
-        browser.wait_for("document.getElementById('file')");
+        browser.wait_for("document.getElementById('file') && document.readyState === 'complete'");
         browser.choose_file("#file", &none);
         browser.wait_for(
-            "document.getElementById('state').textContent.includes('this is no snapshot')",
+            "document.getElementById('refused').textContent === 'none.json: this is no snapshot of verity-trace'",
+        );
+        // It stays while what is live is drawn again.
+        let when = "document.getElementById('when').textContent";
+        if is_served {
+            browser.wait_for("document.getElementById('state').textContent === 'live'");
+            let before = browser.value(when);
+            browser.wait_for(&format!("{when} !== {before}"));
+        }
+        assert_eq!(
+            browser.value("document.getElementById('refused').hidden"),
+            false
         );
         browser.choose_file("#file", &one);
         browser.wait_for("document.getElementById('state').textContent === 'saved: one.json'");
+        assert_eq!(
+            browser.value("document.getElementById('refused').hidden"),
+            true
+        );
         assert_eq!(rows(&mut browser, "#device-table").len(), 2);
         assert_eq!(
             browser.value("document.getElementById('timeline').hidden"),
