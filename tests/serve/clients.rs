@@ -1,7 +1,6 @@
 //! Clients that mean no good, and those that are slow. Others are served meanwhile, and what the server takes does
 //! not grow.
 
-use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 
+use crate::process::resident_kib;
 use crate::server::{Answer, Server, get, wait_until};
 
 /// How many connections come and go.
@@ -19,14 +19,6 @@ const MALFORMED: usize = 3_000;
 const SLOW: usize = 60;
 /// KiB by which a process may grow.
 const GROWTH: u64 = 64 << 10;
-
-/// KiB of memory that a process has.
-fn memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    kib.expect("its memory")
-}
 
 /// What holds before and after.
 struct Before {
@@ -42,7 +34,7 @@ impl Before {
         }
         let processes = [server.pid(), server.http_pid()];
         Self {
-            memory: processes.map(memory),
+            memory: processes.map(resident_kib),
             processes,
         }
     }
@@ -51,7 +43,7 @@ impl Before {
     fn holds(&self, server: &Server) {
         assert_eq!(get(server, "/healthz", &[]).status, 200);
         assert_eq!([server.pid(), server.http_pid()], self.processes);
-        let memory = self.processes.map(memory);
+        let memory = self.processes.map(resident_kib);
         println!("KiB before {:?}, after {memory:?}", self.memory);
         for (before, after) in self.memory.into_iter().zip(memory) {
             assert!(after < before + GROWTH, "{before} KiB, then {after} KiB");

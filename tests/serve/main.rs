@@ -6,6 +6,8 @@ mod clients;
 #[expect(dead_code, reason = "other suites ask for more")]
 mod common;
 mod page;
+#[path = "../process.rs"]
+mod process;
 mod processes;
 mod server;
 #[path = "../valid.rs"]
@@ -15,6 +17,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bytemuck::Zeroable as _;
 use serde_json::Value;
@@ -24,6 +27,11 @@ use verity_trace::snapshot::{Era, Snapshot};
 use verity_trace_ebpf::record::Record;
 
 use server::{Server, TOKEN, get, once, request};
+
+/// The program under test.
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+}
 
 #[test]
 fn every_route_answers_and_says_what_it_is() {

@@ -6,26 +6,15 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::process::status;
 use crate::server::{self, Answer, Server, TOKEN, get, wait_until};
-
-/// What `/proc` says of a process.
-fn status(pid: u32, field: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_default()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-}
 
 fn kill(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
@@ -128,7 +117,7 @@ fn both_end_with_a_signal_and_leave_no_socket_behind() {
         assert_eq!(server.end(), Some(code));
         assert!(!path.exists());
         assert!(!is_there(child));
-        let said: Vec<_> = server.lines.iter().collect();
+        let said = server.said();
         assert!(said.is_empty(), "{said:?}");
     }
 }
@@ -145,7 +134,7 @@ fn neither_goes_on_without_the_other() {
     let mut server = Server::start(&["--demo"]);
     kill(server.http_pid(), Signal::KILL);
     assert_eq!(server.end(), Some(1));
-    let said: Vec<_> = server.lines.iter().collect();
+    let said = server.said();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         said[0].contains("the process that serves has ended (signal: 9"),
@@ -164,7 +153,7 @@ fn one_that_is_not_root_may_not_listen_everywhere() {
     let has_reserved = first_free.is_ok_and(|it| it.trim().parse().is_ok_and(|port: u16| port > 1));
     let tcp = has_reserved.then(|| "127.0.0.1:1".to_owned());
     for listen in [Some(unix), tcp].into_iter().flatten() {
-        let output = Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+        let output = crate::program()
             .args(["serve", "--demo", "--listen", &listen])
             .uid(65_534)
             .gid(65_534)
@@ -183,7 +172,7 @@ fn a_folder_that_is_gone_and_a_full_disk_for_what_it_says_end_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("inner/socket");
     fs::create_dir(path.parent().expect("a folder")).expect("a folder");
-    let serving = Command::new(env!("CARGO_BIN_EXE_verity-trace"))
+    let serving = crate::program()
         .args(["serve", "--demo", "--repeat", "--listen"])
         .arg(format!("unix:{}", path.display()))
         .stderr(fs::File::create("/dev/full").expect("a full disk"))

@@ -5,12 +5,11 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_verity-trace");
 
 /// What the tests know.
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -23,8 +22,8 @@ pub struct Server {
     child: Child,
     /// Where it says that it is.
     pub address: String,
-    /// What it says after that.
-    pub lines: Receiver<String>,
+    /// What it says after that. Clients of several threads share all of this.
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Server {
@@ -45,7 +44,7 @@ impl Server {
     }
 
     fn begin(listen: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
+        let mut child = crate::program()
             .args(["serve", "--listen", listen])
             .args(arguments)
             .stdin(Stdio::null())
@@ -67,8 +66,13 @@ impl Server {
         Self {
             child,
             address,
-            lines,
+            lines: Mutex::new(lines),
         }
+    }
+
+    /// What it says once it serves, until its end.
+    pub fn said(&self) -> Vec<String> {
+        self.lines.lock().expect("nobody panicked").iter().collect()
     }
 
     /// Its port.
@@ -123,7 +127,7 @@ impl Drop for Server {
 
 /// Runs it until it ends by itself, and says its exit code and what it says.
 pub fn once(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(PROGRAM);
+    let mut command = crate::program();
     let command = command.arg("serve").args(arguments);
     let output = command.output().expect("the program starts");
     assert!(output.stdout.is_empty());
