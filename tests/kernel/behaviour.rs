@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::LabKernel;
 use crate::bpf::{objects, wait_until_only};
 use crate::device::Backing;
+use crate::knobs::HiddenAddresses;
 use crate::load::RandomReads;
 use crate::screen::Screen;
 use crate::shell::{run, succeeds, wait_until};
@@ -127,11 +128,9 @@ fn without_btf_it_says_so() {
 #[test]
 fn with_hidden_addresses_it_says_what_is_lost() {
     let _device = Backing::virtio().open(NAME, true);
-    let restrict = "/proc/sys/kernel/kptr_restrict";
-    let before = std::fs::read_to_string(restrict).expect(restrict);
-    std::fs::write(restrict, "2").expect(restrict);
+    let restricted = HiddenAddresses::set(2);
     let hidden = report().output().expect("verity-trace");
-    std::fs::write(restrict, before.trim()).expect(restrict);
+    drop(restricted);
     let said = [&hidden.stdout[..], &hidden.stderr].concat();
     let text = String::from_utf8_lossy(&said);
     assert_eq!(hidden.status.code(), Some(0), "{text}");

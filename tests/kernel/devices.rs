@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::LabKernel::{self, Bh, Inert, Inline};
 use crate::behaviour::assert_refuses;
 use crate::device::{Backing, Mapped, Verity};
+use crate::knobs::HiddenAddresses;
 use crate::load::RandomReads;
 use crate::screen::Screen;
 use crate::shell::run;
@@ -443,13 +444,11 @@ fn devices_without_any_without_privilege_and_without_btf() {
     let mut command = verity_trace(&["devices"]);
     command.uid(65_534).gid(65_534);
     assert_refuses(&mut command, 3, "root");
-    let restrict = "/proc/sys/kernel/kptr_restrict";
-    let before = std::fs::read_to_string(restrict).expect(restrict);
-    std::fs::write(restrict, "2").expect(restrict);
+    let restricted = HiddenAddresses::set(2);
     run("mount", &["-t", "tmpfs", "none", "/sys/kernel/btf"]);
     let listed = list(&[]);
     run("umount", &["/sys/kernel/btf"]);
-    std::fs::write(restrict, before.trim()).expect(restrict);
+    drop(restricted);
     assert_eq!(listed["kernel"]["era"], LabKernel::running().era());
     assert_eq!(listed["devices"][0]["name"], PLAIN);
 }

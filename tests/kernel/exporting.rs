@@ -1,7 +1,10 @@
 //! `export` again and again while a device is read: what follows what, a reader that waits, and memory over a long time.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
@@ -9,7 +12,9 @@ use serde_json::Value;
 use crate::bpf::{objects, wait_until_only};
 use crate::device::Backing;
 use crate::load::{RandomReads, Running};
+use crate::output_disk::Mounted;
 use crate::placement::NAME;
+use crate::process::resident_kib;
 use crate::shell::wait_until;
 use crate::valid;
 
@@ -20,6 +25,23 @@ impl Exporting {
     fn start(arguments: &[&str], out: Stdio) -> Self {
         let mut program = Command::new("verity-trace");
         program.arg("export").args(arguments).stdout(out);
+        Self(program.spawn().expect("verity-trace"))
+    }
+
+    /// For `node_exporter`, at short intervals.
+    fn onto(path: &Path) -> Self {
+        let mut program = Command::new("verity-trace");
+        program
+            .args([
+                "export",
+                "--format",
+                "prometheus",
+                "--interval",
+                "100ms",
+                "-o",
+            ])
+            .arg(path)
+            .stderr(Stdio::piped());
         Self(program.spawn().expect("verity-trace"))
     }
 
@@ -80,6 +102,70 @@ fn a_file_for_node_exporter_is_replaced() {
     drop(exporting);
 }
 
+/// What was there stays whole, nothing is left beside it, and neither load nor module is held up.
+#[test]
+fn a_full_disk_ends_it_and_leaves_the_file_whole() {
+    let device = Backing::virtio().open(NAME, true);
+    let load = Running::start(&device, &["--name=load", "--rw=randread", "--bs=4k"]);
+    let before = objects();
+    let disk = Mounted::small(256);
+    let path = disk.file("verity_trace.prom");
+    let read = || fs::read_to_string(&path).unwrap_or_default();
+    let mut exporting = Exporting::onto(&path);
+    wait_until("there is a file with reads", || {
+        read().contains("verity_trace_io_total{")
+    });
+    let families = families(&read());
+    let mut filler = fs::File::create(disk.file("filler")).expect("there is room");
+    wait_until("it has ended", || {
+        // The file before gives its room back when it is replaced.
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        is_whole(&read(), &families);
+        exporting.0.try_wait().expect("its state").is_some()
+    });
+    wait_until_only(&before);
+    says_that_there_is_no_room(exporting, &path);
+    let whole = read();
+    is_whole(&whole, &families);
+
+    // From the start there is none.
+    says_that_there_is_no_room(Exporting::onto(&path), &path);
+    assert_eq!(read(), whole);
+    let names = fs::read_dir(path.parent().expect("a folder")).expect("a folder");
+    let names: BTreeSet<_> = names.map(|it| it.expect("a file").file_name()).collect();
+    let expected = ["filler", "verity_trace.prom"].map(OsString::from);
+    assert_eq!(names, BTreeSet::from(expected));
+    load.run_for(100);
+    load.stop();
+    wait_until_only(&before);
+}
+
+/// The families of an exposition, in order: the last ones come last.
+fn families(text: &str) -> Vec<String> {
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    families.map(str::to_owned).collect()
+}
+
+fn is_whole(text: &str, expected: &[String]) {
+    assert_eq!(families(text), expected, "{text}");
+    assert!(text.ends_with('\n'), "{text}");
+}
+
+/// It ends with the documented code and one line.
+fn says_that_there_is_no_room(mut exporting: Exporting, path: &Path) {
+    let mut said = String::new();
+    let mut errors = exporting.0.stderr.take().expect("a pipe");
+    errors.read_to_string(&mut said).expect("text");
+    assert_eq!(exporting.0.wait().expect("its exit").code(), Some(1));
+    // The first says when it writes.
+    let lines: Vec<_> = said.lines().skip(1).collect();
+    let expected = format!(
+        "verity-trace: write {}: No space left on device (os error 28)",
+        path.display()
+    );
+    assert_eq!(lines, [expected]);
+}
+
 /// Nobody reads what is exported. The probes leave all the same once the device is gone, so that the module can.
 #[test]
 fn a_reader_that_waits_holds_up_nothing() {
@@ -115,18 +201,12 @@ pub fn memory_stays_as_it_is() {
         "6000",
     ];
     let mut exporting = Exporting::start(&arguments, Stdio::piped());
-    let status = format!("/proc/{}/status", exporting.0.id());
-    let resident_kib = || -> u64 {
-        let status = fs::read_to_string(&status).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|it| it.trim().strip_suffix(" kB")?.parse().ok());
-        kib.expect("its memory")
-    };
+    let pid = exporting.0.id();
     let mut lines = exporting.lines();
     let mut after = |count: usize| {
         let last = lines.by_ref().take(count).last();
         last.expect("a line").expect("text");
-        resident_kib()
+        resident_kib(pid)
     };
     let [early, late] = [600, 5_300].map(&mut after);
     println!("{early} KiB after a minute, {late} KiB after ten");

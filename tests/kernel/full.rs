@@ -129,6 +129,21 @@ fn exporting_for_long_takes_no_more_memory() {
     memory_stays_as_it_is();
 }
 
+/// `serve`, and what is read from it meanwhile.
+mod serve {
+    use crate::serving;
+
+    #[test]
+    fn a_prometheus_has_what_was_watched() {
+        serving::a_prometheus_has_what_was_watched();
+    }
+
+    #[test]
+    fn many_scrapes_hold_up_nothing() {
+        serving::many_scrapes_hold_up_nothing();
+    }
+}
+
 /// Every way to complete, with the option on and off, small and large.
 #[test]
 fn the_matrix_of_completions_is_as_expected() {

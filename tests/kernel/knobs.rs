@@ -79,3 +79,25 @@ impl Drop for ShortRequests {
         fs::write(&self.file, self.before.trim()).expect("set max_sectors_kb");
     }
 }
+
+/// `kernel.kptr_restrict`, which hides the kernel's addresses: with 1 from whoever lacks `CAP_SYSLOG`, with 2 from
+/// everybody. As it was when dropped.
+pub struct HiddenAddresses {
+    before: String,
+}
+
+const KPTR_RESTRICT: &str = "/proc/sys/kernel/kptr_restrict";
+
+impl HiddenAddresses {
+    pub fn set(restrict: u8) -> Self {
+        let before = fs::read_to_string(KPTR_RESTRICT).expect(KPTR_RESTRICT);
+        fs::write(KPTR_RESTRICT, restrict.to_string()).expect(KPTR_RESTRICT);
+        Self { before }
+    }
+}
+
+impl Drop for HiddenAddresses {
+    fn drop(&mut self) {
+        fs::write(KPTR_RESTRICT, self.before.trim()).expect(KPTR_RESTRICT);
+    }
+}

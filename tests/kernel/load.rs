@@ -105,11 +105,12 @@ impl<'a> Running<'a> {
         });
     }
 
-    /// Ends it and waits for its last read.
-    pub fn stop(self) {
+    /// Ends it, waits for its last read, and returns how many it says it did.
+    pub fn stop(self) -> u64 {
         run("kill", &["-INT", &self.fio.id().to_string()]);
         let output = self.fio.wait_with_output().expect("fio");
         // What fio ends with when it was told to (`fio_backend`, backend.c).
         assert_eq!(output.status.code(), Some(128));
+        total_ios(&String::from_utf8_lossy(&output.stdout))
     }
 }

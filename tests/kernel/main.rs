@@ -22,12 +22,21 @@ mod oracle;
 mod output_disk;
 mod placement;
 mod plan;
+#[path = "../process.rs"]
+mod process;
+#[expect(dead_code, reason = "the tests of the dashboards ask for more")]
+#[path = "../prometheus.rs"]
+mod prometheus;
 mod queues;
 mod recommend;
 mod recording;
 #[expect(dead_code, reason = "the suites of this machine ask for more")]
 mod screen;
 mod self_cost;
+#[expect(dead_code, reason = "the tests of `serve` itself ask for more")]
+#[path = "../serve/server.rs"]
+mod server;
+mod serving;
 mod shell;
 mod stages;
 mod storm;
@@ -65,6 +74,11 @@ impl LabKernel {
             Self::Inline => "inline",
         }
     }
+}
+
+/// The program under test.
+fn program() -> std::process::Command {
+    std::process::Command::new("verity-trace")
 }
 
 /// The lab's name for the kernel.

@@ -17,7 +17,7 @@ use crate::recording::{device, document, is_cut, record, records};
 use crate::shell::{run, succeeds};
 
 /// A file system that is mounted in a folder, until it is dropped.
-struct Mounted(TempDir);
+pub struct Mounted(TempDir);
 
 impl Mounted {
     fn new(how: &[&str]) -> Self {
@@ -29,7 +29,7 @@ impl Mounted {
         Self(folder)
     }
 
-    fn small(kib: u64) -> Self {
+    pub fn small(kib: u64) -> Self {
         Self::new(&["-t", "tmpfs", "-o", &format!("size={kib}k"), "small"])
     }
 
@@ -42,7 +42,7 @@ impl Mounted {
         Self::new(&["-t", "ext4", &disk.path()])
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }

@@ -68,6 +68,16 @@ fn programs(rung: &str) -> Vec<&'static str> {
     programs
 }
 
+/// What each rung does not see on this era.
+pub fn expected_gaps(rung: &str) -> &'static [&'static str] {
+    match (rung, LabKernel::running()) {
+        ("fentry", LabKernel::Inert) => &["verity_recheck", "verity_fec_decode exit"],
+        // Linux 6.14 is the first whose programs can keep their task from being preempted.
+        ("fentry", LabKernel::Bh) if is_real_time() => &["bpf_preempt_disable"],
+        _ => &[],
+    }
+}
+
 /// The kernel keeps 15 bytes of a name, and the whole of it where a program has BTF.
 fn cut(name: &str) -> &str {
     &name[..name.len().min(15)]
@@ -98,13 +108,7 @@ fn what_doctor_says_is_what_is_attached() {
             .iter()
             .map(|gap| &gap["missing"])
             .collect();
-        let expected: &[&str] = match (rung, LabKernel::running()) {
-            ("fentry", LabKernel::Inert) => &["verity_recheck", "verity_fec_decode exit"],
-            // Linux 6.14 is the first whose programs can keep their task from being preempted.
-            ("fentry", LabKernel::Bh) if is_real_time() => &["bpf_preempt_disable"],
-            _ => &[],
-        };
-        assert_eq!(gaps, expected, "{rung}");
+        assert_eq!(gaps, expected_gaps(rung), "{rung}");
     }
     assert_eq!(diagnosis(&[])["rung"], "fentry", "the best is the default");
 }

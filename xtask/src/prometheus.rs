@@ -5,7 +5,7 @@
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -29,6 +29,17 @@ unset LD_LIBRARY_PATH
 exec "$here/debian/usr/lib64/ld-linux-x86-64.so.2" \
     --library-path "$here/debian/usr/lib/x86_64-linux-gnu" "$here/debian/usr/bin/PROGRAM" "$@"
 "#;
+
+/// Prometheus itself, for where there is a C library of the same suite, as in the lab's machines.
+pub fn program() -> PathBuf {
+    let dest = workspace::tools("prometheus");
+    let program = if install::is_ours(&dest) {
+        "debian/usr/bin/prometheus"
+    } else {
+        "bin/prometheus"
+    };
+    dest.join(program)
+}
 
 /// Makes `target/tools/prometheus`; one that was put there by hand stays.
 pub fn install() -> Result<()> {

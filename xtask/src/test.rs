@@ -33,6 +33,9 @@ const REAL_TIME: [&str; 7] = [
 /// What user space does by itself, and takes long: no kernel does it otherwise than another one.
 const ON_ONE_KERNEL: &str = "exporting_for_long";
 
+/// The test that needs a Prometheus: a machine without it boots faster, and has more memory.
+const OF_PROMETHEUS: &str = "a_prometheus_";
+
 /// How many machines run at once: each is emulated by one thread.
 const SIDE_BY_SIDE: usize = 2;
 
@@ -174,12 +177,17 @@ impl Share {
     fn run(&self, suite: &Suite, full: bool, printed: &mut Vec<u8>) -> Result<()> {
         let log = tempfile::NamedTempFile::new()?;
         let command = ["/lab/in/kernel", "--test-threads=1", "--exact"].map(str::to_owned);
+        let input = |path, name: &str| Input {
+            path,
+            name: name.to_owned(),
+        };
+        let mut inputs = vec![input(suite.tests.clone(), "kernel")];
+        if self.tests.iter().any(|name| name.contains(OF_PROMETHEUS)) {
+            inputs.push(input(prometheus::program(), "prometheus"));
+        }
         let job = Job {
             command: command.into_iter().chain(self.tests.clone()).collect(),
-            inputs: vec![Input {
-                path: suite.tests.clone(),
-                name: "kernel".to_owned(),
-            }],
+            inputs,
             timeout: Some(if full { FULL } else { SAMPLED }),
             log: Some(log.reopen()?),
             ..Job::default()
