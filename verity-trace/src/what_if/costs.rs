@@ -33,6 +33,15 @@ impl Way {
         }
     }
 
+    /// The way in which the verification of this one began, or its first attempt.
+    pub const fn of(io: &Arrival) -> Self {
+        match io.seen {
+            Seen::Kverityd => Self::Kverityd,
+            Seen::Softirq | Seen::SoftirqGaveUp => Self::into_softirq(io.completion),
+            Seen::Inline | Seen::InlineGaveUp => Self::Inline,
+        }
+    }
+
     const fn unknown(self) -> Unknown {
         match self {
             Self::Kverityd => Unknown::KverityDispatch,
@@ -120,8 +129,9 @@ const ATTEMPT: Prior = Prior::new(0.2, 0.05, 1.2);
 /// A verification on kverityd that takes so many times as long as the fastest of its size waited for a hash block. There is no
 /// sharp edge: one that a worker was interrupted in looks alike, so it may also be none at all, unless there are more of them than
 /// [`INTERRUPTED`]; and one that is twice as long has hashed a hash block that was read in time for kverityd, and may be too
-/// late for BH.
-const COLD: Prior = Prior::new(8.0, 1.8, f64::INFINITY);
+/// late for BH. Source: 11,700 where nothing is missing, 23,600 with a hash block that was read before, from 77,000 on where
+/// one is that takes 50 us (6.12, 7.3).
+const COLD: Prior = Prior::new(3.0, 1.8, f64::INFINITY);
 /// No more verifications than these take many times as long for another reason than a missing hash block: nothing but an interrupt
 /// or a thread of real time comes before a worker of nice -20. Source: one in 400 with a warm cache, at a tick of the clock.
 const INTERRUPTED: f64 = 0.05;
@@ -314,7 +324,11 @@ impl<'a> Costs<'a> {
                 Way::Softirq => FROM_SOFTIRQ.at(end),
                 Way::Kverityd | Way::Ksoftirqd => 1.0,
             };
-            (learned.alone(base), Some(factor))
+            let values = match (way, base) {
+                (Way::Ksoftirqd, Way::Kverityd) => &learned.dispatch[base as usize],
+                _ => learned.alone(base),
+            };
+            (values, Some(factor))
         });
         let (usual, factor) = dispatch[Way::Kverityd as usize];
         let unit = alone(usual).first().copied().unwrap_or(0) as f64 * factor.unwrap_or(1.0);
@@ -392,7 +406,35 @@ impl<'a> Costs<'a> {
         let at = (u64::from(chance) * values.len() as u64) >> u32::BITS;
         let value = usize::try_from(at).ok().and_then(|at| values.get(at));
         let value = value.copied().unwrap_or(0);
-        factor.map_or(value, |factor| rounded(value as f64 * factor))
+        match (way, factor) {
+            (_, None) => value,
+            (Way::Ksoftirqd, Some(factor)) => self.in_ksoftirqd(value, factor),
+            (_, Some(factor)) => rounded(value as f64 * factor),
+        }
+    }
+
+    /// The same for one that began in such a way after such a time; absent where that says nothing of this way.
+    pub fn dispatch_of(&self, way: Way, (was, wait): (Way, u64)) -> Option<u64> {
+        match (way, was, self.dispatch[way as usize].1) {
+            _ if way == was => Some(wait),
+            (Way::Ksoftirqd, Way::Kverityd, Some(factor)) => Some(self.in_ksoftirqd(wait, factor)),
+            _ => None,
+        }
+    }
+
+    /// How long ksoftirqd takes to begin where a thread took so long: it waits for no prefetch, but as well for a task that has the
+    /// CPU until its slice ends, which takes longer than one (`RUN_TO_PARITY`, kernel/sched/fair.c).
+    fn in_ksoftirqd(&self, wait: u64, factor: f64) -> u64 {
+        let alone = self.learned.alone(Way::Kverityd).first();
+        let alone = alone.copied().unwrap_or(wait);
+        let prefetches = alone as f64 * (1.0 + HAND_OVER[Way::Kverityd as usize].high);
+        let has_slice_ahead = wait as f64 > prefetches;
+        let wait = if has_slice_ahead {
+            wait
+        } else {
+            wait.min(alone)
+        };
+        rounded(wait as f64 * factor)
     }
 
     /// From the end of a verification to the begin of the next one that waits.
@@ -595,6 +637,46 @@ impl Sample {
     }
 }
 
+/// What a worker did before it began with the verification of an I/O, or with its first attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// It was idle when the data device completed the I/O; or another one was, as this one waited for a hash block.
+    Idle,
+    /// It was busy then, and ended so long before.
+    After(u64),
+}
+
+/// Tells of each I/O of a stretch of time, in the order in which they complete, its number and how it began.
+pub(super) fn each_begin(span: &[Arrival], mut tell: impl FnMut(usize, &Arrival, Begin)) {
+    let mut order: Vec<_> = (0..span.len()).collect();
+    order.sort_by_key(|&it| span[it].completed_at());
+    // Until when the worker of a CPU was busy: kverityd's, and BH.
+    let mut busy: HashMap<(bool, u16), u64> = HashMap::new();
+    for number in order {
+        let io = &span[number];
+        let on_kverityd = io.seen == Seen::Kverityd;
+        let cpu = if on_kverityd {
+            io.verify_cpu
+        } else {
+            io.complete_cpu
+        };
+        let until = busy.entry((on_kverityd, cpu)).or_default();
+        let began = io.completed_at() + io.wait;
+        let begin = if *until <= io.completed_at() {
+            Begin::Idle
+        } else {
+            began.checked_sub(*until).map_or(Begin::Idle, Begin::After)
+        };
+        let took = if io.seen.gave_up() {
+            u64::from(io.attempt)
+        } else {
+            io.verify
+        };
+        *until = (*until).max(began + took);
+        tell(number, io, begin);
+    }
+}
+
 /// What is gathered from the I/Os.
 #[derive(Default)]
 struct Samples {
@@ -612,36 +694,14 @@ struct Samples {
 
 impl Samples {
     fn add(&mut self, span: &[Arrival]) {
-        let mut order: Vec<_> = span.iter().collect();
-        order.sort_by_key(|it| it.completed_at());
-        // Until when the worker of a CPU was busy: kverityd's, and BH.
-        let mut busy: HashMap<(bool, u16), u64> = HashMap::new();
-        for io in order {
+        each_begin(span, |_, io, begin| {
             let on_kverityd = io.seen == Seen::Kverityd;
-            let way = match io.seen {
-                Seen::Kverityd => Way::Kverityd,
-                Seen::Softirq | Seen::SoftirqGaveUp => Way::into_softirq(io.completion),
-                Seen::Inline | Seen::InlineGaveUp => Way::Inline,
-            };
-            let cpu = if on_kverityd {
-                io.verify_cpu
-            } else {
-                io.complete_cpu
-            };
-            let until = busy.entry((on_kverityd, cpu)).or_default();
-            let began = io.completed_at() + io.wait;
-            if *until <= io.completed_at() {
-                self.dispatch[way as usize][usize::from(io.is_ours)].add(io.wait);
-            } else if *until <= began {
-                self.hand_over[way as usize].add(began - *until);
+            let way = Way::of(io);
+            match begin {
+                Begin::Idle => self.dispatch[way as usize][usize::from(io.is_ours)].add(io.wait),
+                Begin::After(ns) => self.hand_over[way as usize].add(ns),
             }
             self.any.add(io.wait);
-            let took = if io.seen.gave_up() {
-                u64::from(io.attempt)
-            } else {
-                io.verify
-            };
-            *until = (*until).max(began + took);
             match io.seen {
                 Seen::Kverityd => self.kverityd.entry(io.bytes).or_default().add(io.verify),
                 Seen::Softirq | Seen::Inline => {
@@ -655,7 +715,7 @@ impl Samples {
             let asked = !on_kverityd || io.gave_way;
             self.asked += u64::from(asked);
             self.gave_way += u64::from(io.gave_way);
-        }
+        });
     }
 
     fn learned(self, facts: &Facts) -> Learned {

@@ -398,9 +398,7 @@ impl<'a> Servers<'a> {
     fn inline(&mut self, io: u32, now: u64, tally: &mut Tally) -> Option<(u32, Placement, u64)> {
         let arrival = self.arrival(io);
         let cpu = arrival.complete_cpu;
-        let wait = self
-            .costs
-            .dispatch(Way::Inline, self.chance(io, Of::Dispatch));
+        let wait = self.dispatch(io, Way::Inline, Of::Dispatch);
         self.flights[io as usize].wait = Some(wait);
         let is_cold = self.is_cold(io, now + wait);
         let took = self.attempted(io, is_cold);
@@ -451,13 +449,8 @@ impl<'a> Servers<'a> {
         let arrival = self.arrival(io);
         let way = Way::into_softirq(arrival.completion);
         let begins_at = match self.next_map(io, way, now) {
-            Some(mapped_at) => {
-                mapped_at
-                    + self
-                        .costs
-                        .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd))
-            }
-            None => now + self.costs.dispatch(way, self.chance(io, Of::Dispatch)),
+            Some(mapped_at) => mapped_at + self.dispatch(io, Way::Kverityd, Of::Kverityd),
+            None => now + self.dispatch(io, way, Of::Dispatch),
         };
         let cpu = arrival.complete_cpu;
         let softirq = &mut self.all[usize::from(cpu)].softirq;
@@ -472,6 +465,13 @@ impl<'a> Servers<'a> {
         softirq.way = Some(way);
         softirq.waits_for_thread = way == Way::Ksoftirqd;
         self.restart(cpu, begins_at);
+    }
+
+    /// How long its verification takes to begin where the worker is idle: as long as it did, or by chance.
+    fn dispatch(&self, io: u32, way: Way, of: Of) -> u64 {
+        let own = self.trace.dispatch(io);
+        let own = own.and_then(|own| self.costs.dispatch_of(way, own));
+        own.unwrap_or_else(|| self.costs.dispatch(way, self.chance(io, of)))
     }
 
     /// When the task that completed this one maps its next I/O, if it does so before ksoftirqd has the CPU. Then kverityd is
@@ -588,9 +588,7 @@ impl<'a> Servers<'a> {
     /// Queues it on kverityd.
     fn queue(&mut self, io: u32, now: u64) {
         let worker = self.worker_for(self.arrival(io).complete_cpu);
-        let wakes = self
-            .costs
-            .dispatch(Way::Kverityd, self.chance(io, Of::Kverityd));
+        let wakes = self.dispatch(io, Way::Kverityd, Of::Kverityd);
         let arrival = self.arrival(io);
         let cpu = &self.all[usize::from(arrival.complete_cpu)];
         let wakes =

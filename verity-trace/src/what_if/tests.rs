@@ -268,8 +268,7 @@ fn what_finds_no_hash_block_is_verified_again() {
     // Where it comes while kverityd is woken, the attempt of 30 and kverityd's 50 are added.
     let learned = Learned::fixed(DISPATCH, HAND_OVER, 4_096, 10, 30);
     let soon = Arrival {
-        wait: 0,
-        verify: 90,
+        verify: 40,
         ..at(1_000)
     };
     let (found, _) = run_with(&learned, &[soon], facts(Era::Bh), ON);
@@ -279,6 +278,7 @@ fn what_finds_no_hash_block_is_verified_again() {
 #[test]
 fn a_hash_block_that_comes_while_an_io_waits_is_not_missing() {
     let busy = Arrival {
+        bytes: 32_768,
         verify: 700,
         ..at(1_000)
     };
@@ -552,6 +552,80 @@ fn bh_begins_as_soon_as_where_nobody_was_ahead() {
 }
 
 #[test]
+fn each_begins_as_late_as_it_did_where_its_worker_was_idle() {
+    // What has its hash blocks does not wait for a prefetch.
+    let load: Vec<_> = (1..=100)
+        .map(|number| {
+            let (wait, verify) = if number % 2 == 0 {
+                (50, 100)
+            } else {
+                (190, 2_000)
+            };
+            Arrival {
+                wait,
+                verify,
+                ..at(10_000 * number)
+            }
+        })
+        .collect();
+    let facts = facts(Era::Bh);
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    let (found, _) = run_with(&learned, &load, facts, OFF);
+    for it in &found {
+        assert_eq!(it.wait, load[it.io as usize].wait, "{it:?}");
+    }
+}
+
+#[test]
+fn while_one_waits_for_a_hash_block_the_next_one_finds_an_idle_worker() {
+    // The first of each two waits for 5,000; the other one comes 1,000 after it.
+    let load: Vec<_> = (1..=100)
+        .flat_map(|number| {
+            let cold = Arrival {
+                verify: 5_000,
+                ..at(20_000 * number)
+            };
+            let warm = Arrival {
+                wait: 70,
+                ..at(20_000 * number + 1_000)
+            };
+            [cold, warm]
+        })
+        .collect();
+    let facts = facts(Era::Bh);
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    let (found, _) = run_with(&learned, &load, facts, OFF);
+    for it in &found {
+        let io = &load[it.io as usize];
+        assert_eq!((it.wait, it.total), (io.wait, io.total()), "{it:?}");
+    }
+}
+
+#[test]
+fn ksoftirqd_waits_for_tasks_as_kverityd_does_and_for_no_prefetch() {
+    // 50 where kverityd has the CPU at once, 150 behind a prefetch, 9,000 behind a task whose slice has to end.
+    let waits = [50, 150, 9_000];
+    let load: Vec<_> = (1..=99)
+        .map(|number| Arrival {
+            wait: waits[usize::try_from(number).expect("small") % 3],
+            completion: Completion::Task,
+            ..at(20_000 * number)
+        })
+        .collect();
+    let facts = facts(Era::Bh);
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    let (found, _) = run_with(&learned, &load, facts, ON);
+    for it in &found {
+        let expected = if load[it.io as usize].wait == 9_000 {
+            9_450
+        } else {
+            53
+        };
+        assert_eq!((it.placement, it.wait), (Placement::Bh, expected), "{it:?}");
+    }
+}
+
+#[test]
 fn where_most_hash_blocks_are_missing_the_fastest_verification_had_its_own() {
     let facts = facts(Era::Bh);
     let load: Vec<_> = (1..=200)
@@ -685,6 +759,7 @@ proptest! {
         let load: Vec<_> = load
             .into_iter()
             .map(|it| Arrival {
+                wait: dispatch,
                 verify: 0,
                 is_ours: true,
                 seen: Seen::Kverityd,

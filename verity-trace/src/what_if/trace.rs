@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::costs::Costs;
+use super::costs::{Begin, Costs, Way, each_begin};
 use super::load::{Arrival, Seen};
 use crate::snapshot::Completion;
 
@@ -53,6 +53,8 @@ pub(super) struct Trace<'a> {
     several: HashSet<u32>,
     /// The stage `device` without what it waited for other verifications.
     devices: Vec<u64>,
+    /// Whether the worker of each was idle.
+    is_idle: Vec<bool>,
 }
 
 impl<'a> Trace<'a> {
@@ -101,7 +103,12 @@ impl<'a> Trace<'a> {
             }
             submitter.begin(number, arrival);
         }
+        let mut is_idle = vec![false; arrivals.len()];
+        each_begin(arrivals, |number, _, begin| {
+            is_idle[number] = begin == Begin::Idle;
+        });
         Self {
+            is_idle,
             spacing,
             several,
             arrivals,
@@ -124,6 +131,12 @@ impl<'a> Trace<'a> {
     /// Whether this one keeps several I/Os in flight.
     pub fn keeps_several(&self, submitter: u32) -> bool {
         self.several.contains(&submitter)
+    }
+
+    /// How the verification of this one began, and how long that took, where it found its worker idle.
+    pub fn dispatch(&self, io: u32) -> Option<(Way, u64)> {
+        let arrival = &self.arrivals[io as usize];
+        self.is_idle[io as usize].then(|| (Way::of(arrival), arrival.wait))
     }
 
     /// How long the data device takes.
