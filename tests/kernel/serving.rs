@@ -37,7 +37,7 @@ const INSTANCE: &str = "lab";
 
 /// How often Prometheus scrapes, and how long it waits for an answer: much longer than one takes, since two emulated
 /// CPUs do everything.
-const SCRAPE: &str = "5s";
+const SCRAPE: &str = "15s";
 
 /// So many scrapes, by so many clients: a minute of 50 each second, for which an emulated machine may take several.
 const SCRAPES: usize = 3_000;
@@ -198,7 +198,8 @@ fn without_one_of_the_units_capabilities_it_is_not_enough() {
             CapabilitySet::SETUID | CapabilitySet::SETGID => refuses(1, "become another user"),
             CapabilitySet::SETPCAP => {
                 let server = start();
-                assert_ne!(status(server.http_pid(), "CapBnd"), NONE);
+                let all = format!("{:016x}", rest.bits());
+                assert_eq!(status(server.http_pid(), "CapBnd"), all);
             }
             CapabilitySet::SYSLOG => {
                 // Only `use_bh_bytes` is read by its address.
@@ -240,10 +241,9 @@ pub fn a_prometheus_has_what_was_watched() {
     assert_eq!(counted, exact.collect());
     let compared = prometheus.percentiles_agree(INSTANCE, &document.0);
     assert!(compared > 0);
-    let only = |query: &str| number(&prometheus.ask(query)[0]).expect("a number");
-    let scrapes = only("count_over_time(up[1h])");
-    assert!((only("sum_over_time(up[1h])") - scrapes).abs() < 0.5);
-    println!("{reads} reads, {ours:?}, {compared} percentiles, {scrapes} scrapes");
+    let worst = prometheus.ask("min_over_time(up[1h])");
+    assert_eq!(number(&worst[0]), Some(1.0), "a scrape failed: {worst:?}");
+    println!("{reads} reads, {ours:?}, {compared} percentiles");
 }
 
 /// Reads a device meanwhile; returns a document with all reads, of which each is accounted for, and how many there were.
