@@ -133,7 +133,8 @@ const ATTEMPT: Prior = Prior::new(0.2, 0.05, 1.2);
 /// one is that takes 50 us (6.12, 7.3).
 const COLD: Prior = Prior::new(3.0, 1.8, f64::INFINITY);
 /// No more verifications than these take many times as long for another reason than a missing hash block: nothing but an interrupt
-/// or a thread of real time comes before a worker of nice -20. Source: one in 400 with a warm cache, at a tick of the clock.
+/// or a thread of real time comes before a worker of nice -20. Source: one in 400 with a warm cache, at a tick of the clock; in
+/// instructions, so that a machine whose host is busy may have more, for which no verdict is better than weak then.
 const INTERRUPTED: f64 = 0.05;
 /// How often the CPU has another task to run when an I/O completes in an interrupt. Source: 2.7 % (virtio-blk) and
 /// 10 % (nvme) of 5,400 on a loaded machine with two CPUs in emulation; none of 5,400 where a task completes them.
@@ -413,9 +414,14 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// The same for one that began in such a way after such a time; absent where that says nothing of this way.
+    /// The same for one that began in such a way after such a time; absent where that says nothing of this way, or too few
+    /// began so.
     pub fn dispatch_of(&self, way: Way, (was, wait): (Way, u64)) -> Option<u64> {
-        match (way, was, self.dispatch[way as usize].1) {
+        let factor = |way: Way| self.dispatch[way as usize].1;
+        if factor(was).is_some() {
+            return None;
+        }
+        match (way, was, factor(way)) {
             _ if way == was => Some(wait),
             (Way::Ksoftirqd, Way::Kverityd, Some(factor)) => Some(self.in_ksoftirqd(wait, factor)),
             _ => None,
@@ -423,7 +429,8 @@ impl<'a> Costs<'a> {
     }
 
     /// How long ksoftirqd takes to begin where a thread took so long: it waits for no prefetch, but as well for a task that has the
-    /// CPU until its slice ends, which takes longer than one (`RUN_TO_PARITY`, kernel/sched/fair.c).
+    /// CPU until its slice ends, which takes longer than one (`RUN_TO_PARITY`, kernel/sched/fair.c). Nothing follows from ksoftirqd's
+    /// waits for kverityd, which has more right to the CPU.
     fn in_ksoftirqd(&self, wait: u64, factor: f64) -> u64 {
         let alone = self.learned.alone(Way::Kverityd).first();
         let alone = alone.copied().unwrap_or(wait);
@@ -640,18 +647,20 @@ impl Sample {
 /// What a worker did before it began with the verification of an I/O, or with its first attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begin {
-    /// It was idle when the data device completed the I/O; or another one was, as this one waited for a hash block.
+    /// It was idle when the data device completed the I/O; or the one before waited for a hash block, so that another was.
     Idle,
     /// It was busy then, and ended so long before.
     After(u64),
+    /// It was busy then, and the one before waited for a hash block later: nothing says since when.
+    Behind,
 }
 
 /// Tells of each I/O of a stretch of time, in the order in which they complete, its number and how it began.
 pub(super) fn each_begin(span: &[Arrival], mut tell: impl FnMut(usize, &Arrival, Begin)) {
     let mut order: Vec<_> = (0..span.len()).collect();
     order.sort_by_key(|&it| span[it].completed_at());
-    // Until when the worker of a CPU was busy: kverityd's, and BH.
-    let mut busy: HashMap<(bool, u16), u64> = HashMap::new();
+    // When the worker of a CPU last began with one, and when that ended: kverityd's, and BH.
+    let mut last: HashMap<(bool, u16), (u64, u64)> = HashMap::new();
     for number in order {
         let io = &span[number];
         let on_kverityd = io.seen == Seen::Kverityd;
@@ -660,19 +669,29 @@ pub(super) fn each_begin(span: &[Arrival], mut tell: impl FnMut(usize, &Arrival,
         } else {
             io.complete_cpu
         };
-        let until = busy.entry((on_kverityd, cpu)).or_default();
-        let began = io.completed_at() + io.wait;
-        let begin = if *until <= io.completed_at() {
-            Begin::Idle
-        } else {
-            began.checked_sub(*until).map_or(Begin::Idle, Begin::After)
+        let completed_at = io.completed_at();
+        let from = completed_at + io.wait;
+        let begin = match last.get(&(on_kverityd, cpu)) {
+            Some(&(_, until)) if completed_at < until && until <= from => {
+                Begin::After(from - until)
+            }
+            Some(&(before, until)) if completed_at < until && completed_at < before => {
+                Begin::Behind
+            }
+            _ => Begin::Idle,
         };
-        let took = if io.seen.gave_up() {
-            u64::from(io.attempt)
-        } else {
-            io.verify
+        let mut busy = |on_kverityd, cpu, from, until| {
+            let last = last.entry((on_kverityd, cpu)).or_default();
+            *last = (*last).max((from, until));
         };
-        *until = (*until).max(began + took);
+        if io.seen.gave_up() {
+            let attempted = from + u64::from(io.attempt);
+            busy(false, cpu, from, attempted);
+            let again = attempted + u64::from(io.retry_wait);
+            busy(true, io.verify_cpu, again, io.finished_at());
+        } else {
+            busy(on_kverityd, cpu, from, from + io.verify);
+        }
         tell(number, io, begin);
     }
 }
@@ -700,6 +719,7 @@ impl Samples {
             match begin {
                 Begin::Idle => self.dispatch[way as usize][usize::from(io.is_ours)].add(io.wait),
                 Begin::After(ns) => self.hand_over[way as usize].add(ns),
+                Begin::Behind => {}
             }
             self.any.add(io.wait);
             match io.seen {

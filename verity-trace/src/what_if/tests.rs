@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::costs::{Bent, Costs, End, Knob, Learned};
+use super::costs::{Begin, Bent, Costs, End, Knob, Learned, each_begin};
 use super::load::{Arrival, Seen};
 use super::outcome::Tally;
 use super::servers::{Finished, Servers};
@@ -599,6 +599,59 @@ fn while_one_waits_for_a_hash_block_the_next_one_finds_an_idle_worker() {
         let io = &load[it.io as usize];
         assert_eq!((it.wait, it.total), (io.wait, io.total()), "{it:?}");
     }
+}
+
+#[test]
+fn what_queues_behind_a_missing_hash_block_is_no_measure_of_an_idle_worker() {
+    // Five at once, each of which hashes for 100 and has waited for 4,900.
+    let load: Vec<_> = (0..5)
+        .map(|number| Arrival {
+            wait: 50 + 105 * number,
+            verify: 5_000,
+            ..at(1_000 + number)
+        })
+        .collect();
+    let mut begins = Vec::new();
+    each_begin(&load, |_, _, begin| begins.push(begin));
+    let [first, rest @ ..] = begins.as_slice() else {
+        panic!("there are five");
+    };
+    assert_eq!(*first, Begin::Idle);
+    assert!(rest.iter().all(|it| *it == Begin::Behind), "{rest:?}");
+}
+
+#[test]
+fn the_second_verification_of_a_fallback_keeps_kverityd_busy() {
+    let fallback = Arrival {
+        wait: 20,
+        attempt: 30,
+        retry_wait: 50,
+        verify: 1_000,
+        seen: Seen::SoftirqGaveUp,
+        ..at(1_000)
+    };
+    let next = Arrival {
+        wait: 960,
+        ..at(1_150)
+    };
+    let mut begins = Vec::new();
+    each_begin(&[fallback, next], |_, _, begin| begins.push(begin));
+    assert_eq!(begins, [Begin::Idle, Begin::After(10)]);
+}
+
+#[test]
+fn a_few_waits_say_as_little_of_one_io_as_of_all() {
+    // Nothing is taken from 20 waits, here of kverityd behind a task.
+    let mut load = in_bh(10);
+    load.extend((1..=20).map(|number| Arrival {
+        wait: 5_000,
+        class: 3,
+        ..at(100_000 * number)
+    }));
+    let facts = facts(Era::Inline);
+    let learned = Learned::from([load.as_slice()].into_iter(), &facts);
+    let (found, _) = run_with(&learned, &load, facts, ON);
+    assert!(found.iter().all(|it| it.wait < 500), "{found:?}");
 }
 
 #[test]
