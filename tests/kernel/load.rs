@@ -105,12 +105,21 @@ impl<'a> Running<'a> {
         });
     }
 
-    /// Ends it, waits for its last read, and returns how many it says it did.
-    pub fn stop(self) -> u64 {
+    /// Ends it and waits for its last read.
+    pub fn stop(self) {
+        self.report();
+    }
+
+    /// The same, and returns how many fio says it did, all without an error.
+    pub fn stop_and_count(self) -> u64 {
+        total_ios(&self.report())
+    }
+
+    fn report(self) -> String {
         run("kill", &["-INT", &self.fio.id().to_string()]);
         let output = self.fio.wait_with_output().expect("fio");
         // What fio ends with when it was told to (`fio_backend`, backend.c).
         assert_eq!(output.status.code(), Some(128));
-        total_ios(&String::from_utf8_lossy(&output.stdout))
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }

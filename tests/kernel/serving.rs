@@ -252,7 +252,7 @@ fn read_while(device: &Verity, server: &Server, act: impl FnOnce()) -> (Document
     let jobs = ["--name=load", "--rw=randread", "--bs=4k", "--iodepth=8"];
     let load = Running::start(device, &jobs);
     act();
-    let reads = load.stop();
+    let reads = load.stop_and_count();
     assert_eq!(device.counts().since(before).reads, reads);
     let document = settled(server);
     document.assert_exact(NAME, reads);
