@@ -78,7 +78,7 @@ fn total_ios(text: &str) -> u64 {
 
 /// fio, reading until it is stopped.
 pub struct Running<'a> {
-    fio: Child,
+    fio: Option<Child>,
     device: &'a Verity,
 }
 
@@ -92,7 +92,10 @@ impl<'a> Running<'a> {
             .stdout(Stdio::piped())
             .spawn()
             .expect("fio");
-        let running = Self { fio, device };
+        let running = Self {
+            fio: Some(fio),
+            device,
+        };
         running.run_for(1);
         running
     }
@@ -115,11 +118,23 @@ impl<'a> Running<'a> {
         total_ios(&self.report())
     }
 
-    fn report(self) -> String {
-        run("kill", &["-INT", &self.fio.id().to_string()]);
-        let output = self.fio.wait_with_output().expect("fio");
+    fn report(mut self) -> String {
+        let fio = self.fio.take().expect("it runs until it is stopped");
+        run("kill", &["-INT", &fio.id().to_string()]);
+        let output = fio.wait_with_output().expect("fio");
         // What fio ends with when it was told to (`fio_backend`, backend.c).
         assert_eq!(output.status.code(), Some(128));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for Running<'_> {
+    /// Where a test fails before it stops it: nobody can close a device that is being read.
+    fn drop(&mut self) {
+        if let Some(mut fio) = self.fio.take() {
+            // One that has ended by itself is not there to be killed, and has to be waited for all the same.
+            let _ = fio.kill();
+            let _ = fio.wait();
+        }
     }
 }

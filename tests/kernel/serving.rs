@@ -39,12 +39,12 @@ const INSTANCE: &str = "lab";
 /// CPUs do everything.
 const SCRAPE: &str = "15s";
 
-/// So many scrapes, by so many clients: a minute of 50 each second, for which an emulated machine may take several.
+/// So many scrapes and for so long, by so many clients: a minute of 50 each second, for which a slow machine takes several.
 const SCRAPES: usize = 3_000;
+const MINUTE: Duration = Duration::from_mins(1);
 const CLIENTS: usize = 4;
-/// After so many of them everything has been asked for often.
-const EARLY: usize = 500;
-/// KiB by which a process may grow from then on.
+/// KiB by which a process may have more in the second half than it ever had in the first one, when all that is kept of a
+/// load came to be.
 const GROWTH: u64 = 2 << 10;
 /// There is a snapshot each second. An emulated machine whose host was busy was seen to have none for six.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -282,25 +282,26 @@ pub fn many_scrapes_hold_up_nothing() {
     let processes = [server.pid(), server.http_pid()];
     let (_, reads) = read_while(&device, &server, || {
         let done = AtomicUsize::new(0);
+        let start = Instant::now();
         let scrape = || {
-            while done.fetch_add(1, Ordering::Relaxed) < SCRAPES {
+            while done.load(Ordering::Relaxed) < SCRAPES || start.elapsed() < MINUTE {
                 assert_eq!(get(&server, "/metrics", &[]).status, 200);
+                done.fetch_add(1, Ordering::Relaxed);
             }
         };
-        let start = Instant::now();
-        let (mut early, mut watched) = (None, Vec::new());
+        let (mut watched, mut resident) = (Vec::new(), Vec::new());
         thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(scrape)).collect();
             while clients.iter().any(|client| !client.is_finished()) {
                 let ns = snapshot(&server).0["watched_ns"].as_u64();
                 watched.push(Duration::from_nanos(ns.expect("a time")));
-                if done.load(Ordering::Relaxed) >= EARLY {
-                    early.get_or_insert_with(|| processes.map(resident_kib));
-                }
+                resident.push(processes.map(resident_kib));
             }
         });
         let took = start.elapsed();
-        let (early, late) = (early.expect("a start"), processes.map(resident_kib));
+        let scrapes = done.into_inner();
+        let (first, second) = resident.split_at(resident.len() / 2);
+        let (early, late) = (most(first), most(second));
         assert!(watched.is_sorted());
         let distances = watched
             .windows(2)
@@ -309,9 +310,9 @@ pub fn many_scrapes_hold_up_nothing() {
         let all = watched[watched.len() - 1].saturating_sub(watched[0]);
         watched.dedup();
         println!(
-            "{SCRAPES} scrapes in {took:.0?}, {:.0} each second; {} snapshots, at most {longest:.1?} apart; early \
+            "{scrapes} scrapes in {took:.0?}, {:.0} each second; {} snapshots, at most {longest:.1?} apart; early \
              {early:?} KiB, late {late:?} KiB",
-            SCRAPES as f64 / took.as_secs_f64(),
+            scrapes as f64 / took.as_secs_f64(),
             watched.len(),
         );
         assert!(longest < LONGEST, "{longest:?}");
@@ -321,4 +322,12 @@ pub fn many_scrapes_hold_up_nothing() {
         }
     });
     println!("{reads} reads meanwhile");
+}
+
+/// The most that each of the two processes had.
+fn most(resident: &[[u64; 2]]) -> [u64; 2] {
+    let both = resident.iter().copied();
+    both.fold([0; 2], |[one, other], it| {
+        [one.max(it[0]), other.max(it[1])]
+    })
 }
