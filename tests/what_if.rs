@@ -232,6 +232,44 @@ fn what_was_not_seen_whole_or_not_verified_is_left_out() {
     assert!(unknown.contains(&Unknown::Incomplete(9)));
 }
 
+/// Two processes, each on a CPU of its own but for so many I/Os at first, that map an I/O by turns, so often.
+fn by_turns(together: usize, every: Nanos) -> Vec<Io> {
+    let mut ios = one_at_a_time(400);
+    for (number, io) in ios.iter_mut().enumerate() {
+        let process = number % 2;
+        io.submitter = [1, 2][process];
+        io.submit_cpu = if number < together {
+            0
+        } else {
+            [0, 1][process]
+        };
+        io.mapped_at = Nanos(1_000_000 + every.0 * number as u64);
+    }
+    ios
+}
+
+#[test]
+fn how_processes_on_a_cpu_wait_for_each_other_is_not_known() {
+    let interleaved = |ios: &[Io]| {
+        let load = Load::new(DEVICE, setting(false), ios);
+        let unknown = forecast(&load, &FACTS).unknown;
+        unknown.into_iter().find_map(|it| match it {
+            Unknown::Interleaved(permille) => Some(permille),
+            _ => None,
+        })
+    };
+    // Each I/O takes about 36 us, so that the one before is in flight.
+    let every = Nanos(20_000);
+    // All but the first.
+    assert_eq!(interleaved(&by_turns(400, every)), Some(997));
+    assert_eq!(interleaved(&by_turns(40, every)), Some(100));
+    // Too few to matter.
+    assert_eq!(interleaved(&by_turns(10, every)), None);
+    assert_eq!(interleaved(&by_turns(0, every)), None);
+    // Each begins after the one before has ended.
+    assert_eq!(interleaved(&by_turns(400, Nanos(100_000))), None);
+}
+
 #[test]
 fn only_what_came_after_the_setting_changed_counts() {
     let ios = one_at_a_time(400);

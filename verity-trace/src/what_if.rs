@@ -124,6 +124,9 @@ pub enum Unknown {
     Sampled(u64),
     /// So many I/Os are from before limits or the table changed, and are left out.
     Earlier(u64),
+    /// How processes that share a CPU wait for each other: so many I/Os in a thousand are mapped while the one before it on
+    /// their CPU, of another process, is in flight.
+    Interleaved(u64),
     /// Some I/Os were not seen whole, and are left out: so many in a thousand.
     Incomplete(u64),
 }

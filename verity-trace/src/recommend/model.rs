@@ -1,6 +1,7 @@
 //! What the model says that replays I/Os one by one: its settings against the one that was recorded.
 
 use super::effect::Effect;
+use crate::format;
 use crate::snapshot::IoClass;
 use crate::what_if::{Forecast, Outcome, Setting, Unknown};
 
@@ -82,6 +83,11 @@ pub fn unknown(unknown: Unknown) -> String {
         Unknown::Earlier(ios) => {
             format!("{ios} I/Os from before limits or the table changed")
         }
+        Unknown::Interleaved(permille) => format!(
+            "how processes wait for each other where they share a CPU, as {} of the I/Os do: that can turn a gain into a loss, \
+             and `verity-trace tune` measures it",
+            format::percentage(Some(permille as f64 / 1_000.0)),
+        ),
         Unknown::Incomplete(permille) => {
             format!("the {permille} in a thousand I/Os that were not seen whole")
         }

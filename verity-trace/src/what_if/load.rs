@@ -1,6 +1,6 @@
 //! The load: what the model needs of each I/O, within a memory that has a limit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use verity_trace_ebpf::counters::CLASS_SHIFT;
 use verity_trace_ebpf::placement::Stage;
@@ -343,6 +343,23 @@ impl Load {
     /// I/Os of the device from before its setting changed last, about so many where only a part was kept.
     pub(super) const fn earlier(&self) -> u64 {
         self.earlier
+    }
+
+    /// In a thousand I/Os of the device, those that were mapped on a CPU while the I/O before it there, of another process,
+    /// was in flight.
+    pub(super) fn interleaved(&self) -> u64 {
+        let mut interleaved = 0;
+        for span in self.spans() {
+            let mut last: HashMap<u16, (u32, u64)> = HashMap::new();
+            for io in span {
+                let before = last.insert(io.submit_cpu, (io.submitter, io.finished_at()));
+                let is_by_turns = before.is_some_and(|(submitter, until)| {
+                    submitter != io.submitter && until > io.mapped_at
+                });
+                interleaved += u64::from(io.is_ours && is_by_turns);
+            }
+        }
+        1_000 * interleaved / self.ios().max(1)
     }
 
     /// See [`LoadBuilder::sampled`].

@@ -13,6 +13,8 @@ use crate::snapshot::{Completion, Era, Placement};
 /// I/Os that a prior's range is tried on, in so many pieces.
 const TRIED: usize = 30_000;
 const PIECES: usize = 3;
+/// From so many in a thousand on it matters that processes submit by turns on a CPU.
+const INTERLEAVED: u64 = 50;
 
 /// A load, ready to be run.
 pub(super) struct Model<'a> {
@@ -77,6 +79,10 @@ impl<'a> Model<'a> {
         let unseen = 1_000 * self.load.unseen() / (self.load.unseen() + self.load.ios()).max(1);
         if unseen > 0 {
             unknown.insert(Unknown::Incomplete(unseen));
+        }
+        let interleaved = self.load.interleaved();
+        if interleaved >= INTERLEAVED {
+            unknown.insert(Unknown::Interleaved(interleaved));
         }
         let mut arrivals = self.load.spans().flatten();
         if arrivals.any(|it| it.is_ours && it.completion == Completion::Unknown) {
