@@ -14,7 +14,28 @@ pub struct Replayed<'a> {
     pub outcome: &'a Outcome,
     /// How the mean `total` changes against the recorded setting, both through the model.
     pub effect: Effect,
+    /// The same without the error.
+    middle: f64,
 }
+
+impl Replayed<'_> {
+    /// The same where it is the best of so many: among these one seems better than it is more often than a single one does.
+    ///
+    /// Of `n` normal errors none is beyond `sqrt(z^2 + 2 ln n)` deviations more often than a single one beyond `z`.
+    fn chosen_of(mut self, candidates: usize) -> Self {
+        let wider =
+            (2.0 * (candidates.max(1) as f64).ln() / (DEVIATIONS * DEVIATIONS) + 1.0).sqrt();
+        let from_middle = |end: f64| self.middle + (end - self.middle) * wider;
+        self.effect = Effect {
+            best: from_middle(self.effect.best),
+            worst: self.effect.worst.map(from_middle),
+        };
+        self
+    }
+}
+
+/// Deviations that an interval of 95 % has to each side.
+const DEVIATIONS: f64 = 1.96;
 
 /// Every setting that was replayed.
 pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
@@ -29,6 +50,7 @@ pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
                 best: outcome.change.low / own,
                 worst: Some(outcome.change.high / own),
             },
+            middle: outcome.change.value / own,
         })
 }
 
@@ -38,15 +60,21 @@ pub fn switched(forecast: &Forecast, on: bool, limits: Option<[u64; 4]>) -> Opti
     all.find(|it| it.setting.option == on && it.setting.use_bh_bytes == limits)
 }
 
-/// The best of those with other limits, none above this one, that gain whatever is true within their error; of those
-/// that are as good, the lowest.
+/// The best of those with other limits, none above this one, that gain whatever is true within their error and for being chosen;
+/// of those that are as good, the lowest.
 pub fn limited(forecast: &Forecast, now: [u64; 4], most: u64) -> Option<(Replayed<'_>, [u64; 4])> {
-    let others = all(forecast).filter_map(|it| {
+    let candidates = all(forecast).filter_map(|it| {
         let limits = it.setting.use_bh_bytes.filter(|&limits| limits != now)?;
         let is_low = limits[IoClass::BestEffort as usize] <= most;
-        (it.setting.option && is_low && it.effect.is_gain()).then_some((it, limits))
+        (it.setting.option && is_low).then_some((it, limits))
     });
-    others.min_by(|(a, lower), (b, higher)| {
+    let candidates: Vec<_> = candidates.collect();
+    let count = candidates.len();
+    let chosen = candidates
+        .into_iter()
+        .map(|(it, limits)| (it.chosen_of(count), limits));
+    let gains = chosen.filter(|(it, _)| it.effect.is_gain());
+    gains.min_by(|(a, lower), (b, higher)| {
         let by_change = a.outcome.change.value.total_cmp(&b.outcome.change.value);
         by_change.then_with(|| lower.cmp(higher))
     })

@@ -719,6 +719,18 @@ mod tests {
         let found = replayed(&made, &settings);
         let expected = Verdict::Limit([65_536, 65_536, 65_536, 0]);
         assert_eq!(found, (expected, Certainty::Likely));
+        // Between -2.2 and -8 %: enough where it is the only one, and too near for the best of four.
+        let near = (true, limits(32_768), outcome(-8_000.0, -2_200.0));
+        let found = replayed(
+            &made,
+            &[&settings[..2], std::slice::from_ref(&near)].concat(),
+        );
+        let expected = Verdict::Limit([32_768, 32_768, 32_768, 0]);
+        assert_eq!(found, (expected, Certainty::Likely));
+        let others = [4_096, 16_384, 131_072];
+        let others = others.map(|bytes| (true, limits(bytes), outcome(-500.0, 500.0)));
+        let found = replayed(&made, &[&settings[..2], &[near], &others].concat());
+        assert_eq!(found, (Verdict::Keep, Certainty::Likely));
         let found = replayed(&made, &settings[..2]);
         assert_eq!(found, (Verdict::Keep, Certainty::Likely));
     }
