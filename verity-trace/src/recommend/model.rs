@@ -5,6 +5,9 @@ use crate::format;
 use crate::snapshot::IoClass;
 use crate::what_if::{Forecast, Outcome, Setting, Unknown};
 
+/// Deviations that an interval of 95 % has to each side.
+const DEVIATIONS: f64 = 1.96;
+
 /// A setting that was replayed.
 #[derive(Clone, Copy, Debug)]
 pub struct Replayed<'a> {
@@ -23,8 +26,7 @@ impl Replayed<'_> {
     ///
     /// Of `n` normal errors none is beyond `sqrt(z^2 + 2 ln n)` deviations more often than a single one beyond `z`.
     fn chosen_of(mut self, candidates: usize) -> Self {
-        let wider =
-            (2.0 * (candidates.max(1) as f64).ln() / (DEVIATIONS * DEVIATIONS) + 1.0).sqrt();
+        let wider = (2.0 * (candidates as f64).ln() / (DEVIATIONS * DEVIATIONS) + 1.0).sqrt();
         let from_middle = |end: f64| self.middle + (end - self.middle) * wider;
         self.effect = Effect {
             best: from_middle(self.effect.best),
@@ -33,9 +35,6 @@ impl Replayed<'_> {
         self
     }
 }
-
-/// Deviations that an interval of 95 % has to each side.
-const DEVIATIONS: f64 = 1.96;
 
 /// Every setting that was replayed.
 pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
