@@ -24,7 +24,7 @@ use crate::setup::Kernel;
 use crate::{build, command, workspace};
 use cases::cases;
 use documents::{foretold, measured};
-use judge::{Direction, Score, change};
+use judge::{Direction, Pair, Score};
 
 /// Where the guest leaves recordings.
 const RECORDINGS: &str = "/tmp/score";
@@ -189,7 +189,7 @@ fn score(binary: &Path, folder: &Path) -> Result<usize> {
     let score = Score::of(judgements.iter().copied());
     let unknown = judgements.len() - score.directions;
     println!(
-        "{unknown} of {} verdicts are not scored: measured again, another one would be right",
+        "{unknown} of {} verdicts are not scored: right in one pair of recordings, wrong in the other",
         judgements.len()
     );
     let mut missed = 0;
@@ -200,7 +200,7 @@ fn score(binary: &Path, folder: &Path) -> Result<usize> {
     ensure!(missed == 0, "{missed} of 3 thresholds are missed");
     let known = directions
         .iter()
-        .filter(|it| it.is_effective && it.judge().expected.is_some());
+        .filter(|it| it.is_effective && it.judge().verdict_is_right.is_some());
     Ok(known.count())
 }
 
@@ -227,26 +227,34 @@ fn read(binary: &Path, kernel: &str, folder: &Path) -> Result<[Direction; 2]> {
         foretold(&document)
     };
     let era = exported[0]["kernel"]["era"].as_str();
-    let has_limits = folder.join("limited.vtrec").exists();
-    let limited = has_limits.then(|| export("limited.vtrec")).transpose()?;
+    let limited = if folder.join("limited.vtrec").exists() {
+        Some([export("limited.vtrec")?, export("again-limited.vtrec")?])
+    } else {
+        None
+    };
     let direction = |from_on: bool| -> Result<Direction> {
-        let (name, own, other, again) = if from_on {
-            ("on.vtrec", on, off, change(&again_on, &again_off))
+        let (name, settings) = if from_on {
+            ("on.vtrec", [(on, off), (again_on, again_off)])
         } else {
-            ("off.vtrec", off, on, change(&again_off, &again_on))
+            ("off.vtrec", [(off, on), (again_off, again_on)])
         };
         let foretold = recommend(name)?;
         let limited = limited
-            .iter()
-            .find(|it| foretold.has_limits(&it["use_bh_bytes"]));
+            .as_ref()
+            .filter(|[it, _]| foretold.has_limits(&it["use_bh_bytes"]));
+        let limited = limited
+            .map(|[first, again]| anyhow::Ok([measured(first)?, measured(again)?]))
+            .transpose()?;
+        let pair = |at: usize| Pair {
+            own: settings[at].0,
+            other: settings[at].1,
+            limited: limited.map(|it| it[at]),
+        };
         Ok(Direction {
             case: format!("{kernel} {case}"),
             is_effective: !matches!(era, Some("inert" | "no-option")),
             from_on,
-            own,
-            other,
-            changes: [change(&own, &other), again],
-            limited: limited.map(measured).transpose()?,
+            pairs: [pair(0), pair(1)],
             foretold,
         })
     };

@@ -19,22 +19,39 @@ pub struct Direction {
     pub is_effective: bool,
     /// Whether the recording that is known has the option on.
     pub from_on: bool,
+    /// What was measured: what is foretold is so from the first, and the second is the same load with other random numbers.
+    pub pairs: [Pair; 2],
+    pub foretold: Foretold,
+}
+
+/// What was measured of a load under both settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pair {
+    /// Under the setting that is known.
     pub own: Measured,
     pub other: Measured,
-    /// How the mean `total` changes under the other setting, as a share, in these recordings and once more under the same
-    /// load with other random numbers.
-    pub changes: [f64; 2],
     /// The option on with the limits that are advised; absent where none are, or others were measured.
     pub limited: Option<Measured>,
-    pub foretold: Foretold,
+}
+
+impl Pair {
+    /// How the mean `total` changes under the other setting, as a share.
+    pub fn change(&self) -> f64 {
+        change(&self.own, &self.other)
+    }
+
+    /// The same under the limits that are advised.
+    pub fn change_limited(&self) -> Option<f64> {
+        self.limited.map(|it| change(&self.own, &it))
+    }
 }
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// What the verdict had to be; absent where it would be another one the second time.
+    /// What the verdict had to be of the option; absent where it would be another one the second time.
     pub expected: Option<&'static str>,
-    /// Absent where nobody knows.
+    /// Absent where nobody knows, since it would be otherwise the second time.
     pub verdict_is_right: Option<bool>,
     /// Absent where the kernel has one setting alone.
     pub wait_is_near: Option<bool>,
@@ -45,22 +62,29 @@ pub struct Judgement {
 impl Direction {
     /// How far off the median of `wait` is that was foretold; absent where none was.
     pub fn wait_off(&self) -> Option<f64> {
-        Some(self.foretold.wait? - self.other.wait)
+        Some(self.foretold.wait? - self.pairs[0].other.wait)
     }
 
     pub fn judge(&self) -> Judgement {
-        let expected = self.expected();
+        let [expected, again] = self.pairs.map(|it| self.expected(&it));
+        let expected = (expected == again).then_some(expected);
         let verdict = self.foretold.verdict.as_str();
-        let verdict_is_right = expected.map(|expected| match verdict {
-            "limit" => self.limited.is_some_and(|it| {
-                change(&self.own, &it) <= -MATTERS && it.total <= self.other.total * (1.0 + MATTERS)
+        let verdict_is_right = match verdict {
+            "limit" => self.both(|it| {
+                it.change_limited().is_some_and(|it| it <= -MATTERS)
+                    && it
+                        .limited
+                        .is_some_and(|limited| limited.total <= it.other.total * (1.0 + MATTERS))
             }),
             // For the sake of others, whatever it costs here.
-            "disable" if self.foretold.effect == [None; 2] => self.own.softirq > self.other.softirq,
-            verdict => verdict == expected,
-        });
+            "disable" if self.foretold.effect == [None; 2] => {
+                self.both(|it| it.own.softirq > it.other.softirq)
+            }
+            verdict => expected.map(|expected| verdict == expected),
+        };
         let is_confident = ["certain", "likely"].contains(&self.foretold.certainty.as_str());
-        let allowed = WAIT_LEAST.max(WAIT_SHARE * self.other.wait);
+        let wait = self.pairs[0].other.wait;
+        let allowed = WAIT_LEAST.max(WAIT_SHARE * wait);
         let is_near = self.wait_off().is_some_and(|off| off.abs() <= allowed);
         Judgement {
             expected,
@@ -70,26 +94,31 @@ impl Direction {
         }
     }
 
-    fn expected(&self) -> Option<&'static str> {
-        let [first, second] = self.changes.map(|change| match self.from_on {
+    /// Whether something holds; absent where it does once and not again.
+    fn both(&self, holds: impl Fn(&Pair) -> bool) -> Option<bool> {
+        let [first, again] = [0, 1].map(|at| holds(&self.pairs[at]));
+        (first == again).then_some(first)
+    }
+
+    fn expected(&self, pair: &Pair) -> &'static str {
+        match self.from_on {
             _ if !self.is_effective => "not-effective",
-            _ if change > -MATTERS => "keep",
+            _ if pair.change() > -MATTERS => "keep",
             true => "disable",
             false => "enable",
-        });
-        (first == second).then_some(first)
+        }
     }
 }
 
 /// How the mean `total` changes from one to the other, as a share.
-pub fn change(from: &Measured, to: &Measured) -> f64 {
+fn change(from: &Measured, to: &Measured) -> f64 {
     to.total / from.total.max(1.0) - 1.0
 }
 
 /// How all of them went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Score {
-    /// Those of which it is known which verdict is right.
+    /// Those of which it is known whether the verdict is right.
     pub directions: usize,
     pub verdicts: usize,
     pub with_waits: usize,
@@ -100,7 +129,7 @@ pub struct Score {
 impl Score {
     pub fn of(judgements: impl Iterator<Item = Judgement>) -> Self {
         judgements.fold(Self::default(), |score, it| Self {
-            directions: score.directions + usize::from(it.expected.is_some()),
+            directions: score.directions + usize::from(it.verdict_is_right.is_some()),
             verdicts: score.verdicts + usize::from(it.verdict_is_right == Some(true)),
             with_waits: score.with_waits + usize::from(it.wait_is_near.is_some()),
             waits: score.waits + usize::from(it.wait_is_near == Some(true)),
@@ -151,15 +180,20 @@ mod tests {
         }
     }
 
+    fn pair(other: Measured) -> Pair {
+        Pair {
+            own: measured(100_000.0, 20_000.0),
+            other,
+            limited: None,
+        }
+    }
+
     fn direction(verdict: &str, certainty: &str, wait: f64, other: Measured) -> Direction {
         Direction {
             case: "made up".to_owned(),
             is_effective: true,
             from_on: true,
-            own: measured(100_000.0, 20_000.0),
-            other,
-            changes: [other.total / 100_000.0 - 1.0; 2],
-            limited: None,
+            pairs: [pair(other); 2],
             foretold: Foretold::made_up(verdict, certainty, wait),
         }
     }
@@ -190,8 +224,8 @@ mod tests {
 
     #[test]
     fn what_does_not_repeat_is_not_scored() {
-        let verdict = |changes| Direction {
-            changes,
+        let verdict = |changes: [f64; 2]| Direction {
+            pairs: changes.map(|it| pair(measured(100_000.0 * (1.0 + it), 0.0))),
             ..direction("keep", "likely", 0.0, measured(90_000.0, 0.0))
         };
         for changes in [[-0.1, 0.1], [-0.019, -0.021]] {
@@ -240,17 +274,37 @@ mod tests {
 
     #[test]
     fn limits_are_right_where_they_gain_and_are_no_worse_than_none() {
-        let limited = |total, other| Direction {
-            limited: Some(measured(total, 0.0)),
+        let limited = |totals: [f64; 2], other| Direction {
+            pairs: totals.map(|total| Pair {
+                limited: Some(measured(total, 0.0)),
+                ..pair(measured(other, 0.0))
+            }),
             ..direction("limit", "likely", 0.0, measured(other, 0.0))
         };
         let is_right = |it: Direction| it.judge().verdict_is_right;
-        assert_eq!(is_right(limited(97_000.0, 100_000.0)), Some(true));
-        assert_eq!(is_right(limited(97_000.0, 96_000.0)), Some(true));
-        assert!(limited(99_000.0, 100_000.0).judge().misleads);
-        assert!(limited(97_000.0, 90_000.0).judge().misleads);
+        assert_eq!(is_right(limited([97_000.0; 2], 100_000.0)), Some(true));
+        assert_eq!(is_right(limited([97_000.0; 2], 96_000.0)), Some(true));
+        assert!(limited([99_000.0; 2], 100_000.0).judge().misleads);
+        assert!(limited([97_000.0; 2], 90_000.0).judge().misleads);
         let unmeasured = direction("limit", "likely", 0.0, measured(100_000.0, 0.0));
         assert!(unmeasured.judge().misleads);
+        let does_not_repeat = limited([97_000.0, 99_000.0], 100_000.0);
+        assert_eq!(is_right(does_not_repeat), None);
+    }
+
+    #[test]
+    fn limits_are_scored_where_the_option_alone_is_not() {
+        let mut it = direction("limit", "likely", 0.0, measured(95_000.0, 0.0));
+        it.pairs[1].other.total = 99_000.0;
+        for pair in &mut it.pairs {
+            pair.limited = Some(measured(95_000.0, 0.0));
+        }
+        let judgement = it.judge();
+        assert_eq!(
+            (judgement.expected, judgement.verdict_is_right),
+            (None, Some(true))
+        );
+        assert_eq!(Score::of([judgement].into_iter()).directions, 1);
     }
 
     #[test]
@@ -258,7 +312,9 @@ mod tests {
         let mut harm = direction("disable", "likely", 0.0, measured(120_000.0, 0.0));
         harm.foretold.effect = [None; 2];
         assert!(harm.judge().misleads);
-        harm.own.softirq = 1.0;
+        harm.pairs[0].own.softirq = 1.0;
+        assert_eq!(harm.judge().verdict_is_right, None);
+        harm.pairs[1].own.softirq = 1.0;
         assert_eq!(harm.judge().verdict_is_right, Some(true));
     }
 

@@ -1,8 +1,8 @@
 # Records each case of /lab/in/cases with the option off and then on, under the same load: into $1/CASE/off.vtrec and
 # on.vtrec; and both once more with other random numbers, into again-off.vtrec and again-on.vtrec. Where on.vtrec leads to
-# advice on limits, on under these, too: limited.vtrec. A line is a case: name, disk (brd, or irqmode of null_blk),
-# nanoseconds that this takes, nanoseconds that a hash block takes to read (0: it is in the cache), limit for use_bh_bytes
-# (0: as it is), and what fio is told, of which the random numbers come first.
+# advice on limits, on under these, too: limited.vtrec and again-limited.vtrec. A line is a case: name, disk (brd, or irqmode
+# of null_blk), nanoseconds that this takes, nanoseconds that a hash block takes to read (0: it is in the cache), limit for
+# use_bh_bytes (0: as it is), and what fio is told, of which the random numbers come first.
 set -eu
 mkdir "$1"
 
@@ -82,6 +82,7 @@ while read -r name disk ns cold limit load; do
     if [ -n "$advised" ]; then
         echo "$advised" >$limits
         record "$1/$name/limited.vtrec" "$load" --use-tasklets
+        record "$1/$name/again-limited.vtrec" "$again" --use-tasklets
     fi
     [ ! -e $limits ] || echo "$usual_limits" >$limits
     echo "$usual_cluster" >$cluster

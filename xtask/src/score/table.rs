@@ -26,29 +26,39 @@ fn line(text: &mut String, it: &Direction) {
         .wait
         .map_or("-".to_owned(), |wait| format!("{wait:.0}"));
     let off = it.wait_off().map_or("-".to_owned(), |off| {
-        format!("{:+.0} %", 100.0 * off / it.other.wait.max(1.0))
+        format!("{:+.0} %", 100.0 * off / it.pairs[0].other.wait.max(1.0))
     });
     let near = if judgement.wait_is_near == Some(false) {
         "!"
     } else {
         " "
     };
-    let how = match (judgement.expected, judgement.verdict_is_right) {
-        (Some(_), Some(true)) => "right".to_owned(),
-        (Some(expected), _) if judgement.misleads => format!("MISLEADS, {expected} is right"),
-        (Some(expected), _) => format!("wrong, {expected} is right"),
-        (None, _) => "does not repeat".to_owned(),
+    let expected = judgement.expected.unwrap_or("another one");
+    let how = match judgement.verdict_is_right {
+        Some(true) => "right".to_owned(),
+        Some(false) if judgement.misleads => format!("MISLEADS, {expected} is right"),
+        Some(false) => format!("wrong, {expected} is right"),
+        None => "does not repeat".to_owned(),
     };
-    let [first, second] = it.changes.map(|change| 100.0 * change);
+    let [first, second] = it.pairs.map(|pair| 100.0 * pair.change());
     let verdict = format!("{} ({})", it.foretold.verdict, it.foretold.certainty);
     // Writing to a string cannot fail.
     let _ = write!(
         text,
         "{:<52}{from:<4}{first:>+8.1} %{second:>+8.1} %{:>9.0}{wait:>11}{off:>9}{near} {verdict:<26}{how}",
-        it.case, it.other.wait,
+        it.case, it.pairs[0].other.wait,
     );
     let percent =
         |share: Option<f64>| share.map_or("?".to_owned(), |it| format!("{:+.1}", it * 100.0));
     let [best, worst] = it.foretold.effect.map(percent);
-    let _ = writeln!(text, " ({best} to {worst} %)");
+    let _ = write!(text, " ({best} to {worst} %)");
+    if let [Some(first), Some(second)] = it.pairs.map(|pair| pair.change_limited()) {
+        let _ = write!(
+            text,
+            ", with limits {:+.1} % {:+.1} %",
+            100.0 * first,
+            100.0 * second
+        );
+    }
+    text.push('\n');
 }
