@@ -43,16 +43,16 @@ warm_up() {
     done
 }
 
-# Records the load $2 in the file $1, of a device that was opened with what follows.
+# Records what fio does when told $2 in the file $1, of a device that was opened with what follows.
 record() {
     file=$1
-    load=$2
+    told=$2
     shift 2
     veritysetup open "$@" "$data" score "$hashes" "$LAB_ROOT_HASH"
     [ "$cold" != 0 ] || warm_up
     # shellcheck disable=SC2086
     verity-trace record --as-root -o "$file" -- fio --filename=/dev/mapper/score --readonly --direct=1 \
-        --size=${mebibytes}m --io_size=100g --norandommap --output=/dev/null $load
+        --size=${mebibytes}m --io_size=100g --norandommap --output=/dev/null $told
     veritysetup close score
 }
 
