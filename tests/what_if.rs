@@ -186,7 +186,11 @@ fn a_forecast_of_bh_is_as_wide_as_what_is_not_known_of_it() {
     let (wait, own) = (on.wait.median, forecast.own.wait.median.value);
     assert!(wait.low > 0.0 && wait.high < own, "{wait:?}");
     assert!(wait.high > 1.5 * wait.low, "{wait:?}");
-    assert!(on.change.high < 0.0, "{:?}", on.change);
+    let (change, total) = (on.change, forecast.measured.total.mean.value);
+    assert!(change.value < 0.0, "{change:?}");
+    // What no prior and no chance explains, either.
+    assert!(change.high - change.value >= 0.15 * total, "{change:?}");
+    assert!(change.value - change.low >= 0.15 * total, "{change:?}");
     assert!(on.softirq_time().0 > 2_000 * 9_000, "{on:?}");
     assert!(!forecast.unknown.is_empty());
 }

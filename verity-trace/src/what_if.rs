@@ -5,6 +5,7 @@
 //! error of everything else. Compare a setting with [`Forecast::own`], not with what was measured: what the model gets
 //! wrong in both is then no difference ([`Outcome::change`]).
 
+mod begins;
 mod costs;
 mod load;
 mod model;

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::begins::{Begin, each_begin};
 use super::load::{Arrival, Seen};
+use super::trace::each_spacing;
 use super::{Facts, Unknown};
 use crate::snapshot::{Completion, Era};
 use verity_trace_ebpf::sending::scattered;
@@ -81,7 +83,7 @@ impl Prior {
 /// By the clock: BH to kverityd 32 to 46 us (6.12), 54 to 94 us (7.3) in recordings of the demos' load.
 const DISPATCH: [Prior; 4] = [
     Prior::new(1.0, 0.7, 1.5),
-    Prior::new(0.3, 0.15, 0.6),
+    Prior::new(0.4, 0.15, 0.7),
     Prior::new(1.05, 0.9, 1.5),
     Prior::new(0.05, 0.01, 0.15),
 ];
@@ -90,17 +92,26 @@ const DISPATCH: [Prior; 4] = [
 const FROM_INLINE: Prior = Prior::new(2.1, 1.0, 3.0);
 /// The same where only those in BH after an interrupt were, which never have a task ahead: 4,500 to 5,400 for 2,100 (6.12),
 /// 5,200 to 7,000 for 2,480 (7.3) where kverityd had none either.
-const FROM_SOFTIRQ: Prior = Prior::new(0.75, 0.5, 1.2);
-/// How many times as long kverityd takes to begin where the interrupt finds a task in the kernel: without full preemption
-/// that goes on until it leaves it (`CONFIG_PREEMPT_VOLUNTARY`, `CONFIG_PREEMPT_LAZY`), and BH does not wait for it.
-/// Source: 14,700 for 5,450 (6.12), 13,500 for 7,000 (7.3) in the same cases.
-const BEHIND_TASK: Prior = Prior::new(2.2, 1.0, 3.0);
-/// So long a task stays in the kernel after it has mapped an I/O, in the same units. Source: in these cases kverityd
-/// still waits for it 21,000 instructions after.
-const SUBMITS: f64 = 4.0;
-/// So long after that the device has it, if no softirq comes between. Source: 4,000 to 10,000, and 24,000 where kverityd prefetches
-/// before (6.12).
-const HANDS_OVER: Prior = Prior::new(2.0, 1.0, 4.0);
+const FROM_SOFTIRQ: Prior = Prior::new(1.0, 0.7, 1.6);
+/// What BH takes to begin after an interrupt, in units of what a verification of 4 KiB takes: another clue, which no task that kverityd
+/// waited for makes longer. Source: 2,100 to 11,700 (6.12), 2,480 to 12,000 (7.3).
+const BH_TO_VERIFICATION: f64 = 0.2;
+/// So long a task stays in the kernel after it has mapped an I/O, in the same units: without full preemption kverityd begins after
+/// that (`CONFIG_PREEMPT_VOLUNTARY`, `CONFIG_PREEMPT_LAZY`), and BH does not wait for it. Source: in these cases kverityd still
+/// waits for it 21,000 instructions after.
+const SUBMITS: Prior = Prior::new(4.0, 0.0, 6.0);
+/// The same as a part of the time until it maps the next one without waiting for any, where that is known. Source: kverityd, which
+/// then takes 5,200, begins 22,400 after it where that is 34,000 (6.12); 25,600 to 26,800 beside what bytes take, with 34,000 (7.3).
+const SUBMITS_OF_SPACING: Prior = Prior::new(0.5, 0.0, 0.8);
+const SUBMITS_OF_SPACING_INLINE: Prior = Prior::new(0.6, 0.0, 0.9);
+/// So long after that the device has it, if no verification comes between, also beside what its bytes take: in the same units, and as
+/// a part of that time. With voluntary preemption, as kernels of this era mostly have it, the task lets kverityd prefetch before.
+/// Source: 25,000 with 34,000 from one to the next, or 4,000 where there is no prefetch (6.12).
+const HANDS_OVER: Prior = Prior::new(3.0, 0.5, 5.0);
+const HANDS_OVER_OF_SPACING: Prior = Prior::new(0.7, 0.1, 1.0);
+/// The same on 6.15 and later, which wait until the task leaves the kernel: 4,000 to 6,000 with 34,000 from one to the next (7.3).
+const HANDS_OVER_INLINE: Prior = Prior::new(0.5, 0.25, 2.0);
+const HANDS_OVER_INLINE_OF_SPACING: Prior = Prior::new(0.2, 0.1, 0.6);
 /// The part of the CPU that ksoftirqd has, to that of each task which would go on, where they complete I/Os of which they keep
 /// several in flight: as much, as all have nice 0. One that goes on maps its next I/O before. Source: 28 to 52 % do with one
 /// process, 70 and 76 % with three (6.12).
@@ -120,6 +131,11 @@ const HAND_OVER: [Prior; 4] = [
 /// What a verification takes in softirq, as a ratio to kverityd: the same hashing, with locks that do not sleep. Source: in
 /// these cases 1.03 (4 KiB), 1.01 (8 KiB), 0.99 to 1.00 (128 KiB).
 const IN_SOFTIRQ: Prior = Prior::new(1.01, 0.95, 1.1);
+/// How many times as long it takes where the softirq interrupted kverityd while that was hashing: on x86 before 6.15 the vector unit
+/// is not to be had then, and the hash is computed without (`crypto_simd_usable`; mended by d02198550423, "x86/fpu: Improve crypto
+/// performance by making kernel-mode FPU reliably usable in softirqs"). Source: 231,000 instructions for 12,000 (6.12, SHA-NI), of which
+/// `verity_hash` takes 227,600; a factor of 3 to 8 by the clock, and 1 on other architectures.
+const WITHOUT_SIMD: Prior = Prior::new(10.0, 1.0, 20.0);
 /// Nothing else makes the same hashing take so many times as long.
 const SAME_WORK: f64 = 2.0;
 /// How long an attempt takes until it gives up, as a ratio to a whole verification with a warm cache. The first
@@ -150,6 +166,9 @@ const WARMEST: usize = 20;
 const NOBODY_AHEAD: usize = 10;
 /// Sizes that the time of a verification is learned of one by one.
 const LEAST_OF_SIZE: usize = 20;
+/// As many I/Os of a size tell how long it takes a task to hand one over, whose device then copies it (`null_blk`), or has every
+/// page of it mapped for DMA. It varies little: 38,600 to 38,800 for 80 of 100 of 4 KiB, 105,100 to 106,400 for those of 64 KiB.
+const LEAST_SPACINGS: usize = 5;
 
 /// An end of a prior's range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +187,7 @@ pub(super) enum Knob {
     HandOver(Way),
     InSoftirq,
     Attempt,
+    WithoutSimd,
     Cold,
     GivesWay,
     BehindTask,
@@ -181,7 +201,7 @@ impl Knob {
         match self {
             Self::Dispatch(way) => way.unknown(),
             Self::HandOver(_) => Unknown::HandOver,
-            Self::InSoftirq => Unknown::SoftirqCost,
+            Self::InSoftirq | Self::WithoutSimd => Unknown::SoftirqCost,
             Self::Attempt => Unknown::AttemptCost,
             Self::Cold => Unknown::ColdCache,
             Self::GivesWay => Unknown::NeedResched,
@@ -207,6 +227,9 @@ pub(super) struct Learned {
     gives_way: Option<f64>,
     /// The share of verifications on kverityd that look as if they waited for a hash block.
     long: f64,
+    /// From when a task maps an I/O until it maps the next one without waiting for any: nanoseconds that all have in common, and
+    /// those of each byte; absent where sizes do not tell.
+    spacing: Option<(f64, f64)>,
 }
 
 impl Learned {
@@ -241,12 +264,23 @@ impl Learned {
             attempt: Some(attempt),
             gives_way: None,
             long: 0.0,
+            spacing: None,
         }
     }
 
     /// The wait that nobody was ahead of.
     fn alone(&self, way: Way) -> &[u64] {
         alone(&self.dispatch[way as usize])
+    }
+
+    /// What the shortest wait for kverityd tells of BH, and what a verification does, are taken as equally good: the square root of
+    /// their ratio.
+    fn both_clues(&self) -> f64 {
+        let first = self.alone(Way::Kverityd).first().copied().unwrap_or(0) as f64;
+        let first = first * DISPATCH[Way::Softirq as usize].middle;
+        let verification = self.kverityd.usual(4_096).unwrap_or(0) as f64;
+        let ratio = verification * BH_TO_VERIFICATION / first;
+        if ratio.is_normal() { ratio.sqrt() } else { 1.0 }
     }
 
     /// What is not known.
@@ -276,6 +310,9 @@ impl Learned {
         if self.dispatch[Way::Kverityd as usize].is_empty() {
             knobs.push(Knob::BehindTask);
         }
+        if facts.era == Era::Bh {
+            knobs.push(Knob::WithoutSimd);
+        }
         if facts.era == Era::Bh && self.dispatch[Way::Ksoftirqd as usize].is_empty() {
             knobs.push(Knob::GoesOn);
         }
@@ -294,13 +331,16 @@ pub(super) struct Costs<'a> {
     /// Of a verification in softirq to one on kverityd.
     ratio: f64,
     attempt: f64,
+    without_simd: f64,
     cold: f64,
     /// Whether hash blocks are read once they are needed, and not before.
     reads_late: bool,
     gives_way: f64,
-    behind_task: f64,
     submits: u64,
     hands_over: u64,
+    /// What a task needs for each byte of an I/O, to hand it over.
+    each_byte: f64,
+    lets_kverityd_before: bool,
     /// Where a task keeps several I/Os in flight, and where it was not seen to.
     ksoftirqd: [f64; 2],
 }
@@ -320,10 +360,11 @@ impl<'a> Costs<'a> {
             }
             let end = end(Knob::Dispatch(way));
             let mut factor = DISPATCH[way as usize].at(end) / DISPATCH[base as usize].middle;
-            factor *= match base {
-                Way::Inline => FROM_INLINE.at(end),
-                Way::Softirq => FROM_SOFTIRQ.at(end),
-                Way::Kverityd | Way::Ksoftirqd => 1.0,
+            factor *= match (way, base) {
+                (_, Way::Inline) => FROM_INLINE.at(end),
+                (_, Way::Softirq) => FROM_SOFTIRQ.at(end),
+                (Way::Softirq, Way::Kverityd) => learned.both_clues(),
+                _ => 1.0,
             };
             let values = match (way, base) {
                 (Way::Ksoftirqd, Way::Kverityd) => &learned.dispatch[base as usize],
@@ -359,35 +400,73 @@ impl<'a> Costs<'a> {
                 .ratio_to(&learned.softirq)
                 .unwrap_or_else(|| IN_SOFTIRQ.at(end(Knob::InSoftirq))),
             attempt: ATTEMPT.at(end(Knob::Attempt)),
+            without_simd: match facts.era {
+                Era::Bh => WITHOUT_SIMD.at(end(Knob::WithoutSimd)),
+                _ => 1.0,
+            },
             cold: match end(Knob::Cold) {
                 Some(End::High) if learned.long > INTERRUPTED => COLD.middle,
                 end => COLD.at(end),
             },
             reads_late: end(Knob::Cold) == Some(End::Low),
             gives_way,
-            behind_task: BEHIND_TASK.at(end(Knob::BehindTask)),
-            submits: rounded(unit * SUBMITS),
-            hands_over: rounded(unit * HANDS_OVER.at(end(Knob::Submission))),
+            submits: rounded(match (learned.spacing, facts.era) {
+                (Some((fixed, _)), Era::Inline) => {
+                    fixed * SUBMITS_OF_SPACING_INLINE.at(end(Knob::BehindTask))
+                }
+                (Some((fixed, _)), _) => fixed * SUBMITS_OF_SPACING.at(end(Knob::BehindTask)),
+                (None, _) => unit * SUBMITS.at(end(Knob::BehindTask)),
+            }),
+            hands_over: rounded(match (learned.spacing, facts.era) {
+                (Some((fixed, _)), Era::Inline) => {
+                    fixed * HANDS_OVER_INLINE_OF_SPACING.at(end(Knob::Submission))
+                }
+                (Some((fixed, _)), _) => fixed * HANDS_OVER_OF_SPACING.at(end(Knob::Submission)),
+                (None, Era::Inline) => unit * HANDS_OVER_INLINE.at(end(Knob::Submission)),
+                (None, _) => unit * HANDS_OVER.at(end(Knob::Submission)),
+            }),
+            each_byte: learned.spacing.map_or(0.0, |(_, each)| each),
+            lets_kverityd_before: facts.era != Era::Inline,
             ksoftirqd: [KSOFTIRQD, KSOFTIRQD_ALONE].map(|it| it.at(end(Knob::GoesOn))),
         }
     }
 
-    /// How much longer kverityd takes to begin behind a task that runs, where that is not measured.
-    pub fn behind_task(&self, wakes: u64) -> u64 {
-        match self.dispatch[Way::Kverityd as usize].1 {
-            None => wakes,
-            Some(_) => rounded(wakes as f64 * self.behind_task),
-        }
+    /// How long after it has mapped this I/O a task keeps kverityd from its CPU, which lets it have that at points where it may sleep,
+    /// or only where it leaves the kernel.
+    pub fn submits(&self, io: &Arrival) -> u64 {
+        let of_bytes = if self.lets_kverityd_before {
+            0
+        } else {
+            self.of_bytes(io)
+        };
+        self.submits + of_bytes
     }
 
-    /// How long a task stays in the kernel after it has mapped an I/O.
-    pub const fn submits(&self) -> u64 {
-        self.submits
+    /// Whether that is measured, as a part of how long kverityd takes to begin.
+    pub const fn knows_kverityd(&self) -> bool {
+        self.dispatch[Way::Kverityd as usize].1.is_none()
     }
 
-    /// How long after that the device has the I/O.
-    pub const fn hands_over(&self) -> u64 {
-        self.hands_over
+    /// How long after that the device has it.
+    pub fn hands_over(&self, io: &Arrival) -> u64 {
+        self.hands_over + self.of_bytes(io)
+    }
+
+    /// How long an interrupt takes until BH begins that nobody was ahead of; 0 where none was seen.
+    pub fn interrupt(&self) -> u64 {
+        let alone = self.learned.alone(Way::Softirq);
+        alone.first().copied().unwrap_or(0)
+    }
+
+    /// Whether a task that hands an I/O to its device lets kverityd verify others before: it does at each point where it may sleep
+    /// (`CONFIG_PREEMPT_VOLUNTARY`). Kernels of 6.15 and later wait until it leaves the kernel (`CONFIG_PREEMPT_LAZY`).
+    pub const fn lets_kverityd_before(&self) -> bool {
+        self.lets_kverityd_before
+    }
+
+    /// How much of that its bytes take.
+    pub fn of_bytes(&self, io: &Arrival) -> u64 {
+        rounded(self.each_byte * f64::from(io.bytes))
     }
 
     /// Whether a task maps its next I/O before ksoftirqd verifies the one that it has completed, where that is not measured
@@ -449,18 +528,29 @@ impl<'a> Costs<'a> {
         self.hand_over[way as usize]
     }
 
-    /// How long this I/O's verification takes there.
+    /// How long this I/O's verification takes there. What took much longer than usual in softirq did for a reason that kverityd does
+    /// not have ([`WITHOUT_SIMD`]).
     pub fn verify(&self, io: &Arrival, in_softirq: bool) -> u64 {
         let was_in_softirq = matches!(io.seen, Seen::Softirq | Seen::Inline);
         if in_softirq == was_in_softirq {
             return io.verify;
         }
         let ratio = self.ratio_of(io.bytes);
-        rounded(if in_softirq {
-            io.verify as f64 * ratio
-        } else {
-            io.verify as f64 / ratio
-        })
+        if in_softirq {
+            return rounded(io.verify as f64 * ratio);
+        }
+        let usual = self.learned.softirq.usual(io.bytes);
+        let most = usual.map_or(io.verify, |it| rounded(it as f64 * SAME_WORK));
+        rounded(io.verify.min(most) as f64 / ratio)
+    }
+
+    /// The same in a softirq that interrupted kverityd while that was hashing; as it did where it was in a softirq.
+    pub fn verify_meanwhile(&self, io: &Arrival) -> u64 {
+        let usual = self.verify(io, true);
+        match io.seen {
+            Seen::Softirq | Seen::Inline => usual,
+            _ => rounded(usual as f64 * self.without_simd),
+        }
     }
 
     /// How long it takes on kverityd when it has no hash block to read.
@@ -644,64 +734,11 @@ impl Sample {
     }
 }
 
-/// What a worker did before it began with the verification of an I/O, or with its first attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
-    /// It was idle when the data device completed the I/O; or the one before waited for a hash block, so that another was.
-    Idle,
-    /// It was busy then, and ended so long before.
-    After(u64),
-    /// It was busy then, and the one before waited for a hash block later: nothing says since when.
-    Behind,
-}
-
-/// Tells of each I/O of a stretch of time, in the order in which they complete, its number and how it began.
-pub(super) fn each_begin(span: &[Arrival], mut tell: impl FnMut(usize, &Arrival, Begin)) {
-    let mut order: Vec<_> = (0..span.len()).collect();
-    order.sort_by_key(|&it| span[it].completed_at());
-    // When the worker of a CPU last began with one, and when that ended: kverityd's, and BH.
-    let mut last: HashMap<(bool, u16), (u64, u64)> = HashMap::new();
-    for number in order {
-        let io = &span[number];
-        let on_kverityd = io.seen == Seen::Kverityd;
-        let cpu = if on_kverityd {
-            io.verify_cpu
-        } else {
-            io.complete_cpu
-        };
-        let completed_at = io.completed_at();
-        let from = completed_at + io.wait;
-        let begin = match last.get(&(on_kverityd, cpu)) {
-            Some(&(_, until)) if completed_at < until && until <= from => {
-                Begin::After(from - until)
-            }
-            Some(&(before, until)) if completed_at < until && completed_at < before => {
-                Begin::Behind
-            }
-            _ => Begin::Idle,
-        };
-        let mut busy = |on_kverityd, cpu, from, until| {
-            let last = last.entry((on_kverityd, cpu)).or_default();
-            *last = (*last).max((from, until));
-        };
-        if io.seen.gave_up() {
-            let attempted = from + u64::from(io.attempt);
-            busy(false, cpu, from, attempted);
-            let again = attempted + u64::from(io.retry_wait);
-            busy(true, io.verify_cpu, again, io.finished_at());
-        } else {
-            busy(on_kverityd, cpu, from, from + io.verify);
-        }
-        tell(number, io, begin);
-    }
-}
-
 /// What is gathered from the I/Os.
 #[derive(Default)]
 struct Samples {
     /// By [`Way`], then whether it is our device's.
     dispatch: [[Sample; 2]; 4],
-    retry: Sample,
     hand_over: [Sample; 4],
     kverityd: HashMap<u32, Sample>,
     softirq: HashMap<u32, Sample>,
@@ -709,17 +746,18 @@ struct Samples {
     asked: u64,
     gave_way: u64,
     any: Sample,
+    /// By size: from when a task maps an I/O until it maps the next one without waiting for any.
+    spacing: HashMap<u32, Sample>,
 }
 
 impl Samples {
     fn add(&mut self, span: &[Arrival]) {
-        each_begin(span, |_, io, begin| {
+        each_begin(span, |_, io, begins| {
             let on_kverityd = io.seen == Seen::Kverityd;
             let way = Way::of(io);
-            match begin {
-                Begin::Idle => self.dispatch[way as usize][usize::from(io.is_ours)].add(io.wait),
-                Begin::After(ns) => self.hand_over[way as usize].add(ns),
-                Begin::Behind => {}
+            self.begins(way, io.is_ours, begins.first, io.wait);
+            if let Some(again) = begins.again {
+                self.begins(Way::Kverityd, io.is_ours, again, u64::from(io.retry_wait));
             }
             self.any.add(io.wait);
             match io.seen {
@@ -729,13 +767,25 @@ impl Samples {
                 }
                 Seen::SoftirqGaveUp | Seen::InlineGaveUp => {
                     self.attempt.add(u64::from(io.attempt));
-                    self.retry.add(u64::from(io.retry_wait));
                 }
             }
             let asked = !on_kverityd || io.gave_way;
             self.asked += u64::from(asked);
             self.gave_way += u64::from(io.gave_way);
         });
+        each_spacing(span, |io, next| {
+            let passed = next.mapped_at - io.mapped_at;
+            self.spacing.entry(io.bytes).or_default().add(passed);
+        });
+    }
+
+    /// A verification began after it had waited so long.
+    fn begins(&mut self, way: Way, is_ours: bool, begin: Begin, waited: u64) {
+        match begin {
+            Begin::Idle => self.dispatch[way as usize][usize::from(is_ours)].add(waited),
+            Begin::After(ns) => self.hand_over[way as usize].add(ns),
+            Begin::Behind => {}
+        }
     }
 
     fn learned(self, facts: &Facts) -> Learned {
@@ -747,11 +797,6 @@ impl Samples {
                 ours
             }
         });
-        let on_kverityd = &mut dispatch[Way::Kverityd as usize];
-        if on_kverityd.is_empty() {
-            // Behind its own attempt, and others'.
-            *on_kverityd = alone(&self.retry.quantiles()).to_vec();
-        }
         if dispatch.iter().all(Vec::is_empty) {
             // No worker was ever idle: then what is known of waiting includes queues.
             let all = if facts.era.can_attempt() {
@@ -764,7 +809,18 @@ impl Samples {
         let kverityd = Verification::new(self.kverityd.clone().into_iter());
         let long = share_of_long(&self.kverityd, &kverityd);
         let attempt = Some(self.attempt).filter(|it| it.values.len() >= LEAST);
+        let spacing = self.spacing.into_iter();
+        let enough = spacing.filter(|(_, it)| it.values.len() >= LEAST_SPACINGS);
+        let points: Vec<_> = enough
+            .filter_map(|(bytes, it)| Some((f64::from(bytes), it.quantile(2)? as f64)))
+            .collect();
+        let spacing = match points[..] {
+            // What its bytes take of that, nobody knows.
+            [(_, all)] => Some((all, 0.0)),
+            _ => line(&points),
+        };
         Learned {
+            spacing,
             dispatch,
             hand_over: self.hand_over.map(|it| {
                 Some(it)

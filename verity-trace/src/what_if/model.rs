@@ -113,6 +113,9 @@ impl<'a> Model<'a> {
             }
             let mut outcome = tally.outcome(Some(&own.tally), self.seed);
             outcome.widen(&error, &measured);
+            if self.facts.era.can_attempt() {
+                outcome.widen_other(&measured);
+            }
             outcome
         });
         let settings = outcomes.collect();

@@ -65,6 +65,9 @@ struct Flight {
     /// What its CPU had verified when the task began that maps or completes it, or in softirqs when the one did that hands it
     /// to its device; absent where nothing says when it did.
     verified: Option<u64>,
+    /// What passed between interrupts and softirqs while its task handed it to its device: that is part of what the device took, which
+    /// interrupts have without a softirq, too.
+    held: u64,
     /// Whether what follows its end did so before, as its task went on.
     is_followed: bool,
     /// Whether that task runs until then, or until it completes it.
@@ -88,16 +91,11 @@ struct Server {
     interrupted: u64,
     /// Tasks on it that are about to map an I/O, or to complete one themselves.
     tasks: usize,
-    /// When one did last.
-    mapped_at: u64,
+    /// Until when one keeps kverityd from it that has just mapped one.
+    submits_until: u64,
 }
 
 impl Server {
-    /// Whether a task is about to map or to complete an I/O, or has just mapped one.
-    fn runs_task(&self, now: u64, submits: u64) -> bool {
-        self.tasks > 0 || (self.mapped_at > 0 && now < self.mapped_at.saturating_add(submits))
-    }
-
     /// How long it has verified until now.
     fn verified(&self, now: u64) -> u64 {
         let ends_at = self.running.map_or(0, |(_, ends_at, _)| ends_at);
@@ -137,8 +135,8 @@ pub(super) struct Servers<'a> {
     flights: Vec<Flight>,
     all: Vec<Server>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    /// By submitter: from when on it may map another one.
-    free_at: HashMap<u32, u64>,
+    /// By submitter and CPU: from when on it may map another one, and how long that CPU had verified when it mapped the last one.
+    free_at: HashMap<(u32, u16), (u64, u64)>,
     /// Events until now: those of one moment happen in the order in which they were planned.
     planned: u64,
     last: u64,
@@ -248,23 +246,40 @@ impl<'a> Servers<'a> {
     /// A task needs its CPU until it maps an I/O.
     fn map(&mut self, io: u32, now: u64) {
         let cpu = self.arrival(io).submit_cpu;
-        let submitter = self.arrival(io).submitter;
-        let free_at = self.free_at.get(&submitter).copied().unwrap_or(0);
+        let taken = self.taken_meanwhile(io, cpu);
+        if taken > 0 {
+            self.plan(now.saturating_add(taken), Event::Map(io));
+            return;
+        }
+        let free_at = self.free_at(io, now);
         if free_at > now {
             self.plan(free_at, Event::Map(io));
             return;
         }
-        match self.taken_meanwhile(io, cpu) {
-            0 => {
-                if self.arrival(io).completion != Completion::Task {
-                    self.ends_running(io);
-                }
-                self.free_at
-                    .insert(submitter, now + self.trace.spacing(submitter));
-                self.begin(io, now);
-            }
-            taken => self.plan(now.saturating_add(taken), Event::Map(io)),
+        if self.arrival(io).completion != Completion::Task {
+            self.ends_running(io);
         }
+        let arrival = self.arrival(io);
+        let needs = self.trace.spacing(arrival) + self.costs.of_bytes(arrival);
+        let verified = self.all[usize::from(cpu)].verified(now);
+        self.free_at
+            .insert((arrival.submitter, cpu), (now + needs, verified));
+        self.begin(io, now);
+    }
+
+    /// When the task that maps this one is done with the one before, as far as its CPU has verified until now.
+    fn free_at(&self, io: u32, now: u64) -> u64 {
+        let arrival = self.arrival(io);
+        let cpu = arrival.submit_cpu;
+        let free_at = self.free_at.get(&(arrival.submitter, cpu));
+        free_at.map_or(0, |&(free_at, before)| {
+            let verified = if self.facts.is_unbound {
+                before
+            } else {
+                self.all[usize::from(cpu)].verified(now)
+            };
+            free_at.saturating_add(verified.saturating_sub(before))
+        })
     }
 
     /// The task that maps it, or completes it too, is done with that.
@@ -277,7 +292,8 @@ impl<'a> Servers<'a> {
 
     fn begin(&mut self, io: u32, mapped_at: u64) {
         let arrival = self.arrival(io);
-        self.all[usize::from(arrival.submit_cpu)].mapped_at = mapped_at;
+        let submits_until = mapped_at.saturating_add(self.costs.submits(arrival));
+        self.all[usize::from(arrival.submit_cpu)].submits_until = submits_until;
         let device = self.trace.device(io);
         let (verified, event, after) = if arrival.completion == Completion::Task {
             let cpu = usize::from(arrival.complete_cpu);
@@ -287,28 +303,50 @@ impl<'a> Servers<'a> {
                 device,
             )
         } else {
-            let cpu = usize::from(arrival.submit_cpu);
-            let hands_over = self.costs.hands_over().min(device);
-            (self.all[cpu].interrupted, Event::Issue(io), hands_over)
+            let hands_over = self.costs.hands_over(arrival).min(device);
+            let came_between = self.came_between(arrival.submit_cpu, mapped_at);
+            (came_between, Event::Issue(io), hands_over)
         };
         let flight = &mut self.flights[io as usize];
         (flight.mapped_at, flight.verified) = (mapped_at, Some(verified));
         self.plan(mapped_at.saturating_add(after), event);
     }
 
+    /// What delays a task on this CPU that hands an I/O to its device.
+    fn came_between(&self, cpu: u16, now: u64) -> u64 {
+        let server = &self.all[usize::from(cpu)];
+        if self.costs.lets_kverityd_before() && !self.facts.is_unbound {
+            server.verified(now)
+        } else {
+            server.interrupted
+        }
+    }
+
     /// A driver gets an I/O once its task has mapped it (`dm_submit_bio`, drivers/md/dm.c), and a softirq comes between.
     fn issue(&mut self, io: u32, now: u64) {
-        let interrupted = self.all[usize::from(self.arrival(io).submit_cpu)].interrupted;
+        let cpu = self.arrival(io).submit_cpu;
+        let came_between = self.came_between(cpu, now);
+        let softirq = &self.all[usize::from(cpu)].softirq;
         let flight = &mut self.flights[io as usize];
-        let before = flight.verified.replace(interrupted);
-        let taken = before.map_or(0, |before| interrupted.saturating_sub(before));
+        if softirq.is_raised && !softirq.waits_for_thread && softirq.next_at > now {
+            // The interrupt was before.
+            flight.held += softirq.next_at - now;
+            self.plan(softirq.next_at, Event::Issue(io));
+            return;
+        }
+        let before = flight.verified.replace(came_between);
+        let taken = before.map_or(0, |before| came_between.saturating_sub(before));
         if taken > 0 {
             self.plan(now.saturating_add(taken), Event::Issue(io));
             return;
         }
+        let held = flight.held;
         let device = self.trace.device(io);
-        let rest = device - self.costs.hands_over().min(device);
-        self.plan(now.saturating_add(rest), Event::Complete(io));
+        let rest = device - self.costs.hands_over(self.arrival(io)).min(device);
+        self.plan(
+            now.saturating_add(rest.saturating_sub(held)),
+            Event::Complete(io),
+        );
     }
 
     /// What verifications took of a CPU since the task began to need it, or since this was asked last.
@@ -328,12 +366,13 @@ impl<'a> Servers<'a> {
         let trace = self.trace;
         for (next, gap) in trace.followers(io, after) {
             let cpu = self.arrival(next).submit_cpu;
+            let free_at = self.free_at(next, at);
             let server = &mut self.all[usize::from(cpu)];
             let flight = &mut self.flights[next as usize];
             flight.verified = Some(server.verified(at));
             flight.runs = gap <= RUNS_NS;
             server.tasks += usize::from(flight.runs);
-            self.plan(at.saturating_add(gap), Event::Map(next));
+            self.plan(at.max(free_at).saturating_add(gap), Event::Map(next));
         }
     }
 
@@ -469,7 +508,11 @@ impl<'a> Servers<'a> {
 
     /// How long its verification takes to begin where the worker is idle: as long as it did, or by chance.
     fn dispatch(&self, io: u32, way: Way, of: Of) -> u64 {
-        let own = self.trace.dispatch(io);
+        let again = self.trace.again(io).map(|wait| (Way::Kverityd, wait));
+        let own = match way {
+            Way::Kverityd => again.or_else(|| self.trace.dispatch(io)),
+            _ => self.trace.dispatch(io),
+        };
         let own = own.and_then(|own| self.costs.dispatch_of(way, own));
         own.unwrap_or_else(|| self.costs.dispatch(way, self.chance(io, of)))
     }
@@ -550,7 +593,11 @@ impl<'a> Servers<'a> {
         softirq.done += 1;
         let way = softirq.way.unwrap_or(Way::Softirq);
         let is_cold = self.is_cold(io, now);
-        let took = self.attempted(io, is_cold);
+        let took = if !is_cold && self.interrupts_kverityd(cpu, way, now) {
+            self.costs.verify_meanwhile(self.arrival(io))
+        } else {
+            self.attempted(io, is_cold)
+        };
         let flight = &mut self.flights[io as usize];
         flight.wait = Some(now - flight.completed_at);
         let ends_at = now + took;
@@ -566,6 +613,13 @@ impl<'a> Servers<'a> {
             _ => Placement::Bh,
         };
         Some((io, placement, ends_at))
+    }
+
+    /// Whether a softirq has interrupted the CPU's worker of kverityd; ksoftirqd does not, which is a thread with less right to the CPU.
+    fn interrupts_kverityd(&self, cpu: u16, way: Way, now: u64) -> bool {
+        let running = self.all[usize::from(cpu)].running;
+        let runs = running.is_some_and(|(_, ends_at, _)| ends_at > now);
+        runs && way == Way::Softirq && !self.facts.is_unbound
     }
 
     /// The BH worker has had its time: it is called again, unless softirqs have had theirs, which wakes ksoftirqd.
@@ -591,17 +645,16 @@ impl<'a> Servers<'a> {
         let wakes = self.dispatch(io, Way::Kverityd, Of::Kverityd);
         let arrival = self.arrival(io);
         let cpu = &self.all[usize::from(arrival.complete_cpu)];
-        let wakes =
-            if arrival.completion != Completion::Task && cpu.runs_task(now, self.costs.submits()) {
-                self.costs.behind_task(wakes)
-            } else {
-                wakes
-            };
+        let from = if arrival.completion == Completion::Task || self.costs.knows_kverityd() {
+            now
+        } else {
+            cpu.submits_until.max(now)
+        };
         let server = &mut self.all[usize::from(worker)];
         server.works.push_back(io);
         if !server.is_awake {
             server.is_awake = true;
-            self.plan(now + wakes, Event::Kverityd(worker));
+            self.plan(from + wakes, Event::Kverityd(worker));
         }
     }
 

@@ -7,13 +7,17 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::costs::{Begin, Costs, Way, each_begin};
+use super::begins::{Begin, Begins, each_begin};
+use super::costs::{Costs, Way};
 use super::load::{Arrival, Seen};
 use crate::snapshot::Completion;
 
 /// A completion that follows the end of the verification before it so soon had waited for it: what a CPU needs from
 /// one to the next. Source: in the lab 500 to 1,500 instructions; half the prior for a wake-up on hardware.
 const SOON_NS: u64 = 2_500;
+
+/// One in so many times between two I/Os of a task is shorter than it needs for one: where it maps several at once.
+const SHORT: usize = 4;
 
 /// No I/O.
 const NONE: u32 = u32::MAX;
@@ -35,7 +39,8 @@ struct Link {
     /// The next that waits for the same one as this.
     next: u32,
     after: After,
-    /// Nanoseconds from there until it is mapped, without verifications on the CPU that maps it.
+    /// Nanoseconds from there, or from when its task could go on after the one before, until it is mapped, without verifications on
+    /// the CPU that maps it.
     gap: u64,
 }
 
@@ -47,21 +52,21 @@ pub(super) struct Trace<'a> {
     links: Vec<Link>,
     /// Those that wait for none.
     roots: Vec<u32>,
-    /// By submitter: the least time between two I/Os that it mapped without waiting for any.
-    spacing: HashMap<u32, u64>,
+    /// By submitter and CPU: how long it needs from one I/O to the next, beside what its bytes take.
+    spacing: HashMap<(u32, u16), u64>,
     /// Submitters that mapped an I/O while they had another one under way.
     several: HashSet<u32>,
     /// The stage `device` without what it waited for other verifications.
     devices: Vec<u64>,
-    /// Whether the worker of each was idle.
-    is_idle: Vec<bool>,
+    /// How each began.
+    begins: Vec<Begins>,
 }
 
 impl<'a> Trace<'a> {
     /// Of I/Os in the order in which they were mapped.
     pub fn new(arrivals: &'a [Arrival], costs: &Costs<'_>) -> Self {
-        let busy = Busy::new(arrivals, Some(costs));
-        let interrupted = Busy::new(arrivals, None);
+        let busy = Busy::new(arrivals, costs, true);
+        let interrupted = Busy::new(arrivals, costs, false);
         let mut links: Vec<_> = arrivals
             .iter()
             .map(|_| Link {
@@ -71,29 +76,28 @@ impl<'a> Trace<'a> {
                 gap: 0,
             })
             .collect();
+        let spacing = spacings(arrivals, &busy, costs);
+        let mut last_mapped: HashMap<(u32, u16), &Arrival> = HashMap::new();
         let mut roots = Vec::new();
         let mut submitters: HashMap<u32, Submitter> = HashMap::new();
-        let mut spacing: HashMap<u32, u64> = HashMap::new();
         let mut several = HashSet::new();
         for (number, arrival) in (0..).zip(arrivals) {
             let submitter = submitters.entry(arrival.submitter).or_default();
-            let last = submitter.last_before(arrival.mapped_at);
-            if let Some(before) = submitter.mapped_at.replace(arrival.mapped_at)
-                && last.is_none_or(|(time, ..)| time <= before)
-            {
-                let passed = busy.rest(arrival.submit_cpu, before, arrival.mapped_at);
-                let shortest = spacing.entry(arrival.submitter).or_insert(passed);
-                *shortest = passed.min(*shortest);
-            }
-            match last {
+            let task = (arrival.submitter, arrival.submit_cpu);
+            let free_at = last_mapped.insert(task, arrival).map_or(0, |before| {
+                let needs = spacing.get(&task).copied().unwrap_or(0) + costs.of_bytes(before);
+                busy.until(before.submit_cpu, before.mapped_at, needs)
+            });
+            match submitter.last_before(arrival.mapped_at) {
                 Some((time, before, after)) => {
+                    let from = time.max(free_at).min(arrival.mapped_at);
                     let first = &mut links[before as usize].first;
                     let next = std::mem::replace(first, number);
                     links[number as usize] = Link {
                         first: NONE,
                         next,
                         after,
-                        gap: busy.rest(arrival.submit_cpu, time, arrival.mapped_at),
+                        gap: busy.rest(arrival.submit_cpu, from, arrival.mapped_at),
                     };
                 }
                 None => roots.push(number),
@@ -103,18 +107,20 @@ impl<'a> Trace<'a> {
             }
             submitter.begin(number, arrival);
         }
-        let mut is_idle = vec![false; arrivals.len()];
-        each_begin(arrivals, |number, _, begin| {
-            is_idle[number] = begin == Begin::Idle;
-        });
+        let idle = Begins {
+            first: Begin::Idle,
+            again: None,
+        };
+        let mut begins = vec![idle; arrivals.len()];
+        each_begin(arrivals, |number, _, it| begins[number] = it);
         Self {
-            is_idle,
+            begins,
             spacing,
             several,
             arrivals,
             links,
             roots,
-            devices: without_waiting(arrivals, (&busy, &interrupted), costs.hands_over()),
+            devices: without_waiting(arrivals, (&busy, &interrupted), costs),
         }
     }
 
@@ -123,9 +129,10 @@ impl<'a> Trace<'a> {
         &self.roots
     }
 
-    /// How long this one needs at least from one I/O to the next; 0 where that is not known, or where it has more threads.
-    pub fn spacing(&self, submitter: u32) -> u64 {
-        self.spacing.get(&submitter).copied().unwrap_or(0)
+    /// How long the task that maps this one needs for it, until it can map the next one; 0 where that is not known.
+    pub fn spacing(&self, io: &Arrival) -> u64 {
+        let spacing = self.spacing.get(&(io.submitter, io.submit_cpu));
+        spacing.copied().unwrap_or(0)
     }
 
     /// Whether this one keeps several I/Os in flight.
@@ -136,7 +143,14 @@ impl<'a> Trace<'a> {
     /// How the verification of this one began, and how long that took, where it found its worker idle.
     pub fn dispatch(&self, io: u32) -> Option<(Way, u64)> {
         let arrival = &self.arrivals[io as usize];
-        self.is_idle[io as usize].then(|| (Way::of(arrival), arrival.wait))
+        let is_idle = self.begins[io as usize].first == Begin::Idle;
+        is_idle.then(|| (Way::of(arrival), arrival.wait))
+    }
+
+    /// How long kverityd took to begin with this one after an attempt, where it was idle.
+    pub fn again(&self, io: u32) -> Option<u64> {
+        let is_idle = self.begins[io as usize].again == Some(Begin::Idle);
+        is_idle.then(|| u64::from(self.arrivals[io as usize].retry_wait))
     }
 
     /// How long the data device takes.
@@ -162,8 +176,6 @@ struct Submitter {
     /// What is still to come.
     coming: BinaryHeap<Reverse<(u64, u32, bool)>>,
     last: Option<(u64, u32, After)>,
-    /// When it mapped its last one.
-    mapped_at: Option<u64>,
 }
 
 impl Submitter {
@@ -201,6 +213,40 @@ impl Submitter {
     }
 }
 
+/// By submitter and CPU: how long it needs from one I/O to the next, beside what its bytes take.
+fn spacings(arrivals: &[Arrival], busy: &Busy, costs: &Costs<'_>) -> HashMap<(u32, u16), u64> {
+    let mut all: HashMap<(u32, u16), Vec<u64>> = HashMap::new();
+    each_spacing(arrivals, |io, next| {
+        let passed = busy.rest(io.submit_cpu, io.mapped_at, next.mapped_at);
+        let task = (io.submitter, io.submit_cpu);
+        let passed = passed.saturating_sub(costs.of_bytes(io));
+        all.entry(task).or_default().push(passed);
+    });
+    all.into_iter()
+        .map(|(task, mut passed)| {
+            passed.sort_unstable();
+            (task, passed[passed.len() / SHORT])
+        })
+        .collect()
+}
+
+/// Tells of each I/O, in the order in which they were mapped, that its submitter mapped another one after it, on the same CPU and
+/// without waiting for any, and which.
+pub(super) fn each_spacing(arrivals: &[Arrival], mut tell: impl FnMut(&Arrival, &Arrival)) {
+    let mut submitters: HashMap<u32, (Submitter, Option<&Arrival>)> = HashMap::new();
+    for (number, arrival) in (0..).zip(arrivals) {
+        let (submitter, before) = submitters.entry(arrival.submitter).or_default();
+        let last = submitter.last_before(arrival.mapped_at);
+        if let Some(before) = before.replace(arrival)
+            && last.is_none_or(|(time, ..)| time <= before.mapped_at)
+            && before.submit_cpu == arrival.submit_cpu
+        {
+            tell(before, arrival);
+        }
+        submitter.begin(number, arrival);
+    }
+}
+
 /// Whether the submitter went on before its I/O had finished: it completed it itself, and left the verification to
 /// somebody else.
 fn returns_early(arrival: &Arrival) -> bool {
@@ -220,12 +266,17 @@ struct Stretch {
 }
 
 impl Busy {
-    /// Without costs, only in softirqs and by the completions themselves.
-    fn new(arrivals: &[Arrival], costs: Option<&Costs<'_>>) -> Self {
+    /// On kverityd too, or only in softirqs, from the interrupt on, and by the completions themselves.
+    fn new(arrivals: &[Arrival], costs: &Costs<'_>, with_kverityd: bool) -> Self {
+        let interrupt = costs.interrupt();
         let mut all: HashMap<u16, Vec<(u64, u64)>> = HashMap::new();
         for io in arrivals {
-            let from = io.completed_at().saturating_add(io.wait);
-            let on_kverityd = costs.map(|costs| io.verify.min(costs.warm(io)));
+            let interrupted = match Way::of(io) {
+                Way::Softirq => io.wait.min(interrupt),
+                Way::Kverityd | Way::Ksoftirqd | Way::Inline => 0,
+            };
+            let from = io.completed_at().saturating_add(io.wait - interrupted);
+            let on_kverityd = with_kverityd.then(|| io.verify.min(costs.warm(io)));
             let (cpu, took) = match io.seen {
                 Seen::Kverityd => match on_kverityd {
                     Some(took) => (io.verify_cpu, took),
@@ -264,6 +315,18 @@ impl Busy {
         };
         (until - from).saturating_sub(spent(until) - spent(from))
     }
+
+    /// When the CPU has done something else for so long.
+    fn until(&self, cpu: u16, from: u64, something_else: u64) -> u64 {
+        let mut until = from.saturating_add(something_else);
+        loop {
+            let lacks = something_else.saturating_sub(self.rest(cpu, from, until));
+            if lacks == 0 {
+                return until;
+            }
+            until = until.saturating_add(lacks);
+        }
+    }
 }
 
 /// What is left when those that overlap are one.
@@ -287,19 +350,28 @@ fn stretches(mut all: Vec<(u64, u64)>) -> Vec<Stretch> {
 }
 
 /// The stage `device` of each without the time that its CPU verified others: where a task completes, between; where it
-/// does not, in softirqs until the device had the I/O; and where a softirq completes, inline before it.
+/// does not, until the device had the I/O; and where a softirq completes, inline before it.
 fn without_waiting(
     arrivals: &[Arrival],
     (busy, interrupted): (&Busy, &Busy),
-    hands_over: u64,
+    costs: &Costs<'_>,
 ) -> Vec<u64> {
     let device = |it: &Arrival| {
         if it.completion == Completion::Task {
             return busy.rest(it.complete_cpu, it.mapped_at, it.completed_at());
         }
-        let until = it.mapped_at.saturating_add(hands_over.min(it.device));
-        let rest = interrupted.rest(it.submit_cpu, it.mapped_at, until);
-        it.device - (until - it.mapped_at - rest)
+        let comes_between = if costs.lets_kverityd_before() {
+            busy
+        } else {
+            interrupted
+        };
+        let hands_over = costs.hands_over(it);
+        let rest = comes_between.rest(it.submit_cpu, it.mapped_at, it.completed_at());
+        if rest <= hands_over {
+            return rest;
+        }
+        let until = comes_between.until(it.submit_cpu, it.mapped_at, hands_over);
+        it.device - (until - it.mapped_at - hands_over)
     };
     let mut devices: Vec<_> = arrivals.iter().map(device).collect();
     let waits = |it: &Arrival| {
