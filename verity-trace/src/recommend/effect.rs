@@ -34,15 +34,6 @@ impl Effect {
         self.worst.is_some_and(|worst| worst <= -MATTERS)
     }
 
-    /// Whether it is faster by what matters rather than not: in the middle of the interval.
-    ///
-    /// An end that is far off counts as what it may cost or save, on either side of what matters alike.
-    #[must_use]
-    pub fn is_rather_gain(&self) -> bool {
-        self.worst
-            .is_some_and(|worst| f64::midpoint(self.best, worst) <= -MATTERS)
-    }
-
     /// Whether it is no faster by what matters, whatever is true within the interval.
     #[must_use]
     pub fn is_no_gain(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What the model says that replays I/Os one by one: its settings against the one that was recorded.
 
-use super::effect::Effect;
+use super::effect::{Effect, MATTERS};
 use crate::format;
 use crate::snapshot::IoClass;
 use crate::what_if::{Forecast, Outcome, Setting, Unknown};
@@ -18,10 +18,15 @@ pub struct Replayed<'a> {
     /// How the mean `total` changes against the recorded setting, both through the model.
     pub effect: Effect,
     /// The same without the error.
-    middle: f64,
+    pub middle: f64,
 }
 
 impl Replayed<'_> {
+    /// Whether it is faster by what matters rather than not.
+    pub fn is_rather_gain(&self) -> bool {
+        self.middle <= -MATTERS
+    }
+
     /// The same where it is the best of so many: among these one seems better than it is more often than a single one does.
     ///
     /// Of `n` normal errors none is beyond `sqrt(z^2 + 2 ln n)` deviations more often than a single one beyond `z`.
@@ -59,8 +64,8 @@ pub fn switched(forecast: &Forecast, on: bool, limits: Option<[u64; 4]>) -> Opti
     all.find(|it| it.setting.option == on && it.setting.use_bh_bytes == limits)
 }
 
-/// The best of those with other limits, none above this one, that gain whatever is true within their error and for being chosen;
-/// of those that are as good, the lowest.
+/// The best of those with other limits, none above this one, with the interval of one that was chosen; of those that are as good, the
+/// lowest. Absent where not even it is a gain, of which half is counted on: the best of several seems better than it is.
 pub fn limited(forecast: &Forecast, now: [u64; 4], most: u64) -> Option<(Replayed<'_>, [u64; 4])> {
     let candidates = all(forecast).filter_map(|it| {
         let limits = it.setting.use_bh_bytes.filter(|&limits| limits != now)?;
@@ -69,14 +74,12 @@ pub fn limited(forecast: &Forecast, now: [u64; 4], most: u64) -> Option<(Replaye
     });
     let candidates: Vec<_> = candidates.collect();
     let count = candidates.len();
-    let chosen = candidates
-        .into_iter()
-        .map(|(it, limits)| (it.chosen_of(count), limits));
-    let gains = chosen.filter(|(it, _)| it.effect.is_gain());
-    gains.min_by(|(a, lower), (b, higher)| {
-        let by_change = a.outcome.change.value.total_cmp(&b.outcome.change.value);
+    let best = candidates.into_iter().min_by(|(a, lower), (b, higher)| {
+        let by_change = a.middle.total_cmp(&b.middle);
         by_change.then_with(|| lower.cmp(higher))
-    })
+    });
+    let (best, limits) = best.filter(|(it, _)| it.middle / 2.0 <= -MATTERS)?;
+    Some((best.chosen_of(count), limits))
 }
 
 /// What a recording did not tell the model, in words.

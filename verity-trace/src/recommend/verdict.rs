@@ -123,7 +123,14 @@ fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence
             return Some(likely(Verdict::Disable, effect, &how));
         }
         if let Some((limited, limits)) = limited(case, forecast) {
-            return Some(likely(Verdict::Limit(limits), limited.effect, &how));
+            let verdict = Verdict::Limit(limits);
+            if limited.effect.is_gain() {
+                return Some(likely(verdict, limited.effect, &how));
+            }
+            if !replayed.is_rather_gain() || limited.middle < replayed.middle {
+                let reason = format!("{how}; these are the best of the limits that were replayed");
+                return Some(weak(verdict, limited.effect, &reason));
+            }
         }
     } else {
         if let Some(longest) = longest_if_enabled(case).filter(|&it| it >= BUDGET) {
@@ -137,7 +144,7 @@ fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence
     if effect.is_no_gain() {
         return Some(likely(Verdict::Keep, effect, &how));
     }
-    let (verdict, is_likely) = match (effect.is_rather_gain(), case.option()) {
+    let (verdict, is_likely) = match (replayed.is_rather_gain(), case.option()) {
         (true, true) => (Verdict::Disable, "is more likely than not"),
         (true, false) => (Verdict::Enable, "is more likely than not"),
         (false, _) => (Verdict::Keep, "may be, and is less likely than not"),
@@ -599,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forecast_decides_and_where_it_is_not_sure_the_middle_of_its_interval_does() {
+    fn a_forecast_decides_and_where_it_is_not_sure_more_likely_than_not_is_enough() {
         let cases = [
             ((-20_000.0, -3_000.0), Verdict::Enable, Certainty::Likely),
             ((-20_000.0, -1_000.0), Verdict::Enable, Certainty::Weak),
@@ -612,6 +619,11 @@ mod tests {
             let found = replayed(&off(Era::Bh), &[(true, None, outcome(low, high))]);
             assert_eq!(found, (verdict, certainty), "{low} {high}");
         }
+        // How far either end is off decides nothing.
+        let mut lopsided = outcome(-6_000.0, 60_000.0);
+        lopsided.change.value = -2_100.0;
+        let found = replayed(&off(Era::Bh), &[(true, None, lopsided)]);
+        assert_eq!(found, (Verdict::Enable, Certainty::Weak));
         let on = Made::on("6.12.94", Era::Bh).option().ios(IN_BH).ios(Ios {
             bytes: 8_192,
             ..IN_BH
@@ -719,7 +731,7 @@ mod tests {
         let found = replayed(&made, &settings);
         let expected = Verdict::Limit([65_536, 65_536, 65_536, 0]);
         assert_eq!(found, (expected, Certainty::Likely));
-        // Between -2.2 and -8 %: enough where it is the only one, and too near for the best of four.
+        // Between -2.2 and -8 %: enough where it is the only one, and not sure as the best of four.
         let near = (true, limits(32_768), outcome(-8_000.0, -2_200.0));
         let found = replayed(
             &made,
@@ -727,9 +739,21 @@ mod tests {
         );
         let expected = Verdict::Limit([32_768, 32_768, 32_768, 0]);
         assert_eq!(found, (expected, Certainty::Likely));
+        let near_best = near.clone();
         let others = [4_096, 16_384, 131_072];
         let others = others.map(|bytes| (true, limits(bytes), outcome(-500.0, 500.0)));
         let found = replayed(&made, &[&settings[..2], &[near], &others].concat());
+        assert_eq!(found, (expected, Certainty::Weak));
+        // Unless it is better to be rid of the option.
+        let off = (false, now, outcome(-25_000.0, 5_000.0));
+        let found = replayed(
+            &made,
+            &[&[off, settings[1].clone()], &others[..], &[near_best]].concat(),
+        );
+        assert_eq!(found, (Verdict::Disable, Certainty::Weak));
+        // Half of 3 % does not matter.
+        let little = (true, limits(32_768), outcome(-4_000.0, -2_000.0));
+        let found = replayed(&made, &[&settings[..2], &[little]].concat());
         assert_eq!(found, (Verdict::Keep, Certainty::Likely));
         let found = replayed(&made, &settings[..2]);
         assert_eq!(found, (Verdict::Keep, Certainty::Likely));
