@@ -6,6 +6,7 @@ mod class_without_limit;
 mod device_dominates;
 mod fallbacks_eat_the_gain;
 mod gives_way;
+mod hashed_without_simd;
 mod large_in_one_softirq;
 mod not_the_question;
 mod one_cpu_verifies;
@@ -55,13 +56,14 @@ pub struct Finding {
 }
 
 /// Every rule, those first that make others meaningless.
-pub const RULES: [Rule; 15] = [
+pub const RULES: [Rule; 16] = [
     not_the_question::RULE,
     option_inert::RULE,
     tasklet_unsafe::RULE,
     wait_dominates::RULE,
     device_dominates::RULE,
     fallbacks_eat_the_gain::RULE,
+    hashed_without_simd::RULE,
     large_in_one_softirq::RULE,
     softirq_budget::RULE,
     task_completion::RULE,
