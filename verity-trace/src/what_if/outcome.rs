@@ -15,8 +15,7 @@ pub(super) const BLOCKS: usize = 40;
 /// How often they are drawn: the spread is then known to a few percent.
 const DRAWS: usize = 200;
 /// How far another setting's `total` may be off beside all errors that the model knows of, as a share. Source: `cargo xtask score`,
-/// seeds 17 and 19: with it the measured change is within the interval in 93 % of 94 forecasts with a warm cache, and in 89 % of all
-/// 118; without in 72 and 64 %.
+/// seeds 17 and 19: with it the measured change is within the interval in 94 % of 116 forecasts, without in 64 %.
 const UNEXPLAINED: f64 = 0.15;
 
 /// A number with the interval that holds it in about 95 of 100 cases, as far as the model knows its errors.
