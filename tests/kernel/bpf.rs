@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufReader, Read as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::shell::{run, wait_until};
+use crate::shell::{KillOnDrop, run, wait_until};
 
 /// Ids of all programs, maps and links that are in the kernel.
 pub fn objects() -> BTreeSet<(&'static str, u64)> {
@@ -129,7 +129,7 @@ pub fn kprobes() -> BTreeMap<String, Kprobe> {
 
 /// bpftrace, running a script.
 pub struct Bpftrace {
-    child: Child,
+    child: KillOnDrop,
     output: BufReader<ChildStdout>,
     programs: BTreeSet<(&'static str, u64)>,
 }
@@ -155,11 +155,11 @@ impl Bpftrace {
         let before = objects();
         let attached = links();
         let programs = script.matches("fentry:").count();
-        let mut child = Command::new("bpftrace")
+        let child = Command::new("bpftrace")
             .args(["-f", "json", "-e", script])
             .stdout(Stdio::piped())
-            .spawn()
-            .expect("bpftrace");
+            .spawn();
+        let mut child = KillOnDrop(child.expect("bpftrace"));
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         wait_until("bpftrace is attached", || links() == attached + programs);
         let programs = objects().difference(&before).copied().collect();

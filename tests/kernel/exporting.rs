@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -15,17 +15,17 @@ use crate::load::{RandomReads, Running};
 use crate::output_disk::Mounted;
 use crate::placement::NAME;
 use crate::process::resident_kib;
-use crate::shell::wait_until;
+use crate::shell::{KillOnDrop, wait_until};
 use crate::valid;
 
 /// `export`, ended with the test.
-struct Exporting(Child);
+struct Exporting(KillOnDrop);
 
 impl Exporting {
     fn start(arguments: &[&str], out: Stdio) -> Self {
         let mut program = Command::new("verity-trace");
         program.arg("export").args(arguments).stdout(out);
-        Self(program.spawn().expect("verity-trace"))
+        Self(KillOnDrop(program.spawn().expect("verity-trace")))
     }
 
     /// For `node_exporter`, at short intervals.
@@ -42,19 +42,11 @@ impl Exporting {
             ])
             .arg(path)
             .stderr(Stdio::piped());
-        Self(program.spawn().expect("verity-trace"))
+        Self(KillOnDrop(program.spawn().expect("verity-trace")))
     }
 
     fn lines(&mut self) -> std::io::Lines<BufReader<ChildStdout>> {
         BufReader::new(self.0.stdout.take().expect("a pipe")).lines()
-    }
-}
-
-impl Drop for Exporting {
-    fn drop(&mut self) {
-        // It has ended already where the test went well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -1,7 +1,7 @@
 //! What takes long: the full tier alone runs it (`cargo xtask test --full`); the sampled one leaves
 //! this module out by name and says how many tests that were.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::LabKernel;
 use crate::behaviour::{assert_refuses, report};
@@ -13,7 +13,7 @@ use crate::lifetime::{hundreds_in_flight, reload_under_load};
 use crate::load::RandomReads;
 use crate::oracle::agrees_with_dm_stats;
 use crate::placement::{NAME, storm};
-use crate::shell::wait_until;
+use crate::shell::{KillOnDrop, wait_until};
 use crate::storm::{identities_go_on_after_attaching_anew, kprobes_account_for_all, mixed_storm};
 use crate::tracer::{Document, Tracer};
 
@@ -156,17 +156,17 @@ fn the_matrix_of_completions_is_as_expected() {
 fn kprobes_where_fentry_cannot_be_had() {
     let device = Backing::virtio().open(NAME, false);
     let before = objects();
-    let crowd = Crowd::on("verity_map", room() - 1);
+    let others = crowd("verity_map", room() - 1);
     let (document, ios) = small_trace(&device);
     assert_eq!(document.0["tracing"]["rung"], "fentry");
     document.assert_exact(NAME, ios);
-    let last = Crowd::on("verity_map", 1);
+    let last = crowd("verity_map", 1);
     let (document, _) = small_trace(&device);
     assert_eq!(document.0["tracing"]["rung"], "kprobe");
     assert_gap(&document, "fentry", "verity_map");
     assert!(document.count(NAME, "ios") > 0);
     assert_refuses(report().args(["--attach", "fentry"]), 4, "verity_map");
-    drop((crowd, last));
+    drop((others, last));
     wait_until_only(&before);
 }
 
@@ -179,17 +179,17 @@ fn a_full_function_costs_what_is_optional_first() {
     }
     let device = Backing::virtio().open(NAME, true);
     device.warm_up();
-    let crowd = Crowd::on("verity_verify_io", room() - 2);
+    let others = crowd("verity_verify_io", room() - 2);
     let (document, ios) = small_trace(&device);
     assert_eq!(document.0["tracing"]["rung"], "fentry");
     assert_gap(&document, "verity_verify_io guard", "verity_verify_io");
     document.assert_accounted(NAME, ios);
-    let last = Crowd::on("verity_verify_io", 1);
+    let last = crowd("verity_verify_io", 1);
     let (document, ios) = small_trace(&device);
     assert_eq!(document.0["tracing"]["rung"], "fentry");
     assert_gap(&document, "verity_verify_io exit", "verity_verify_io");
     document.assert_accounted(NAME, ios);
-    drop((crowd, last));
+    drop((others, last));
 }
 
 /// How many programs a function carries: `BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h; on 7.3 the code that
@@ -220,29 +220,17 @@ fn assert_gap(document: &Document, missing: &str, function: &str) {
     assert!(remedy.contains("another tracer"), "{remedy}");
 }
 
-/// Other programs on a function, by bpftrace.
-struct Crowd(Child);
-
-impl Crowd {
-    fn on(function: &str, count: usize) -> Self {
-        let before = links();
-        let script = format!("fentry:dm_verity:{function} {{ @ = count(); }}\n").repeat(count);
-        let mut bpftrace = Command::new("bpftrace");
-        bpftrace.args(["-e", &script]).stdout(Stdio::null());
-        let crowd = Self(bpftrace.spawn().expect("bpftrace"));
-        for attached in 1..=count {
-            wait_until("bpftrace attaches one more", || {
-                links() >= before + attached
-            });
-        }
-        crowd
+/// Other programs on a function, by a bpftrace that has them until it is dropped.
+fn crowd(function: &str, count: usize) -> KillOnDrop {
+    let before = links();
+    let script = format!("fentry:dm_verity:{function} {{ @ = count(); }}\n").repeat(count);
+    let mut bpftrace = Command::new("bpftrace");
+    bpftrace.args(["-e", &script]).stdout(Stdio::null());
+    let bpftrace = KillOnDrop(bpftrace.spawn().expect("bpftrace"));
+    for attached in 1..=count {
+        wait_until("bpftrace attaches one more", || {
+            links() >= before + attached
+        });
     }
-}
-
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        // It has ended already where something went wrong.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    bpftrace
 }

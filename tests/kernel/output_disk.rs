@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Stdio};
+use std::process::{ChildStderr, Stdio};
 
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 use crate::behaviour::assert_refuses;
@@ -14,7 +15,7 @@ use crate::bpf::{objects, wait_until_only};
 use crate::device::{Backing, Mapped};
 use crate::load::{RandomReads, Running};
 use crate::recording::{device, document, is_cut, record, records};
-use crate::shell::{run, succeeds};
+use crate::shell::{KillOnDrop, run, succeeds};
 
 /// A file system that is mounted in a folder, until it is dropped.
 pub struct Mounted(TempDir);
@@ -45,6 +46,14 @@ impl Mounted {
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
+
+    /// Makes a file of all that is free but 12 KiB: enough to begin a recording, and not to end it.
+    fn fill(&self, name: &str) {
+        let free = statvfs(self.0.path()).expect("a file system");
+        let bytes = (free.f_bavail * free.f_frsize).saturating_sub(12 << 10);
+        let bytes = usize::try_from(bytes).expect("a small disk");
+        fs::write(self.file(name), vec![1; bytes]).expect("there is room");
+    }
 }
 
 impl Drop for Mounted {
@@ -57,7 +66,7 @@ impl Drop for Mounted {
 
 /// A recording, and what it says.
 struct Recording {
-    child: Child,
+    child: KillOnDrop,
     errors: BufReader<ChildStderr>,
 }
 
@@ -65,10 +74,8 @@ impl Recording {
     /// Returns once it records.
     fn start(file: &Path, arguments: &[&str]) -> Self {
         let mut command = record(file, arguments);
-        let mut child = command
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("verity-trace");
+        let child = command.stderr(Stdio::piped()).spawn();
+        let mut child = KillOnDrop(child.expect("verity-trace"));
         let errors = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut recording = Self { child, errors };
         recording.says("recording ");
@@ -164,9 +171,9 @@ fn a_full_disk_leaves_the_command_alone() {
 #[test]
 fn a_ring_is_written_once_there_is_room() {
     let device = device();
-    let disk = Mounted::small(256);
-    let (file, again, filler) = (disk.file("ring"), disk.file("ring.2"), disk.file("filler"));
-    fs::write(&filler, vec![1; 244 << 10]).expect("there is room");
+    let disk = Mounted::small(2 << 10);
+    let (file, again) = (disk.file("ring"), disk.file("ring.2"));
+    disk.fill("filler");
     let mut recording = Recording::start(&file, &["--ring", "1M", "--duration", "1h"]);
     let reads = RandomReads::small(1_500).on(&device);
     recording.signal("-USR1");
@@ -183,14 +190,14 @@ fn a_ring_is_written_once_there_is_room() {
         assert!(line.contains(expected), "{line}");
     }
     assert!(is_cut(&file));
-    fs::remove_file(&filler).expect("removed");
+    fs::remove_file(disk.file("filler")).expect("removed");
     recording.signal("-USR1");
     recording.says(&format!("wrote {}", again.display()));
     let document = document(&again);
     let lost = document.loss("ring-full");
     assert_eq!(records(&again).len() as u64 + lost, reads);
 
-    fs::write(&filler, vec![1; 200 << 10]).expect("there is room");
+    disk.fill("filler");
     recording.signal("-USR1");
     recording.says("No space left on device");
     recording.signal("-TERM");

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use verity_trace::recording::{Block, Reader};
@@ -13,7 +13,7 @@ use verity_trace_ebpf::record::Record;
 use crate::device::{Backing, Verity};
 use crate::load::{RandomReads, Running};
 use crate::screen::Screen;
-use crate::shell::{run, wait_until};
+use crate::shell::{KillOnDrop, run, wait_until};
 use crate::tracer::Document;
 use crate::valid;
 
@@ -47,8 +47,8 @@ fn recorded(file: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Starts one, and returns once its first snapshot is in the file.
-fn started(file: &Path, arguments: &[&str]) -> Child {
-    let child = record(file, arguments).spawn().expect("verity-trace");
+fn started(file: &Path, arguments: &[&str]) -> KillOnDrop {
+    let child = KillOnDrop(record(file, arguments).spawn().expect("verity-trace"));
     let has_begun = || fs::metadata(file).is_ok_and(|it| it.len() > 1_000);
     wait_until("the recording has begun", has_begun);
     child

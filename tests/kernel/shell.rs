@@ -1,10 +1,37 @@
 //! Running commands of the lab, and waiting for conditions.
 
-use std::process::Command;
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a slow machine; reached only when something is wrong.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A program that is still running where a test has failed would hold devices and the module for the next:
+/// it is killed where it has not ended already.
+pub struct KillOnDrop(pub Child);
+
+impl Deref for KillOnDrop {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for KillOnDrop {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // Either fails where it has ended and been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Runs a command that has to succeed, and returns what it printed.
 pub fn run(program: &str, arguments: &[&str]) -> String {

@@ -1,15 +1,16 @@
 //! verity-trace under test: started, seen to watch, stopped, its document read.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::shell::{KillOnDrop, run};
 use crate::{is_real_time, preempts_anywhere, valid};
 
 /// `verity-trace export --once`, watching.
 pub struct Tracer {
-    child: Child,
+    child: KillOnDrop,
 }
 
 /// The document that it printed.
@@ -40,7 +41,9 @@ impl Tracer {
                 eprintln!("{line}");
             }
         });
-        Self { child }
+        Self {
+            child: KillOnDrop(child),
+        }
     }
 
     pub fn pid(&self) -> String {
@@ -56,7 +59,7 @@ impl Tracer {
 
     /// Asks it to end early, as Ctrl-C does, and reads its document.
     pub fn stop(mut self) -> Document {
-        crate::shell::run("kill", &["-INT", &self.pid()]);
+        run("kill", &["-INT", &self.pid()]);
         let (text, code) = self.end();
         assert_eq!(code, Some(130), "SIGINT is 128 + 2");
         Document(valid::written("export", &text))
@@ -71,17 +74,8 @@ impl Tracer {
 
     /// Kills it with a signal and returns its exit code, if it was not killed outright.
     pub fn kill(mut self, signal: &str) -> Option<i32> {
-        crate::shell::run("kill", &[signal, &self.pid()]);
+        run("kill", &[signal, &self.pid()]);
         self.child.wait().expect("its exit").code()
-    }
-}
-
-impl Drop for Tracer {
-    /// A failed test leaves no tracer that would hold the module for the next.
-    fn drop(&mut self) {
-        // It has ended already where the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 use verity_trace::dm;
@@ -15,7 +15,7 @@ use crate::device::Backing;
 use crate::knobs::Limits;
 use crate::load::Running;
 use crate::placement::NAME;
-use crate::shell::{run, succeeds, wait_until};
+use crate::shell::{KillOnDrop, run, succeeds, wait_until};
 use crate::valid;
 
 const JOB: [&str; 4] = ["--name=load", "--rw=randread", "--bs=4k", "--iodepth=8"];
@@ -50,7 +50,7 @@ fn assert_at_rest() {
 
 /// One that runs until something ends it.
 struct Started {
-    child: Child,
+    child: KillOnDrop,
     errors: BufReader<ChildStderr>,
 }
 
@@ -73,7 +73,7 @@ impl Started {
         let mut command =
             tune(&[&["--duration", "1m", "--precision", "0.001"], arguments].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("verity-trace");
+        let mut child = KillOnDrop(command.spawn().expect("verity-trace"));
         let errors = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut started = Self { child, errors };
         // Until it watches, a small machine has enough to do with that.
@@ -103,15 +103,6 @@ impl Started {
             said,
             code,
         }
-    }
-}
-
-impl Drop for Started {
-    /// A failed test leaves none that would keep the next from starting.
-    fn drop(&mut self) {
-        // It has ended already where the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
