@@ -133,7 +133,8 @@ struct Share {
     tests: Vec<String>,
 }
 
-/// All that is to be run; the last kernels first, as their suites take longest.
+/// All that is to be run; the last kernels first, as their suites take longest, and those with few tests in the end,
+/// so that no machine is then at work alone for long.
 fn shares_of(args: &Args, suite: &Suite) -> Result<Vec<Share>> {
     let list = command::output(Command::new(&suite.tests).args(["--list", "--format=terse"]))?;
     let all = list.lines().filter_map(|line| line.strip_suffix(": test"));
@@ -161,6 +162,7 @@ fn shares_of(args: &Args, suite: &Suite) -> Result<Vec<Share>> {
             });
         }
     }
+    shares.sort_by_key(|share| share.kernel.is_real_time());
     Ok(shares)
 }
 
