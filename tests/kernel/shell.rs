@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a slow machine; reached only when something is wrong.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A program that is still running where a test has failed would hold devices and the module for the next:
 /// it is killed where it has not ended already.
