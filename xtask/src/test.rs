@@ -16,7 +16,7 @@ use crate::{command, fuzz, installed, lint, prometheus, python, score};
 
 /// How long a share of the kernel suite may take, sampled and in full.
 const SAMPLED: Duration = Duration::from_mins(20);
-const FULL: Duration = Duration::from_hours(1);
+const FULL: Duration = Duration::from_mins(90);
 
 /// What holds where everything can be preempted, also the programs: some events go unseen there, which is
 /// counted, and most of the suite's other tests want every one.
