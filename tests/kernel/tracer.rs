@@ -19,7 +19,7 @@ pub struct Document(pub Value);
 impl Tracer {
     /// Returns once its probes are attached.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new("verity-trace")
+        let child = Command::new("verity-trace")
             .args(["export", "--once"])
             .args(if arguments.contains(&"--duration") {
                 &[][..]
@@ -29,8 +29,8 @@ impl Tracer {
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .expect("verity-trace");
+            .spawn();
+        let mut child = KillOnDrop(child.expect("verity-trace"));
         let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut line = String::new();
         errors.read_line(&mut line).expect("a line");
@@ -41,9 +41,7 @@ impl Tracer {
                 eprintln!("{line}");
             }
         });
-        Self {
-            child: KillOnDrop(child),
-        }
+        Self { child }
     }
 
     pub fn pid(&self) -> String {
