@@ -47,35 +47,64 @@ pub struct Args {
     /// Leave the lab out
     #[arg(long)]
     host_only: bool,
+    /// Leave out what needs no lab
+    #[arg(long, conflicts_with = "host_only")]
+    lab_only: bool,
     /// Run the whole matrix and the long storms, and on the kernels beside those of the eras too
     #[arg(long)]
     full: bool,
-    /// Run the kernel suite on this kernel alone
+    /// Run the kernel suite on this kernel alone, or on those that are named; the score needs all eras
     #[arg(long, value_enum, conflicts_with = "host_only")]
-    kernel: Option<Kernel>,
+    kernel: Vec<Kernel>,
+}
+
+impl Args {
+    /// The kernels that the suite runs on.
+    fn kernels(&self) -> Vec<Kernel> {
+        let all = if self.full || !self.kernel.is_empty() {
+            Kernel::ALL
+        } else {
+            Kernel::ERAS
+        };
+        let is_named = |kernel: &Kernel| self.kernel.is_empty() || self.kernel.contains(kernel);
+        all.iter().copied().filter(is_named).collect()
+    }
+
+    /// Whether the advice is scored, which is done on the kernels of all eras.
+    fn scores(&self) -> bool {
+        let kernels = self.kernels();
+        self.full && Kernel::ERAS.iter().all(|era| kernels.contains(era))
+    }
+
+    /// What is left out, as the end of the last line.
+    fn remark(&self) -> &'static str {
+        match (self.host_only, self.lab_only) {
+            (true, _) => "; the lab was left out (--host-only)",
+            (_, true) => "; what needs no lab was left out (--lab-only)",
+            _ => "",
+        }
+    }
 }
 
 /// Runs all parts, also after one has failed, and ends with what failed.
 pub fn main(args: &Args) -> u8 {
     let mut parts = Parts::default();
     if parts.run("setup", || set_up(args)) {
-        lint::run(&mut parts);
-        parts.run("tests on this machine", host_tests);
-        if args.full {
-            parts.run("made-up recordings", fuzz::run);
+        if !args.lab_only {
+            lint::run(&mut parts);
+            parts.run("tests on this machine", host_tests);
+            if args.full {
+                parts.run("made-up recordings", fuzz::run);
+            }
         }
         if !args.host_only {
             kernel_suite(&mut parts, args);
-            if args.full && args.kernel.is_none() {
+            if args.scores() {
                 parts.run("score of the advice", score::part);
             }
         }
     }
-    parts.finish(if args.host_only {
-        "; the lab was left out (--host-only)"
-    } else {
-        ""
-    })
+    parts.finish(args.remark())
 }
 
 fn set_up(args: &Args) -> Result<()> {
@@ -85,7 +114,7 @@ fn set_up(args: &Args) -> Result<()> {
     installed::install()?;
     if !args.host_only {
         setup::lab_parts()?;
-        for &kernel in kernels(args) {
+        for kernel in args.kernels() {
             setup::kernel_files(kernel)?;
         }
     }
@@ -142,7 +171,7 @@ fn shares_of(args: &Args, suite: &Suite) -> Result<Vec<Share>> {
         .filter(|name| args.full || !name.starts_with("full::"))
         .collect();
     let mut shares = Vec::new();
-    for &kernel in kernels(args).iter().rev() {
+    for kernel in args.kernels().into_iter().rev() {
         let runs = |name: &str| {
             let holds = REAL_TIME.iter().any(|chosen| name.contains(chosen));
             let is_here = kernel == Kernel::NEWEST || !name.contains(ON_ONE_KERNEL);
@@ -203,7 +232,35 @@ impl Share {
     }
 }
 
-fn kernels(args: &Args) -> &[Kernel] {
-    let all = if args.full { Kernel::ALL } else { Kernel::ERAS };
-    args.kernel.as_ref().map_or(all, std::slice::from_ref)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(full: bool, kernel: &[Kernel]) -> Args {
+        Args {
+            host_only: false,
+            lab_only: false,
+            full,
+            kernel: kernel.to_vec(),
+        }
+    }
+
+    #[test]
+    fn kernels_are_those_named_or_the_tiers() {
+        assert_eq!(args(false, &[]).kernels(), Kernel::ERAS);
+        assert_eq!(args(true, &[]).kernels(), Kernel::ALL);
+        let named = [Kernel::V7_3Rt, Kernel::V6_12];
+        assert_eq!(
+            args(false, &named).kernels(),
+            [Kernel::V6_12, Kernel::V7_3Rt]
+        );
+    }
+
+    #[test]
+    fn the_score_needs_the_full_tier_on_all_eras() {
+        assert!(args(true, &[]).scores());
+        assert!(args(true, Kernel::ERAS).scores());
+        assert!(!args(true, &[Kernel::V7_3]).scores());
+        assert!(!args(false, &[]).scores());
+    }
 }
