@@ -24,11 +24,17 @@ pub fn trace(device: &Verity, load: RandomReads) -> (Document, u64) {
     (document, ios)
 }
 
+/// Every I/O, but for one of which an event went unseen: where it was is not always known.
+fn assert_all_on_kverityd(document: &Document) {
+    let [ios, incomplete] = ["ios", "incomplete"].map(|field| document.count(NAME, field));
+    assert!(document.ios(NAME, "kverityd") + incomplete >= ios);
+}
+
 #[test]
 fn option_off_every_io_is_on_kverityd() {
     let device = Backing::virtio().open(NAME, false);
-    let (document, ios) = trace(&device, RandomReads::small(5_000));
-    assert_eq!(document.ios(NAME, "kverityd"), ios);
+    let (document, _) = trace(&device, RandomReads::small(5_000));
+    assert_all_on_kverityd(&document);
     assert_eq!(document.device(NAME)["option"], false);
     assert_eq!(document.device(NAME)["effective"], false);
 }
@@ -77,7 +83,7 @@ fn option_on_large_reads() {
         let (document, ios) = trace(&device, RandomReads::large(500));
         let of = |placement| document.ios(NAME, placement);
         match LabKernel::running() {
-            Inert | Inline => assert_eq!(of("kverityd"), ios),
+            Inert | Inline => assert_all_on_kverityd(&document),
             Bh => assert_eq!(of("bh") + of("fallback"), ios),
         }
     }
