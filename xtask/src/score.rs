@@ -77,12 +77,18 @@ pub fn main(args: &Args) -> Result<()> {
     score(&binary, folder).map(drop)
 }
 
-/// The same as a part of all tests, with other cases than those that the model was made with.
+/// The same as a part of all tests, with other cases than those that the model was made with. The recordings stay, as
+/// others of the same cases differ: what was wrong can be looked into.
 pub fn part() -> Result<()> {
-    let temporary = tempfile::tempdir()?;
+    let folder = workspace::target("score");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
     let binary = build::binary()?;
-    record_all(&binary, kernels(None, CASES), PART_SEED, temporary.path())?;
-    let known = score(&binary, temporary.path())?;
+    record_all(&binary, kernels(None, CASES), PART_SEED, &folder)?;
+    println!("recorded in {}", folder.display());
+    let known = score(&binary, &folder)?;
     ensure!(
         known >= KNOWN,
         "of {known} verdicts alone it is known whether they are right: at least {KNOWN}"
