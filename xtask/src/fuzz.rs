@@ -3,7 +3,7 @@
 //! Sanitizers and coverage need flags that only a nightly compiler takes, or one that takes itself for such:
 //! what cargo-fuzz does is done here for the compiler in use.
 
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -33,8 +33,13 @@ const FLAGS: [&str; 9] = [
     "-Cdebuginfo=1",
 ];
 
-/// Builds it, and fails where the reader does: the input is then in `target/fuzz/found`.
-pub fn run() -> Result<()> {
+/// Builds it, and fails where the reader does: the input is then in `target/fuzz/found`. What it prints goes to the
+/// log.
+pub fn run(log: &File) -> Result<()> {
+    let logged = |command: &mut Command| {
+        command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+        command::run(command)
+    };
     let host = setup::host_triple()?;
     let target = workspace::target("fuzz");
     let mut cargo = command::cargo();
@@ -44,14 +49,14 @@ pub fn run() -> Result<()> {
         .env("CARGO_TARGET_DIR", target.join("build"))
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
         .env("RUSTC_BOOTSTRAP", "1");
-    command::run(&mut cargo).context("build the fuzz target, which also needs g++")?;
+    logged(&mut cargo).context("build the fuzz target, which also needs g++")?;
     let program = |name| target.join("build").join(&host).join("debug").join(name);
     let corpus = tempfile::tempdir()?;
     let seeds = ["tests/recordings", "verity-trace/demo"];
     let mut make = Command::new(program("seeds"));
     make.args(seeds.map(|folder| workspace::root().join(folder)))
         .arg(corpus.path());
-    command::run(&mut make).context("make what the fuzzer begins with")?;
+    logged(&mut make).context("make what the fuzzer begins with")?;
     let found = target.join("found");
     fs::create_dir_all(&found).with_context(|| format!("create {}", found.display()))?;
     let mut fuzz = Command::new(program("recording"));
@@ -63,5 +68,5 @@ pub fn run() -> Result<()> {
         .arg(format!("-timeout={SECONDS}"))
         .arg(format!("-max_len={BYTES}"))
         .arg("-print_final_stats=1");
-    command::run(&mut fuzz).with_context(|| format!("the reader failed, see {}", found.display()))
+    logged(&mut fuzz).with_context(|| format!("the reader failed, see {}", found.display()))
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every check there is, on this machine and on lab kernels.
 
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ const ON_ONE_KERNEL: &str = "exporting_for_long";
 /// The test that needs a Prometheus: a machine without it boots faster, and has more memory.
 const OF_PROMETHEUS: &str = "a_prometheus_";
 
-/// How many machines run at once: each is emulated by one thread.
+/// How much work is done at once: each machine is emulated by one thread, and the fuzzer is another.
 const SIDE_BY_SIDE: usize = 2;
 
 /// In how many machines the suite of one kernel runs, so that none is still at work while no other is.
@@ -73,7 +73,7 @@ impl Args {
     /// Whether the advice is scored, which is done on the kernels of all eras.
     fn scores(&self) -> bool {
         let kernels = self.kernels();
-        self.full && Kernel::ERAS.iter().all(|era| kernels.contains(era))
+        self.full && !self.host_only && Kernel::ERAS.iter().all(|era| kernels.contains(era))
     }
 
     /// What is left out, as the end of the last line.
@@ -93,15 +93,21 @@ pub fn main(args: &Args) -> u8 {
         if !args.lab_only {
             lint::run(&mut parts);
             parts.run("tests on this machine", host_tests);
-            if args.full {
-                parts.run("made-up recordings", fuzz::run);
-            }
         }
+        let mut work = Vec::new();
         if !args.host_only {
-            kernel_suite(&mut parts, args);
-            if args.scores() {
-                parts.run("score of the advice", score::part);
-            }
+            work.extend(kernel_suite(&mut parts, args).into_iter().map(Work::Share));
+        }
+        if args.full && !args.lab_only {
+            // Before what is shorter still, so that nothing is at work alone for long in the end.
+            let longer =
+                |it: &Work| matches!(it, Work::Share(share) if !share.kernel.is_real_time());
+            let at = work.iter().take_while(|it| longer(it)).count();
+            work.insert(at, Work::Recordings);
+        }
+        side_by_side(&mut parts, &work);
+        if args.scores() {
+            parts.run("score of the advice", score::part);
         }
     }
     parts.finish(args.remark())
@@ -125,37 +131,73 @@ fn host_tests() -> Result<()> {
     command::run(command::cargo().args(["test", "--workspace"])).context("cargo test")
 }
 
-fn kernel_suite(parts: &mut Parts, args: &Args) {
-    let mut built = None;
+/// The kernel suite, built; nothing where it cannot be.
+fn kernel_suite(parts: &mut Parts, args: &Args) -> Vec<Share> {
+    let mut suite = None;
     parts.run("build for the lab", || {
-        built = Some(build::suite("kernel")?);
+        suite = Some(Arc::new(build::suite("kernel")?));
         Ok(())
     });
-    let Some(suite) = built else { return };
     let mut shares = Vec::new();
-    parts.run("tests for the lab", || {
-        shares = shares_of(args, &suite)?;
-        Ok(())
-    });
-    let waiting = Mutex::new(shares.iter());
+    if let Some(suite) = suite {
+        parts.run("tests for the lab", || {
+            shares = shares_of(args, &suite)?;
+            Ok(())
+        });
+    }
+    shares
+}
+
+/// Does all of it, each with one processor of this machine.
+fn side_by_side(parts: &mut Parts, work: &[Work]) {
+    let waiting = Mutex::new(work.iter());
     let parts = Mutex::new(parts);
     let next = || lock(&waiting).next();
     thread::scope(|scope| {
         for _ in 0..SIDE_BY_SIDE {
             scope.spawn(|| {
-                while let Some(share) = next() {
+                while let Some(work) = next() {
                     let start = Instant::now();
                     let mut printed = Vec::new();
-                    let result = share.run(&suite, args.full, &mut printed);
-                    lock(&parts).add(&share.name(), start.elapsed(), &printed, result);
+                    let result = work.run(&mut printed);
+                    lock(&parts).add(&work.name(), start.elapsed(), &printed, result);
                 }
             });
         }
     });
 }
 
+/// What runs beside other work.
+enum Work {
+    /// Made-up recordings.
+    Recordings,
+    Share(Share),
+}
+
+impl Work {
+    fn name(&self) -> String {
+        match self {
+            Self::Recordings => "made-up recordings".to_owned(),
+            Self::Share(share) => share.name(),
+        }
+    }
+
+    fn run(&self, printed: &mut Vec<u8>) -> Result<()> {
+        let log = tempfile::NamedTempFile::new()?;
+        let result = match self {
+            Self::Recordings => fuzz::run(log.as_file()),
+            Self::Share(share) => share.run(log.reopen()?),
+        };
+        *printed = fs::read(log.path())?;
+        result
+    }
+}
+
 /// A part of the suite, by the names of its tests, on one kernel.
 struct Share {
+    suite: Arc<Suite>,
+    /// Whether it may take long.
+    full: bool,
     kernel: Kernel,
     /// From 1.
     number: usize,
@@ -164,7 +206,7 @@ struct Share {
 
 /// All that is to be run; the last kernels first, as their suites take longest, and those with few tests in the end,
 /// so that no machine is then at work alone for long.
-fn shares_of(args: &Args, suite: &Suite) -> Result<Vec<Share>> {
+fn shares_of(args: &Args, suite: &Arc<Suite>) -> Result<Vec<Share>> {
     let list = command::output(Command::new(&suite.tests).args(["--list", "--format=terse"]))?;
     let all = list.lines().filter_map(|line| line.strip_suffix(": test"));
     let all: Vec<&str> = all
@@ -185,6 +227,8 @@ fn shares_of(args: &Args, suite: &Suite) -> Result<Vec<Share>> {
         for number in 1..=SHARES {
             let tests = chosen.iter().skip(number - 1).step_by(SHARES);
             shares.push(Share {
+                suite: Arc::clone(suite),
+                full: args.full,
                 kernel,
                 number,
                 tests: tests.map(|&name| name.to_owned()).collect(),
@@ -205,27 +249,24 @@ impl Share {
         format!("kernel {}, {} of {SHARES}", self.kernel, self.number)
     }
 
-    fn run(&self, suite: &Suite, full: bool, printed: &mut Vec<u8>) -> Result<()> {
-        let log = tempfile::NamedTempFile::new()?;
+    fn run(&self, log: File) -> Result<()> {
         let command = ["/lab/in/kernel", "--test-threads=1", "--exact"].map(str::to_owned);
         let input = |path, name: &str| Input {
             path,
             name: name.to_owned(),
         };
-        let mut inputs = vec![input(suite.tests.clone(), "kernel")];
+        let mut inputs = vec![input(self.suite.tests.clone(), "kernel")];
         if self.tests.iter().any(|name| name.contains(OF_PROMETHEUS)) {
             inputs.push(input(prometheus::program(), "prometheus"));
         }
         let job = Job {
             command: command.into_iter().chain(self.tests.clone()).collect(),
             inputs,
-            timeout: Some(if full { FULL } else { SAMPLED }),
-            log: Some(log.reopen()?),
+            timeout: Some(if self.full { FULL } else { SAMPLED }),
+            log: Some(log),
             ..Job::default()
         };
-        let ended = Machine::new(self.kernel).run(&suite.binary, &job);
-        *printed = fs::read(log.path())?;
-        match ended? {
+        match Machine::new(self.kernel).run(&self.suite.binary, &job)? {
             0 => Ok(()),
             code => bail!("the suite ended with exit code {code}"),
         }
@@ -262,5 +303,10 @@ mod tests {
         assert!(args(true, Kernel::ERAS).scores());
         assert!(!args(true, &[Kernel::V7_3]).scores());
         assert!(!args(false, &[]).scores());
+        let host_only = Args {
+            host_only: true,
+            ..args(true, &[])
+        };
+        assert!(!host_only.scores());
     }
 }
