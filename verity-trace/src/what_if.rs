@@ -117,6 +117,8 @@ pub enum Unknown {
     NeedResched,
     /// How long a task takes from mapping an I/O until its device has it.
     Submission,
+    /// How long kverityd takes to prefetch.
+    Prefetch,
     /// In which context I/Os were completed.
     CompletionContext,
     /// How a kernel with `PREEMPT_RT` orders its threads.

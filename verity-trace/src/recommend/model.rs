@@ -107,6 +107,7 @@ pub fn unknown(unknown: Unknown) -> String {
         Unknown::Submission => {
             "how long a task takes from mapping an I/O until its device has it".to_owned()
         }
+        Unknown::Prefetch => "how long kverityd takes to prefetch hash blocks".to_owned(),
         Unknown::CompletionContext => "in which context I/Os were completed".to_owned(),
         Unknown::RealTime => "how this kernel orders its threads, with PREEMPT_RT".to_owned(),
         Unknown::Sampled(one_in) => format!("I/Os without a record: one in {one_in} has one"),

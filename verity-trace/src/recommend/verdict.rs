@@ -8,7 +8,7 @@ use super::{Certainty, Confidence, Verdict, limits, model};
 use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::{Era, Placement};
-use crate::what_if::Forecast;
+use crate::what_if::{Forecast, Unknown};
 
 /// From this part of attempts that give up on, the hash blocks in the cache matter.
 const MANY_GIVE_UP: f64 = 0.05;
@@ -26,6 +26,9 @@ pub fn of(
             Certainty::Likely | Certainty::Weak => Certainty::Weak,
             Certainty::None => Certainty::None,
         };
+    }
+    if confidence.certainty == Certainty::Likely && shares_cpus(forecast) {
+        confidence.certainty = Certainty::Weak;
     }
     (verdict, confidence)
 }
@@ -45,6 +48,14 @@ pub fn may_keep_other_blocks(case: &Case<'_>, forecast: Option<&Forecast>) -> bo
     let other = forecast.and_then(|it| model::switched(it, !case.option(), limits::current(case)));
     let foretold = other.map_or(0.0, |it| it.outcome.share(Placement::Fallback));
     foretold.max(case.fallback_share().unwrap_or(0.0)) > MANY_GIVE_UP
+}
+
+/// Whether processes wait for each other, of which the model knows too little.
+fn shares_cpus(forecast: Option<&Forecast>) -> bool {
+    forecast.is_some_and(|it| {
+        let mut unknown = it.unknown.iter();
+        unknown.any(|it| matches!(it, Unknown::Interleaved(_)))
+    })
 }
 
 fn undoubted(
@@ -687,6 +698,19 @@ mod tests {
         }
         let likely = (Verdict::Enable, Certainty::Likely);
         assert_eq!(replayed(&off(Era::Bh), &gain), likely);
+    }
+
+    #[test]
+    fn where_processes_share_a_cpu_a_forecast_is_weak() {
+        let made = off(Era::Bh);
+        let case = made.case();
+        let mut forecast = forecast(&[(true, None, outcome(-20_000.0, -3_000.0))]);
+        forecast.unknown.push(Unknown::Interleaved(60));
+        let (verdict, confidence) = of(&case, &rules::findings(&case).fired, Some(&forecast));
+        assert_eq!(
+            (verdict, confidence.certainty),
+            (Verdict::Enable, Certainty::Weak)
+        );
     }
 
     #[test]

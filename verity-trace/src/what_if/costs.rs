@@ -93,9 +93,18 @@ const FROM_INLINE: Prior = Prior::new(2.1, 1.0, 3.0);
 /// The same where only those in BH after an interrupt were, which never have a task ahead: 4,500 to 5,400 for 2,100 (6.12),
 /// 5,200 to 7,000 for 2,480 (7.3) where kverityd had none either.
 const FROM_SOFTIRQ: Prior = Prior::new(1.0, 0.7, 1.6);
+/// The same where only ksoftirqd began with any, of whose waits the shortest tenth is what kverityd takes mostly: 4,615, 4,780 and 5,013
+/// for 4,683, 4,848 and 5,081 (6.12).
+const FROM_KSOFTIRQD: Prior = Prior::new(1.066, 1.0, 1.2);
 /// What BH takes to begin after an interrupt, in units of what a verification of 4 KiB takes: another clue, which no task that kverityd
 /// waited for makes longer. Source: 2,100 to 11,700 (6.12), 2,480 to 12,000 (7.3).
 const BH_TO_VERIFICATION: f64 = 0.2;
+/// What kverityd takes of a task's CPU when that maps an I/O whose hash blocks are in the cache, to prefetch them: in units of what it
+/// takes to begin. Source: a task hands 4 KiB over in 24,000 instructions, and in 4,000 where kverityd comes later, for 5,000 (6.12).
+const PREFETCH: Prior = Prior::new(4.0, 2.0, 5.0);
+/// How much longer that takes without `try_verify_in_tasklet`, in the same units: a cache whose clients may sleep has a mutex in the
+/// place of a spinlock. Source: 540 to 770 (6.12).
+const PREFETCH_SLEEPS: Prior = Prior::new(0.14, 0.0, 0.2);
 /// So long a task stays in the kernel after it has mapped an I/O, in the same units: without full preemption kverityd begins after
 /// that (`CONFIG_PREEMPT_VOLUNTARY`, `CONFIG_PREEMPT_LAZY`), and BH does not wait for it. Source: in these cases kverityd still
 /// waits for it 21,000 instructions after.
@@ -157,6 +166,8 @@ const INTERRUPTED: f64 = 0.05;
 const GIVES_WAY: Prior = Prior::new(0.03, 0.0, 0.12);
 /// So many tell a distribution.
 const LEAST: usize = 30;
+/// Where fewer than one in so many attempts give up, these say less of how long kverityd takes to begin with others.
+const MANY_GIVE_UP: u64 = 4;
 /// Values of a distribution that are kept.
 const KEPT: usize = 1_024;
 /// One in so many verifications of a size takes no longer than those that have no hash block to read, also where the cache
@@ -192,6 +203,7 @@ pub(super) enum Knob {
     GivesWay,
     BehindTask,
     Submission,
+    Prefetch,
     GoesOn,
 }
 
@@ -207,6 +219,7 @@ impl Knob {
             Self::GivesWay => Unknown::NeedResched,
             Self::BehindTask => Unknown::KverityDispatch,
             Self::Submission => Unknown::Submission,
+            Self::Prefetch => Unknown::Prefetch,
             Self::GoesOn => Unknown::KsoftirqdDispatch,
         }
     }
@@ -217,6 +230,9 @@ impl Knob {
 pub(super) struct Learned {
     /// How long verifications took to begin on an idle CPU, by [`Way`], in order; empty where too few did.
     dispatch: [Vec<u64>; 4],
+    /// Whether kverityd began only with verifications of which an attempt had given up, and these were few: those that waited longest
+    /// did so for what they gave up for.
+    few_gave_up: bool,
     hand_over: [Option<u64>; 4],
     kverityd: Verification,
     softirq: Verification,
@@ -258,6 +274,7 @@ impl Learned {
         };
         Self {
             dispatch: dispatch.map(|it| vec![it]),
+            few_gave_up: false,
             hand_over: hand_over.map(Some),
             kverityd: verification.clone(),
             softirq: verification,
@@ -311,7 +328,7 @@ impl Learned {
             knobs.push(Knob::BehindTask);
         }
         if facts.era == Era::Bh {
-            knobs.push(Knob::WithoutSimd);
+            knobs.extend([Knob::WithoutSimd, Knob::Prefetch]);
         }
         if facts.era == Era::Bh && self.dispatch[Way::Ksoftirqd as usize].is_empty() {
             knobs.push(Knob::GoesOn);
@@ -341,6 +358,8 @@ pub(super) struct Costs<'a> {
     /// What a task needs for each byte of an I/O, to hand it over.
     each_byte: f64,
     lets_kverityd_before: bool,
+    prefetch: u64,
+    prefetch_sleeps: u64,
     /// Where a task keeps several I/Os in flight, and where it was not seen to.
     ksoftirqd: [f64; 2],
 }
@@ -363,6 +382,7 @@ impl<'a> Costs<'a> {
             factor *= match (way, base) {
                 (_, Way::Inline) => FROM_INLINE.at(end),
                 (_, Way::Softirq) => FROM_SOFTIRQ.at(end),
+                (Way::Kverityd, Way::Ksoftirqd) => FROM_KSOFTIRQD.at(end),
                 (Way::Softirq, Way::Kverityd) => learned.both_clues(),
                 _ => 1.0,
             };
@@ -426,6 +446,8 @@ impl<'a> Costs<'a> {
                 (None, _) => unit * HANDS_OVER.at(end(Knob::Submission)),
             }),
             each_byte: learned.spacing.map_or(0.0, |(_, each)| each),
+            prefetch: rounded(unit * PREFETCH.at(end(Knob::Prefetch))),
+            prefetch_sleeps: rounded(unit * PREFETCH_SLEEPS.at(end(Knob::Prefetch))),
             lets_kverityd_before: facts.era != Era::Inline,
             ksoftirqd: [KSOFTIRQD, KSOFTIRQD_ALONE].map(|it| it.at(end(Knob::GoesOn))),
         }
@@ -482,6 +504,11 @@ impl<'a> Costs<'a> {
     /// How long a verification takes to begin on an idle CPU, by chance: any number is as likely as any other.
     pub fn dispatch(&self, way: Way, chance: u32) -> u64 {
         let (values, factor) = self.dispatch[way as usize];
+        let values = if way == Way::Kverityd && self.learned.few_gave_up {
+            &values[..values.len().div_ceil(2)]
+        } else {
+            values
+        };
         // Less than there are values.
         let at = (u64::from(chance) * values.len() as u64) >> u32::BITS;
         let value = usize::try_from(at).ok().and_then(|at| values.get(at));
@@ -508,19 +535,29 @@ impl<'a> Costs<'a> {
     }
 
     /// How long ksoftirqd takes to begin where a thread took so long: it waits for no prefetch, but as well for a task that has the
-    /// CPU until its slice ends, which takes longer than one (`RUN_TO_PARITY`, kernel/sched/fair.c). Nothing follows from ksoftirqd's
-    /// waits for kverityd, which has more right to the CPU.
+    /// CPU until its slice ends, which takes longer than one (`RUN_TO_PARITY`, kernel/sched/fair.c). Where the cache is cold, that made
+    /// the long waits. Nothing follows from ksoftirqd's waits for kverityd, which has more right to the CPU.
     fn in_ksoftirqd(&self, wait: u64, factor: f64) -> u64 {
         let alone = self.learned.alone(Way::Kverityd).first();
         let alone = alone.copied().unwrap_or(wait);
         let prefetches = alone as f64 * (1.0 + HAND_OVER[Way::Kverityd as usize].high);
-        let has_slice_ahead = wait as f64 > prefetches;
+        let has_slice_ahead = wait as f64 > prefetches && self.learned.long <= INTERRUPTED;
         let wait = if has_slice_ahead {
             wait
         } else {
             wait.min(alone)
         };
         rounded(wait as f64 * factor)
+    }
+
+    /// What kverityd takes of a task's CPU to prefetch hash blocks that are there.
+    pub const fn prefetch(&self) -> u64 {
+        self.prefetch
+    }
+
+    /// How much longer that takes where the clients of the cache may sleep.
+    pub const fn prefetch_sleeps(&self) -> u64 {
+        self.prefetch_sleeps
     }
 
     /// From the end of a verification to the begin of the next one that waits.
@@ -808,6 +845,9 @@ impl Samples {
         }
         let kverityd = Verification::new(self.kverityd.clone().into_iter());
         let long = share_of_long(&self.kverityd, &kverityd);
+        let seen = |of: &HashMap<u32, Sample>| of.values().map(|it| it.seen).sum::<u64>();
+        let few_gave_up = seen(&self.kverityd) < LEAST as u64
+            && self.attempt.seen < seen(&self.softirq) / MANY_GIVE_UP;
         let attempt = Some(self.attempt).filter(|it| it.values.len() >= LEAST);
         let spacing = self.spacing.into_iter();
         let enough = spacing.filter(|(_, it)| it.values.len() >= LEAST_SPACINGS);
@@ -822,6 +862,7 @@ impl Samples {
         Learned {
             spacing,
             dispatch,
+            few_gave_up,
             hand_over: self.hand_over.map(|it| {
                 Some(it)
                     .filter(|it| it.values.len() >= LEAST)

@@ -39,7 +39,6 @@ impl Seen {
 
 /// What is kept of an I/O. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Arrival {
     pub mapped_at: u64,
     pub device: u64,
@@ -64,8 +63,8 @@ pub(super) struct Arrival {
     pub is_ours: bool,
     /// Whether the CPU had another task to run.
     pub gave_way: bool,
-    /// Whether the (first) verification was in a softirq.
-    pub in_softirq: bool,
+    /// In which context the (first) verification was.
+    pub context: Option<Context>,
 }
 
 impl Arrival {
@@ -81,6 +80,19 @@ impl Arrival {
             .saturating_add(self.attempt as u64)
             .saturating_add(self.retry_wait as u64)
             .saturating_add(self.verify)
+    }
+
+    /// Whether the (first) verification was in a softirq.
+    pub const fn in_softirq(&self) -> bool {
+        matches!(self.context, Some(Context::Softirq | Context::Ksoftirqd))
+    }
+
+    /// Whether a task completed it and BH verified it before ksoftirqd had the CPU. That is when kverityd, which prefetches, lets go of
+    /// the lock of the cache (`dm_bufio_unlock`, drivers/md/dm-bufio.c: `spin_unlock_bh` where a client may not sleep).
+    pub fn in_prefetch(&self) -> bool {
+        self.completion == Completion::Task
+            && self.seen == Seen::Softirq
+            && self.context == Some(Context::Softirq)
     }
 
     /// When it finished.
@@ -424,6 +436,6 @@ fn arrival(io: &Io, is_ours: bool, recorded: &Setting) -> Option<Arrival> {
         },
         is_ours,
         gave_way: io.reason == Some(Reason::NeedResched),
-        in_softirq: matches!(context, Some(Context::Softirq | Context::Ksoftirqd)),
+        context,
     })
 }

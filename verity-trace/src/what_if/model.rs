@@ -22,6 +22,7 @@ pub(super) struct Model<'a> {
     facts: &'a Facts,
     seed: u64,
     learned: Learned,
+    interleaved: u64,
     traces: Vec<Trace<'a>>,
     /// A part of the same, for what is tried often; empty where all of it is small enough.
     pieces: Vec<Trace<'a>>,
@@ -59,6 +60,7 @@ impl<'a> Model<'a> {
             facts,
             seed,
             learned,
+            interleaved: load.interleaved(),
             traces,
             pieces,
         }
@@ -80,15 +82,18 @@ impl<'a> Model<'a> {
         if unseen > 0 {
             unknown.insert(Unknown::Incomplete(unseen));
         }
-        let interleaved = self.load.interleaved();
-        if interleaved >= INTERLEAVED {
-            unknown.insert(Unknown::Interleaved(interleaved));
+        if self.is_interleaved() {
+            unknown.insert(Unknown::Interleaved(self.interleaved));
         }
         let mut arrivals = self.load.spans().flatten();
         if arrivals.any(|it| it.is_ours && it.completion == Completion::Unknown) {
             unknown.insert(Unknown::CompletionContext);
         }
         unknown
+    }
+
+    const fn is_interleaved(&self) -> bool {
+        self.interleaved >= INTERLEAVED
     }
 
     /// Every setting; adds what turned out to matter of what is not known.
@@ -114,7 +119,7 @@ impl<'a> Model<'a> {
             let mut outcome = tally.outcome(Some(&own.tally), self.seed);
             outcome.widen(&error, &measured);
             if self.facts.era.can_attempt() {
-                outcome.widen_other(&measured);
+                outcome.widen_other(&measured, self.is_interleaved());
             }
             outcome
         });
@@ -186,7 +191,7 @@ impl<'a> Model<'a> {
                     _ if io.seen.gave_up() => u64::from(io.attempt),
                     _ => io.verify,
                 };
-                if io.in_softirq {
+                if io.in_softirq() {
                     tally.add_softirq(io.complete_cpu, took);
                 }
             }

@@ -17,6 +17,8 @@ const DRAWS: usize = 200;
 /// How far another setting's `total` may be off beside all errors that the model knows of, as a share. Source: `cargo xtask score`,
 /// seeds 17 and 19: with it the measured change is within the interval in 94 % of 116 forecasts, without in 64 %.
 const UNEXPLAINED: f64 = 0.15;
+/// The same where processes submit by turns on a CPU.
+const UNEXPLAINED_INTERLEAVED: f64 = 0.3;
 
 /// A number with the interval that holds it in about 95 of 100 cases, as far as the model knows its errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -325,8 +327,13 @@ impl Outcome {
     }
 
     /// Adds by how much another setting than the recorded one was seen to be off beside these.
-    pub(super) fn widen_other(&mut self, measured: &Self) {
-        let square = |value: f64| [(value * UNEXPLAINED).powi(2); 2];
+    pub(super) fn widen_other(&mut self, measured: &Self, is_interleaved: bool) {
+        let unexplained = if is_interleaved {
+            UNEXPLAINED_INTERLEAVED
+        } else {
+            UNEXPLAINED
+        };
+        let square = |value: f64| [(value * unexplained).powi(2); 2];
         self.change.widen(square(measured.total.mean.value));
         for total in [&mut self.total.mean, &mut self.total.median] {
             total.widen(square(total.value));

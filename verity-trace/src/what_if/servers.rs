@@ -72,6 +72,9 @@ struct Flight {
     is_followed: bool,
     /// Whether that task runs until then, or until it completes it.
     runs: bool,
+    is_mapped: bool,
+    /// The next of its submitter, once that waits for this one to be mapped.
+    waiting: Option<u32>,
 }
 
 /// A CPU, or, where kverityd is not bound to CPUs, also one of its workers.
@@ -243,8 +246,15 @@ impl<'a> Servers<'a> {
         (number >> u32::BITS) as u32
     }
 
-    /// A task needs its CPU until it maps an I/O.
+    /// A task needs its CPU until it maps an I/O, and maps them in the same order whatever the setting.
     fn map(&mut self, io: u32, now: u64) {
+        if let Some(previous) = self.trace.previous(io) {
+            let previous = &mut self.flights[previous as usize];
+            if !previous.is_mapped {
+                previous.waiting = Some(io);
+                return;
+            }
+        }
         let cpu = self.arrival(io).submit_cpu;
         let taken = self.taken_meanwhile(io, cpu);
         if taken > 0 {
@@ -265,6 +275,9 @@ impl<'a> Servers<'a> {
         self.free_at
             .insert((arrival.submitter, cpu), (now + needs, verified));
         self.begin(io, now);
+        if let Some(waiting) = self.flights[io as usize].waiting.take() {
+            self.plan(now, Event::Map(waiting));
+        }
     }
 
     /// When the task that maps this one is done with the one before, as far as its CPU has verified until now.
@@ -294,7 +307,7 @@ impl<'a> Servers<'a> {
         let arrival = self.arrival(io);
         let submits_until = mapped_at.saturating_add(self.costs.submits(arrival));
         self.all[usize::from(arrival.submit_cpu)].submits_until = submits_until;
-        let device = self.trace.device(io);
+        let device = self.device(io);
         let (verified, event, after) = if arrival.completion == Completion::Task {
             let cpu = usize::from(arrival.complete_cpu);
             (
@@ -309,7 +322,29 @@ impl<'a> Servers<'a> {
         };
         let flight = &mut self.flights[io as usize];
         (flight.mapped_at, flight.verified) = (mapped_at, Some(verified));
+        flight.is_mapped = true;
         self.plan(mapped_at.saturating_add(after), event);
+    }
+
+    /// How long the data device takes, with what kverityd takes of the task's CPU to prefetch until it has the I/O. Under
+    /// `try_verify_in_tasklet` a task that completes its I/Os itself is let in peace by some prefetches, of which each verifies the I/O
+    /// that it was for.
+    fn device(&self, io: u32) -> u64 {
+        let device = self.trace.device(io);
+        let arrival = self.arrival(io);
+        match (arrival.option, self.has_option(arrival)) {
+            _ if self.facts.era != Era::Bh => device,
+            (true, false) => {
+                let prefetch = if self.trace.in_own_prefetch(io) {
+                    self.costs.prefetch()
+                } else {
+                    0
+                };
+                device + prefetch + self.costs.prefetch_sleeps()
+            }
+            (false, true) => device.saturating_sub(self.costs.prefetch_sleeps()),
+            _ => device,
+        }
     }
 
     /// What delays a task on this CPU that hands an I/O to its device.
@@ -326,9 +361,11 @@ impl<'a> Servers<'a> {
     fn issue(&mut self, io: u32, now: u64) {
         let cpu = self.arrival(io).submit_cpu;
         let came_between = self.came_between(cpu, now);
-        let softirq = &self.all[usize::from(cpu)].softirq;
+        let server = &self.all[usize::from(cpu)];
+        let softirq = &server.softirq;
+        let is_about_to = softirq.is_raised && !softirq.waits_for_thread && softirq.next_at > now;
         let flight = &mut self.flights[io as usize];
-        if softirq.is_raised && !softirq.waits_for_thread && softirq.next_at > now {
+        if is_about_to && server.taken_until <= now {
             // The interrupt was before.
             flight.held += softirq.next_at - now;
             self.plan(softirq.next_at, Event::Issue(io));
@@ -341,7 +378,7 @@ impl<'a> Servers<'a> {
             return;
         }
         let held = flight.held;
-        let device = self.trace.device(io);
+        let device = self.device(io);
         let rest = device - self.costs.hands_over(self.arrival(io)).min(device);
         self.plan(
             now.saturating_add(rest.saturating_sub(held)),
@@ -419,18 +456,21 @@ impl<'a> Servers<'a> {
 
     fn is_attempted(&self, io: u32) -> bool {
         let arrival = self.arrival(io);
-        let option = if arrival.is_ours {
-            self.setting.option
-        } else {
-            arrival.option
-        };
         let setting = Setting {
-            option,
+            option: self.has_option(arrival),
             ..*self.setting
         };
         self.facts.attempts(&setting, arrival.bytes, arrival.class)
             && !(self.facts.gives_way
                 && self.costs.gives_way(arrival, self.chance(io, Of::GivesWay)))
+    }
+
+    const fn has_option(&self, arrival: &Arrival) -> bool {
+        if arrival.is_ours {
+            self.setting.option
+        } else {
+            arrival.option
+        }
     }
 
     /// The completion verifies.
@@ -681,6 +721,12 @@ impl<'a> Servers<'a> {
             server.is_awake = false;
             return;
         };
+        let stalled_until = self.stalled_until(io);
+        if stalled_until > now {
+            self.all[usize::from(worker)].works.push_front(io);
+            self.plan(stalled_until, Event::Kverityd(worker));
+            return;
+        }
         let flight = &mut self.flights[io as usize];
         let waited = now - flight.completed_at;
         flight.wait.get_or_insert(waited);
@@ -699,6 +745,16 @@ impl<'a> Servers<'a> {
         server.running = Some((io, ends_at, waits));
         server.verified += computes;
         self.plan(ends_at, Event::Done(worker));
+    }
+
+    /// Until when the cache makes kverityd wait with this one, if it did and is locked as it was.
+    fn stalled_until(&self, io: u32) -> u64 {
+        let arrival = self.arrival(io);
+        let stall = self.trace.stall(io);
+        if stall == 0 || arrival.option || self.has_option(arrival) {
+            return 0;
+        }
+        self.flights[io as usize].completed_at.saturating_add(stall)
     }
 
     /// A worker of kverityd is done with its work.

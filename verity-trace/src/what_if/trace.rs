@@ -34,10 +34,13 @@ pub(super) enum After {
 /// An I/O that waits for another one.
 #[derive(Clone, Copy, Debug)]
 struct Link {
-    /// The first that waits for this one.
+    /// The first that waits for this one, and the last.
     first: u32,
+    last: u32,
     /// The next that waits for the same one as this.
     next: u32,
+    /// The one that the same submitter mapped before.
+    previous: u32,
     after: After,
     /// Nanoseconds from there, or from when its task could go on after the one before, until it is mapped, without verifications on
     /// the CPU that maps it.
@@ -60,6 +63,10 @@ pub(super) struct Trace<'a> {
     devices: Vec<u64>,
     /// How each began.
     begins: Vec<Begins>,
+    /// Those that BH verified while kverityd prefetched for them.
+    in_own_prefetch: Vec<bool>,
+    /// How long each waited that the cache of hash blocks made wait; 0 for others.
+    stalls: Vec<u64>,
 }
 
 impl<'a> Trace<'a> {
@@ -71,13 +78,16 @@ impl<'a> Trace<'a> {
             .iter()
             .map(|_| Link {
                 first: NONE,
+                last: NONE,
                 next: NONE,
+                previous: NONE,
                 after: After::Finish,
                 gap: 0,
             })
             .collect();
         let spacing = spacings(arrivals, &busy, costs);
         let mut last_mapped: HashMap<(u32, u16), &Arrival> = HashMap::new();
+        let mut last_of: HashMap<u32, u32> = HashMap::new();
         let mut roots = Vec::new();
         let mut submitters: HashMap<u32, Submitter> = HashMap::new();
         let mut several = HashSet::new();
@@ -88,17 +98,21 @@ impl<'a> Trace<'a> {
                 let needs = spacing.get(&task).copied().unwrap_or(0) + costs.of_bytes(before);
                 busy.until(before.submit_cpu, before.mapped_at, needs)
             });
+            let previous = last_of.insert(arrival.submitter, number);
+            links[number as usize].previous = previous.unwrap_or(NONE);
             match submitter.last_before(arrival.mapped_at) {
                 Some((time, before, after)) => {
                     let from = time.max(free_at).min(arrival.mapped_at);
-                    let first = &mut links[before as usize].first;
-                    let next = std::mem::replace(first, number);
-                    links[number as usize] = Link {
-                        first: NONE,
-                        next,
-                        after,
-                        gap: busy.rest(arrival.submit_cpu, from, arrival.mapped_at),
-                    };
+                    let Link { first, last, .. } = &mut links[before as usize];
+                    let last = std::mem::replace(last, number);
+                    if last == NONE {
+                        *first = number;
+                    } else {
+                        links[last as usize].next = number;
+                    }
+                    let link = &mut links[number as usize];
+                    link.after = after;
+                    link.gap = busy.rest(arrival.submit_cpu, from, arrival.mapped_at);
                 }
                 None => roots.push(number),
             }
@@ -120,6 +134,8 @@ impl<'a> Trace<'a> {
             arrivals,
             links,
             roots,
+            in_own_prefetch: in_own_prefetch(arrivals),
+            stalls: stalls(arrivals, costs),
             devices: without_waiting(arrivals, (&busy, &interrupted), costs),
         }
     }
@@ -133,6 +149,12 @@ impl<'a> Trace<'a> {
     pub fn spacing(&self, io: &Arrival) -> u64 {
         let spacing = self.spacing.get(&(io.submitter, io.submit_cpu));
         spacing.copied().unwrap_or(0)
+    }
+
+    /// The one that the same submitter mapped before this one.
+    pub fn previous(&self, io: u32) -> Option<u32> {
+        let previous = self.links[io as usize].previous;
+        Some(previous).filter(|&it| it != NONE)
     }
 
     /// Whether this one keeps several I/Os in flight.
@@ -153,12 +175,22 @@ impl<'a> Trace<'a> {
         is_idle.then(|| u64::from(self.arrivals[io as usize].retry_wait))
     }
 
+    /// Whether BH verified this one while kverityd prefetched for it.
+    pub fn in_own_prefetch(&self, io: u32) -> bool {
+        self.in_own_prefetch[io as usize]
+    }
+
+    /// How long this one waited that the cache of hash blocks made wait; 0 where it did not.
+    pub fn stall(&self, io: u32) -> u64 {
+        self.stalls[io as usize]
+    }
+
     /// How long the data device takes.
     pub fn device(&self, io: u32) -> u64 {
         self.devices[io as usize]
     }
 
-    /// Those that come after this, and how long after it.
+    /// Those that come after this, in the order in which they were mapped, and how long after it.
     pub fn followers(&self, io: u32, after: After) -> impl Iterator<Item = (u32, u64)> {
         let first = self.links[io as usize].first;
         std::iter::successors(Some(first).filter(|&it| it != NONE), |&it| {
@@ -211,6 +243,41 @@ impl Submitter {
         }
         self.last
     }
+}
+
+/// Those that BH verified while kverityd prefetched for them, and not for one that their task mapped after them.
+fn in_own_prefetch(arrivals: &[Arrival]) -> Vec<bool> {
+    let mut next_mapped: HashMap<u32, u64> = HashMap::new();
+    let mut all = vec![false; arrivals.len()];
+    for (io, is_in) in arrivals.iter().zip(&mut all).rev() {
+        let next = next_mapped.insert(io.submitter, io.mapped_at);
+        *is_in = io.in_prefetch() && next.is_none_or(|next| next > io.completed_at() + io.wait);
+    }
+    all
+}
+
+/// How long each waited that kverityd began with only after one that had waited for a hash block, though another worker goes on
+/// meanwhile: the cache was locked. Without `try_verify_in_tasklet` it is, until it has read the block that it would throw out
+/// (`__get_unclaimed_buffer` and `__make_buffer_clean`, drivers/md/dm-bufio.c).
+fn stalls(arrivals: &[Arrival], costs: &Costs<'_>) -> Vec<u64> {
+    let begins_at = |it: usize| arrivals[it].completed_at() + arrivals[it].wait;
+    let mut order: Vec<_> = (0..arrivals.len())
+        .filter(|&it| arrivals[it].seen == Seen::Kverityd)
+        .collect();
+    order.sort_by_key(|&it| begins_at(it));
+    let mut all = vec![0; arrivals.len()];
+    // By CPU: until when the one before was verified that waited for a hash block, or 0.
+    let mut cold_until: HashMap<u16, u64> = HashMap::new();
+    for at in order {
+        let io = &arrivals[at];
+        let is_cold = costs.read_after(io, false).is_some();
+        let until = if is_cold { io.finished_at() } else { 0 };
+        let before = cold_until.insert(io.verify_cpu, until).unwrap_or(0);
+        if io.completed_at() < before && before <= begins_at(at) {
+            all[at] = io.wait;
+        }
+    }
+    all
 }
 
 /// By submitter and CPU: how long it needs from one I/O to the next, beside what its bytes take.
