@@ -17,7 +17,7 @@ pub struct Replayed<'a> {
     pub outcome: &'a Outcome,
     /// How the mean `total` changes against the recorded setting, both through the model.
     pub effect: Effect,
-    /// The same without the error.
+    /// The same without the error; half of it where processes wait for each other, which turned as many gains into losses as not.
     pub middle: f64,
 }
 
@@ -44,6 +44,7 @@ impl Replayed<'_> {
 /// Every setting that was replayed.
 pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
     let own = forecast.own.total.mean.value.max(1.0);
+    let counted = if shares_cpus(forecast) { 0.5 } else { 1.0 };
     forecast
         .settings
         .iter()
@@ -54,8 +55,14 @@ pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
                 best: outcome.change.low / own,
                 worst: Some(outcome.change.high / own),
             },
-            middle: outcome.change.value / own,
+            middle: counted * outcome.change.value / own,
         })
+}
+
+/// Whether processes wait for each other, of which the model knows too little.
+pub fn shares_cpus(forecast: &Forecast) -> bool {
+    let mut unknown = forecast.unknown.iter();
+    unknown.any(|it| matches!(it, Unknown::Interleaved(_)))
 }
 
 /// The one with the option on or off and the limits of now.

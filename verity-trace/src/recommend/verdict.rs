@@ -8,7 +8,7 @@ use super::{Certainty, Confidence, Verdict, limits, model};
 use crate::format;
 use crate::histogram::Nanos;
 use crate::snapshot::{Era, Placement};
-use crate::what_if::{Forecast, Unknown};
+use crate::what_if::Forecast;
 
 /// From this part of attempts that give up on, the hash blocks in the cache matter.
 const MANY_GIVE_UP: f64 = 0.05;
@@ -27,7 +27,7 @@ pub fn of(
             Certainty::None => Certainty::None,
         };
     }
-    if confidence.certainty == Certainty::Likely && shares_cpus(forecast) {
+    if confidence.certainty == Certainty::Likely && forecast.is_some_and(model::shares_cpus) {
         confidence.certainty = Certainty::Weak;
     }
     (verdict, confidence)
@@ -48,14 +48,6 @@ pub fn may_keep_other_blocks(case: &Case<'_>, forecast: Option<&Forecast>) -> bo
     let other = forecast.and_then(|it| model::switched(it, !case.option(), limits::current(case)));
     let foretold = other.map_or(0.0, |it| it.outcome.share(Placement::Fallback));
     foretold.max(case.fallback_share().unwrap_or(0.0)) > MANY_GIVE_UP
-}
-
-/// Whether processes wait for each other, of which the model knows too little.
-fn shares_cpus(forecast: Option<&Forecast>) -> bool {
-    forecast.is_some_and(|it| {
-        let mut unknown = it.unknown.iter();
-        unknown.any(|it| matches!(it, Unknown::Interleaved(_)))
-    })
 }
 
 fn undoubted(
@@ -369,7 +361,7 @@ mod tests {
     use crate::recommend::rules::fixture::{FELL_BACK, IN_BH, Ios, Made, ON_KVERITYD};
     use crate::recommend::{advise, rules};
     use crate::snapshot::{Completion, Loss, Reason};
-    use crate::what_if::{Distribution, Estimate, Outcome, Setting};
+    use crate::what_if::{Distribution, Estimate, Outcome, Setting, Unknown};
 
     /// Beside the small ones, so that there is more than one size.
     const LARGER: Ios = Ios {
@@ -711,6 +703,16 @@ mod tests {
             (verdict, confidence.certainty),
             (Verdict::Enable, Certainty::Weak)
         );
+        // Half of it counts.
+        for (value, expected) in [(-4_100.0, Verdict::Enable), (-3_900.0, Verdict::Keep)] {
+            forecast.settings[0].1.change = Estimate {
+                value,
+                low: -20_000.0,
+                high: 20_000.0,
+            };
+            let (verdict, _) = of(&case, &rules::findings(&case).fired, Some(&forecast));
+            assert_eq!(verdict, expected);
+        }
     }
 
     #[test]

@@ -107,8 +107,9 @@ const PREFETCH: Prior = Prior::new(4.0, 2.0, 5.0);
 const PREFETCH_SLEEPS: Prior = Prior::new(0.14, 0.0, 0.2);
 /// So long a task stays in the kernel after it has mapped an I/O, in the same units: without full preemption kverityd begins after
 /// that (`CONFIG_PREEMPT_VOLUNTARY`, `CONFIG_PREEMPT_LAZY`), and BH does not wait for it. Source: in these cases kverityd still
-/// waits for it 21,000 instructions after.
-const SUBMITS: Prior = Prior::new(4.0, 0.0, 6.0);
+/// waits for it 17,000 (6.12) and 21,000 (7.3) instructions after.
+const SUBMITS: Prior = Prior::new(3.3, 0.0, 6.0);
+const SUBMITS_INLINE: Prior = Prior::new(4.0, 0.0, 6.0);
 /// The same as a part of the time until it maps the next one without waiting for any, where that is known. Source: kverityd, which
 /// then takes 5,200, begins 22,400 after it where that is 34,000 (6.12); 25,600 to 26,800 beside what bytes take, with 34,000 (7.3).
 const SUBMITS_OF_SPACING: Prior = Prior::new(0.5, 0.0, 0.8);
@@ -116,7 +117,7 @@ const SUBMITS_OF_SPACING_INLINE: Prior = Prior::new(0.6, 0.0, 0.9);
 /// So long after that the device has it, if no verification comes between, also beside what its bytes take: in the same units, and as
 /// a part of that time. With voluntary preemption, as kernels of this era mostly have it, the task lets kverityd prefetch before.
 /// Source: 25,000 with 34,000 from one to the next, or 4,000 where there is no prefetch (6.12).
-const HANDS_OVER: Prior = Prior::new(3.0, 0.5, 5.0);
+const HANDS_OVER: Prior = Prior::new(4.7, 0.5, 6.0);
 const HANDS_OVER_OF_SPACING: Prior = Prior::new(0.7, 0.1, 1.0);
 /// The same on 6.15 and later, which wait until the task leaves the kernel: 4,000 to 6,000 with 34,000 from one to the next (7.3).
 const HANDS_OVER_INLINE: Prior = Prior::new(0.5, 0.25, 2.0);
@@ -177,9 +178,12 @@ const WARMEST: usize = 20;
 const NOBODY_AHEAD: usize = 10;
 /// Sizes that the time of a verification is learned of one by one.
 const LEAST_OF_SIZE: usize = 20;
-/// As many I/Os of a size tell how long it takes a task to hand one over, whose device then copies it (`null_blk`), or has every
-/// page of it mapped for DMA. It varies little: 38,600 to 38,800 for 80 of 100 of 4 KiB, 105,100 to 106,400 for those of 64 KiB.
+/// As many I/Os tell how long it takes a task to hand one over, whose device then copies it (`null_blk`), or has every page of it mapped
+/// for DMA. It varies little: 38,600 to 38,800 for 80 of 100 of 4 KiB, 105,100 to 106,400 for those of 64 KiB.
 const LEAST_SPACINGS: usize = 5;
+/// The same of each of several sizes: some are handed over before kverityd prefetches for them, which takes 21,000 less, and where that
+/// are most of one size, the line through the sizes is none. Source: 4 of 7 of 4 KiB, 5 of 5 of 8 KiB, 3 of 8 of 64 KiB (6.12).
+const LEAST_SPACINGS_OF_SIZE: usize = 10;
 
 /// An end of a prior's range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -435,6 +439,7 @@ impl<'a> Costs<'a> {
                     fixed * SUBMITS_OF_SPACING_INLINE.at(end(Knob::BehindTask))
                 }
                 (Some((fixed, _)), _) => fixed * SUBMITS_OF_SPACING.at(end(Knob::BehindTask)),
+                (None, Era::Inline) => unit * SUBMITS_INLINE.at(end(Knob::BehindTask)),
                 (None, _) => unit * SUBMITS.at(end(Knob::BehindTask)),
             }),
             hands_over: rounded(match (learned.spacing, facts.era) {
@@ -469,9 +474,9 @@ impl<'a> Costs<'a> {
         self.dispatch[Way::Kverityd as usize].1.is_none()
     }
 
-    /// How long after that the device has it.
-    pub fn hands_over(&self, io: &Arrival) -> u64 {
-        self.hands_over + self.of_bytes(io)
+    /// How long after that a task begins to hand its bytes over, before which it may sleep.
+    pub const fn hands_over(&self) -> u64 {
+        self.hands_over
     }
 
     /// How long an interrupt takes until BH begins that nobody was ahead of; 0 where none was seen.
@@ -486,7 +491,7 @@ impl<'a> Costs<'a> {
         self.lets_kverityd_before
     }
 
-    /// How much of that its bytes take.
+    /// How long handing its bytes over takes: a driver copies them, or maps each page.
     pub fn of_bytes(&self, io: &Arrival) -> u64 {
         rounded(self.each_byte * f64::from(io.bytes))
     }
@@ -588,6 +593,13 @@ impl<'a> Costs<'a> {
             Seen::Softirq | Seen::Inline => usual,
             _ => rounded(usual as f64 * self.without_simd),
         }
+    }
+
+    /// Whether it was hashed in a softirq without the vector unit ([`WITHOUT_SIMD`]).
+    pub fn lacks_simd(&self, io: &Arrival) -> bool {
+        let usual = self.learned.softirq.usual(io.bytes);
+        let is_long = usual.is_some_and(|it| io.verify as f64 > it as f64 * SAME_WORK);
+        io.seen == Seen::Softirq && self.without_simd > 1.0 && is_long
     }
 
     /// How long it takes on kverityd when it has no hash block to read.
@@ -849,8 +861,13 @@ impl Samples {
         let few_gave_up = seen(&self.kverityd) < LEAST as u64
             && self.attempt.seen < seen(&self.softirq) / MANY_GIVE_UP;
         let attempt = Some(self.attempt).filter(|it| it.values.len() >= LEAST);
+        let least = if self.spacing.len() > 1 {
+            LEAST_SPACINGS_OF_SIZE
+        } else {
+            LEAST_SPACINGS
+        };
         let spacing = self.spacing.into_iter();
-        let enough = spacing.filter(|(_, it)| it.values.len() >= LEAST_SPACINGS);
+        let enough = spacing.filter(|(_, it)| it.values.len() >= least);
         let points: Vec<_> = enough
             .filter_map(|(bytes, it)| Some((f64::from(bytes), it.quantile(2)? as f64)))
             .collect();

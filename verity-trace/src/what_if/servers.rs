@@ -73,6 +73,8 @@ struct Flight {
     /// Whether that task runs until then, or until it completes it.
     runs: bool,
     is_mapped: bool,
+    /// Whether its task hands over its bytes, and cannot sleep before the device has them.
+    hands_over_bytes: bool,
     /// The next of its submitter, once that waits for this one to be mapped.
     waiting: Option<u32>,
 }
@@ -316,8 +318,8 @@ impl<'a> Servers<'a> {
                 device,
             )
         } else {
-            let hands_over = self.costs.hands_over(arrival).min(device);
-            let came_between = self.came_between(arrival.submit_cpu, mapped_at);
+            let hands_over = self.costs.hands_over().min(device);
+            let came_between = self.came_between(io, mapped_at);
             (came_between, Event::Issue(io), hands_over)
         };
         let flight = &mut self.flights[io as usize];
@@ -347,21 +349,22 @@ impl<'a> Servers<'a> {
         }
     }
 
-    /// What delays a task on this CPU that hands an I/O to its device.
-    fn came_between(&self, cpu: u16, now: u64) -> u64 {
-        let server = &self.all[usize::from(cpu)];
-        if self.costs.lets_kverityd_before() && !self.facts.is_unbound {
+    /// What delays a task that hands this I/O to its device: softirqs, and kverityd where it may sleep.
+    fn came_between(&self, io: u32, now: u64) -> u64 {
+        let server = &self.all[usize::from(self.arrival(io).submit_cpu)];
+        let hands_over_bytes = self.flights[io as usize].hands_over_bytes;
+        if self.costs.lets_kverityd_before() && !hands_over_bytes && !self.facts.is_unbound {
             server.verified(now)
         } else {
             server.interrupted
         }
     }
 
-    /// A driver gets an I/O once its task has mapped it (`dm_submit_bio`, drivers/md/dm.c), and a softirq comes between.
+    /// A driver gets an I/O once its task has mapped it (`dm_submit_bio`, drivers/md/dm.c) and handed over its bytes, and softirqs come
+    /// between.
     fn issue(&mut self, io: u32, now: u64) {
-        let cpu = self.arrival(io).submit_cpu;
-        let came_between = self.came_between(cpu, now);
-        let server = &self.all[usize::from(cpu)];
+        let came_between = self.came_between(io, now);
+        let server = &self.all[usize::from(self.arrival(io).submit_cpu)];
         let softirq = &server.softirq;
         let is_about_to = softirq.is_raised && !softirq.waits_for_thread && softirq.next_at > now;
         let flight = &mut self.flights[io as usize];
@@ -377,13 +380,19 @@ impl<'a> Servers<'a> {
             self.plan(now.saturating_add(taken), Event::Issue(io));
             return;
         }
-        let held = flight.held;
         let device = self.device(io);
-        let rest = device - self.costs.hands_over(self.arrival(io)).min(device);
-        self.plan(
-            now.saturating_add(rest.saturating_sub(held)),
-            Event::Complete(io),
-        );
+        let rest = device - self.costs.hands_over().min(device);
+        let of_bytes = self.costs.of_bytes(self.arrival(io)).min(rest);
+        let flight = &mut self.flights[io as usize];
+        if of_bytes > 0 && !flight.hands_over_bytes {
+            flight.hands_over_bytes = true;
+            let came_between = self.came_between(io, now);
+            self.flights[io as usize].verified = Some(came_between);
+            self.plan(now.saturating_add(of_bytes), Event::Issue(io));
+            return;
+        }
+        let rest = (rest - of_bytes).saturating_sub(flight.held);
+        self.plan(now.saturating_add(rest), Event::Complete(io));
     }
 
     /// What verifications took of a CPU since the task began to need it, or since this was asked last.
@@ -735,6 +744,11 @@ impl<'a> Servers<'a> {
         // While it waits for a hash block, another worker goes on with the queue.
         let (computes, waits) = match self.costs.read_after(arrival, self.is_attempted(io)) {
             Some(after) => {
+                let after = if self.is_attempted(io) {
+                    after
+                } else {
+                    after.saturating_sub(self.trace.interruption(io))
+                };
                 let read_at = completed_at.saturating_add(after);
                 (self.costs.warm(arrival), read_at.saturating_sub(now))
             }

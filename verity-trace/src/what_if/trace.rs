@@ -67,6 +67,8 @@ pub(super) struct Trace<'a> {
     in_own_prefetch: Vec<bool>,
     /// How long each waited that the cache of hash blocks made wait; 0 for others.
     stalls: Vec<u64>,
+    /// How long softirqs that hash without the vector unit interrupted kverityd while it verified each; 0 for others.
+    interruptions: Vec<u64>,
 }
 
 impl<'a> Trace<'a> {
@@ -136,6 +138,7 @@ impl<'a> Trace<'a> {
             roots,
             in_own_prefetch: in_own_prefetch(arrivals),
             stalls: stalls(arrivals, costs),
+            interruptions: interruptions(arrivals, costs),
             devices: without_waiting(arrivals, (&busy, &interrupted), costs),
         }
     }
@@ -183,6 +186,11 @@ impl<'a> Trace<'a> {
     /// How long this one waited that the cache of hash blocks made wait; 0 where it did not.
     pub fn stall(&self, io: u32) -> u64 {
         self.stalls[io as usize]
+    }
+
+    /// How long softirqs that hash without the vector unit interrupted kverityd while it verified this one; 0 where none did.
+    pub fn interruption(&self, io: u32) -> u64 {
+        self.interruptions[io as usize]
     }
 
     /// How long the data device takes.
@@ -275,6 +283,41 @@ fn stalls(arrivals: &[Arrival], costs: &Costs<'_>) -> Vec<u64> {
         let before = cold_until.insert(io.verify_cpu, until).unwrap_or(0);
         if io.completed_at() < before && before <= begins_at(at) {
             all[at] = io.wait;
+        }
+    }
+    all
+}
+
+/// How long softirqs that hash without the vector unit interrupted kverityd while it verified each: such a one had that in use, so it
+/// hashed too, and is done soon after.
+fn interruptions(arrivals: &[Arrival], costs: &Costs<'_>) -> Vec<u64> {
+    // By CPU: when kverityd was done with each.
+    let mut done: HashMap<u16, Vec<(u64, usize)>> = HashMap::new();
+    for (at, io) in arrivals.iter().enumerate() {
+        if io.seen == Seen::Kverityd || io.seen.gave_up() {
+            let done = done.entry(io.verify_cpu).or_default();
+            done.push((io.finished_at(), at));
+        }
+    }
+    for done in done.values_mut() {
+        done.sort_unstable();
+    }
+    let mut all = vec![0; arrivals.len()];
+    for softirq in arrivals.iter().filter(|it| costs.lacks_simd(it)) {
+        let (began_at, ended_at) = (
+            softirq.finished_at() - softirq.verify,
+            softirq.finished_at(),
+        );
+        let Some(done) = done.get(&softirq.complete_cpu) else {
+            continue;
+        };
+        let next = done.partition_point(|&(done_at, _)| done_at < ended_at);
+        let Some(&(done_at, at)) = done.get(next) else {
+            continue;
+        };
+        let io = &arrivals[at];
+        if done_at - io.verify < began_at && done_at - ended_at <= 2 * costs.warm(io) {
+            all[at] += softirq.verify;
         }
     }
     all
@@ -432,13 +475,19 @@ fn without_waiting(
         } else {
             interrupted
         };
-        let hands_over = costs.hands_over(it);
-        let rest = comes_between.rest(it.submit_cpu, it.mapped_at, it.completed_at());
+        let (hands_over, of_bytes) = (costs.hands_over(), costs.of_bytes(it));
+        let (cpu, completed_at) = (it.submit_cpu, it.completed_at());
+        let rest = comes_between.rest(cpu, it.mapped_at, completed_at);
         if rest <= hands_over {
             return rest;
         }
-        let until = comes_between.until(it.submit_cpu, it.mapped_at, hands_over);
-        it.device - (until - it.mapped_at - hands_over)
+        let slept_until = comes_between.until(cpu, it.mapped_at, hands_over);
+        let rest = interrupted.rest(cpu, slept_until, completed_at);
+        if rest <= of_bytes {
+            return hands_over + rest;
+        }
+        let until = interrupted.until(cpu, slept_until, of_bytes);
+        it.device - (until - it.mapped_at - hands_over - of_bytes)
     };
     let mut devices: Vec<_> = arrivals.iter().map(device).collect();
     let waits = |it: &Arrival| {
