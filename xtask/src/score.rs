@@ -44,7 +44,7 @@ const CASES: usize = 15;
 const KNOWN: usize = 48;
 
 /// Where the cases of all tests come from.
-const PART_SEED: u64 = 31;
+const PART_SEED: u64 = 37;
 
 #[derive(clap::Args)]
 pub struct Args {

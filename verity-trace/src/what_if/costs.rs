@@ -237,6 +237,8 @@ pub(super) struct Learned {
     /// Whether kverityd began only with verifications of which an attempt had given up, and these were few: those that waited longest
     /// did so for what they gave up for.
     few_gave_up: bool,
+    /// Whether so many verifications waited for a hash block, or gave up for one, that the cache is cold.
+    is_cold: bool,
     hand_over: [Option<u64>; 4],
     kverityd: Verification,
     softirq: Verification,
@@ -279,6 +281,7 @@ impl Learned {
         Self {
             dispatch: dispatch.map(|it| vec![it]),
             few_gave_up: false,
+            is_cold: false,
             hand_over: hand_over.map(Some),
             kverityd: verification.clone(),
             softirq: verification,
@@ -287,6 +290,11 @@ impl Learned {
             long: 0.0,
             spacing: None,
         }
+    }
+
+    /// Whether many hash blocks were not in the cache.
+    pub const fn is_cold(&self) -> bool {
+        self.is_cold
     }
 
     /// The wait that nobody was ahead of.
@@ -858,8 +866,10 @@ impl Samples {
         let kverityd = Verification::new(self.kverityd.clone().into_iter());
         let long = share_of_long(&self.kverityd, &kverityd);
         let seen = |of: &HashMap<u32, Sample>| of.values().map(|it| it.seen).sum::<u64>();
-        let few_gave_up = seen(&self.kverityd) < LEAST as u64
-            && self.attempt.seen < seen(&self.softirq) / MANY_GIVE_UP;
+        let (gave_up, in_softirq) = (self.attempt.seen, seen(&self.softirq));
+        let few_gave_up =
+            seen(&self.kverityd) < LEAST as u64 && gave_up < in_softirq / MANY_GIVE_UP;
+        let is_cold = long.max(gave_up as f64 / (gave_up + in_softirq).max(1) as f64) > INTERRUPTED;
         let attempt = Some(self.attempt).filter(|it| it.values.len() >= LEAST);
         let least = if self.spacing.len() > 1 {
             LEAST_SPACINGS_OF_SIZE
@@ -880,6 +890,7 @@ impl Samples {
             spacing,
             dispatch,
             few_gave_up,
+            is_cold,
             hand_over: self.hand_over.map(|it| {
                 Some(it)
                     .filter(|it| it.values.len() >= LEAST)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::costs::{Bent, Costs, End, Knob, Learned};
 use super::load::{Arrival, Load, Seen};
-use super::outcome::{BLOCKS, Error, Outcome, Tally, Values};
+use super::outcome::{BLOCKS, Error, Outcome, Tally, Unexplained, Values};
 use super::servers::Servers;
 use super::trace::Trace;
 use super::{Facts, Setting, Unknown};
@@ -96,6 +96,16 @@ impl<'a> Model<'a> {
         self.interleaved >= INTERLEAVED
     }
 
+    const fn unexplained(&self) -> Unexplained {
+        if self.is_interleaved() {
+            Unexplained::Interleaved
+        } else if self.learned.is_cold() {
+            Unexplained::Cold
+        } else {
+            Unexplained::Usual
+        }
+    }
+
     /// Every setting; adds what turned out to matter of what is not known.
     pub fn outcomes(&self, settings: &[Setting], unknown: &mut BTreeSet<Unknown>) -> Outcomes {
         let measured = self.measured();
@@ -119,7 +129,7 @@ impl<'a> Model<'a> {
             let mut outcome = tally.outcome(Some(&own.tally), self.seed);
             outcome.widen(&error, &measured);
             if self.facts.era.can_attempt() {
-                outcome.widen_other(&measured, self.is_interleaved());
+                outcome.widen_other(&measured, self.unexplained());
             }
             outcome
         });

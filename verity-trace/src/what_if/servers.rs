@@ -278,6 +278,9 @@ impl<'a> Servers<'a> {
             .insert((arrival.submitter, cpu), (now + needs, verified));
         self.begin(io, now);
         if let Some(waiting) = self.flights[io as usize].waiting.take() {
+            // What was verified until now is over.
+            let cpu = usize::from(self.arrival(waiting).submit_cpu);
+            self.flights[waiting as usize].verified = Some(self.all[cpu].verified(now));
             self.plan(now, Event::Map(waiting));
         }
     }
