@@ -17,14 +17,16 @@ pub struct Replayed<'a> {
     pub outcome: &'a Outcome,
     /// How the mean `total` changes against the recorded setting, both through the model.
     pub effect: Effect,
-    /// The same without the error; half of it where processes wait for each other, which turned as many gains into losses as not.
+    /// The same without the error.
     pub middle: f64,
+    /// The part of it that counts: half where processes wait for each other, which turns gains into losses.
+    counts: f64,
 }
 
 impl Replayed<'_> {
     /// Whether it is faster by what matters rather than not.
     pub fn is_rather_gain(&self) -> bool {
-        self.middle <= -MATTERS
+        self.counts * self.middle <= -MATTERS
     }
 
     /// The same where it is the best of so many: among these one seems better than it is more often than a single one does.
@@ -44,7 +46,7 @@ impl Replayed<'_> {
 /// Every setting that was replayed.
 pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
     let own = forecast.own.total.mean.value.max(1.0);
-    let counted = if shares_cpus(forecast) { 0.5 } else { 1.0 };
+    let counts = if shares_cpus(forecast) { 0.5 } else { 1.0 };
     forecast
         .settings
         .iter()
@@ -55,7 +57,8 @@ pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
                 best: outcome.change.low / own,
                 worst: Some(outcome.change.high / own),
             },
-            middle: counted * outcome.change.value / own,
+            middle: outcome.change.value / own,
+            counts,
         })
 }
 

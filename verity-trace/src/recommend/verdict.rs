@@ -27,9 +27,6 @@ pub fn of(
             Certainty::None => Certainty::None,
         };
     }
-    if confidence.certainty == Certainty::Likely && forecast.is_some_and(model::shares_cpus) {
-        confidence.certainty = Certainty::Weak;
-    }
     (verdict, confidence)
 }
 
@@ -118,17 +115,25 @@ fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence
         "by replaying {} I/Os through a model of each placement, whose error is within the interval",
         forecast.own.ios
     );
+    // The model knows too little of processes that wait for each other.
+    let sure = |verdict, effect| {
+        if model::shares_cpus(forecast) {
+            weak(verdict, effect, &how)
+        } else {
+            likely(verdict, effect, &how)
+        }
+    };
     if case.option() {
         if let Some(harm) = harm(case) {
             return Some(harm);
         }
         if effect.is_gain() {
-            return Some(likely(Verdict::Disable, effect, &how));
+            return Some(sure(Verdict::Disable, effect));
         }
         if let Some((limited, limits)) = limited(case, forecast) {
             let verdict = Verdict::Limit(limits);
             if limited.effect.is_gain() {
-                return Some(likely(verdict, limited.effect, &how));
+                return Some(sure(verdict, limited.effect));
             }
             if !replayed.is_rather_gain() || limited.middle < replayed.middle {
                 let reason = format!("{how}; these are the best of the limits that were replayed");
@@ -141,11 +146,11 @@ fn of_model(case: &Case<'_>, forecast: &Forecast) -> Option<(Verdict, Confidence
             return Some(likely(Verdict::Keep, effect, &reason));
         }
         if effect.is_gain() {
-            return Some(likely(Verdict::Enable, effect, &how));
+            return Some(sure(Verdict::Enable, effect));
         }
     }
     if effect.is_no_gain() {
-        return Some(likely(Verdict::Keep, effect, &how));
+        return Some(sure(Verdict::Keep, effect));
     }
     let (verdict, is_likely) = match (replayed.is_rather_gain(), case.option()) {
         (true, true) => (Verdict::Disable, "is more likely than not"),
@@ -703,7 +708,17 @@ mod tests {
             (verdict, confidence.certainty),
             (Verdict::Enable, Certainty::Weak)
         );
+        // What the kernel settles stays as sure as it is.
+        let inert = Made::on("6.1.192", Era::Inert).ios(ON_KVERITYD).ios(LARGER);
+        let inert = inert.option();
+        let case = inert.case();
+        let (verdict, confidence) = of(&case, &rules::findings(&case).fired, Some(&forecast));
+        assert_eq!(
+            (verdict, confidence.certainty),
+            (Verdict::NotEffective, Certainty::Certain)
+        );
         // Half of it counts.
+        let case = made.case();
         for (value, expected) in [(-4_100.0, Verdict::Enable), (-3_900.0, Verdict::Keep)] {
             forecast.settings[0].1.change = Estimate {
                 value,

@@ -114,8 +114,8 @@ const SUBMITS_INLINE: Prior = Prior::new(4.0, 0.0, 6.0);
 /// then takes 5,200, begins 22,400 after it where that is 34,000 (6.12); 25,600 to 26,800 beside what bytes take, with 34,000 (7.3).
 const SUBMITS_OF_SPACING: Prior = Prior::new(0.5, 0.0, 0.8);
 const SUBMITS_OF_SPACING_INLINE: Prior = Prior::new(0.6, 0.0, 0.9);
-/// So long after that the device has it, if no verification comes between, also beside what its bytes take: in the same units, and as
-/// a part of that time. With voluntary preemption, as kernels of this era mostly have it, the task lets kverityd prefetch before.
+/// So long after it has mapped one a task begins to hand its bytes over, if no verification comes between: in the same units, and as a part
+/// of that time. With voluntary preemption, as kernels of this era mostly have it, the task lets kverityd prefetch before.
 /// Source: 25,000 with 34,000 from one to the next, or 4,000 where there is no prefetch (6.12).
 const HANDS_OVER: Prior = Prior::new(4.7, 0.5, 6.0);
 const HANDS_OVER_OF_SPACING: Prior = Prior::new(0.7, 0.1, 1.0);
@@ -482,7 +482,7 @@ impl<'a> Costs<'a> {
         self.dispatch[Way::Kverityd as usize].1.is_none()
     }
 
-    /// How long after that a task begins to hand its bytes over, before which it may sleep.
+    /// How long after it has mapped an I/O a task begins to hand its bytes over, before which it may sleep.
     pub const fn hands_over(&self) -> u64 {
         self.hands_over
     }
@@ -800,6 +800,7 @@ struct Samples {
     kverityd: HashMap<u32, Sample>,
     softirq: HashMap<u32, Sample>,
     attempt: Sample,
+    ours_on_kverityd: u64,
     asked: u64,
     gave_way: u64,
     any: Sample,
@@ -816,6 +817,7 @@ impl Samples {
             if let Some(again) = begins.again {
                 self.begins(Way::Kverityd, io.is_ours, again, u64::from(io.retry_wait));
             }
+            self.ours_on_kverityd += u64::from(on_kverityd && io.is_ours);
             self.any.add(io.wait);
             match io.seen {
                 Seen::Kverityd => self.kverityd.entry(io.bytes).or_default().add(io.verify),
@@ -866,15 +868,16 @@ impl Samples {
         let kverityd = Verification::new(self.kverityd.clone().into_iter());
         let long = share_of_long(&self.kverityd, &kverityd);
         let seen = |of: &HashMap<u32, Sample>| of.values().map(|it| it.seen).sum::<u64>();
-        let (gave_up, in_softirq) = (self.attempt.seen, seen(&self.softirq));
-        let few_gave_up =
-            seen(&self.kverityd) < LEAST as u64 && gave_up < in_softirq / MANY_GIVE_UP;
-        let is_cold = long.max(gave_up as f64 / (gave_up + in_softirq).max(1) as f64) > INTERRUPTED;
+        let (gave_up, on_kverityd) = (self.attempt.seen, seen(&self.kverityd));
+        let attempts = gave_up + seen(&self.softirq);
+        let few_gave_up = self.ours_on_kverityd < LEAST as u64 && gave_up * MANY_GIVE_UP < attempts;
+        let missed = long.mul_add(on_kverityd as f64, gave_up as f64);
+        let is_cold = missed / (attempts + on_kverityd).max(1) as f64 > INTERRUPTED;
         let attempt = Some(self.attempt).filter(|it| it.values.len() >= LEAST);
-        let least = if self.spacing.len() > 1 {
-            LEAST_SPACINGS_OF_SIZE
-        } else {
-            LEAST_SPACINGS
+        let counts = self.spacing.values().map(|it| it.values.len());
+        let least = match counts.filter(|&it| it >= LEAST_SPACINGS).count() {
+            0 | 1 => LEAST_SPACINGS,
+            _ => LEAST_SPACINGS_OF_SIZE,
         };
         let spacing = self.spacing.into_iter();
         let enough = spacing.filter(|(_, it)| it.values.len() >= least);
@@ -929,11 +932,14 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
+/// No cost is longer than an hour: a line through sizes that say nothing may lead anywhere.
+const LONGEST_NS: f64 = 3.6e12;
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a cast of a float keeps to the range of what it becomes"
 )]
 const fn rounded(ns: f64) -> u64 {
-    ns.round() as u64
+    ns.round().min(LONGEST_NS) as u64
 }

@@ -12,6 +12,10 @@ use crate::snapshot::{Completion, Context, DeviceNumber, Era, Placement, Reason}
 
 /// I/Os that are kept. Beyond it every other window is left out, as often as it takes: 64 bytes each make 128 MB.
 const MAX_IOS: usize = 2_000_000;
+/// No time is later than 146 years after booting, in nanoseconds: what is, is damage. A stage of 18 minutes hangs, which no placement is the
+/// reason of. Of as many I/Os as are kept the sum of all is a number then.
+const LATEST: u64 = 1 << 62;
+const LONGEST: u64 = 1 << 40;
 /// I/Os in a window, in the order in which they finish: many times more than are in flight at once.
 const WINDOW: usize = 8_192;
 
@@ -413,6 +417,10 @@ fn arrival(io: &Io, is_ours: bool, recorded: &Setting) -> Option<Arrival> {
     } else {
         io.context
     };
+    let is_possible = io.mapped_at.0 < LATEST && io.stages.values().all(|it| it.0 < LONGEST);
+    if !is_possible {
+        return None;
+    }
     let complete_cpu = io.complete_cpu.or(io.verify_cpu).unwrap_or(io.submit_cpu);
     Some(Arrival {
         mapped_at: io.mapped_at.0,

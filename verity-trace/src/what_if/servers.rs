@@ -62,8 +62,8 @@ struct Flight {
     mapped_at: u64,
     completed_at: u64,
     wait: Option<u64>,
-    /// What its CPU had verified when the task began that maps or completes it, or in softirqs when the one did that hands it
-    /// to its device; absent where nothing says when it did.
+    /// What its CPU had verified when the task began that maps it, hands it to its device or completes it, in softirqs alone where kverityd
+    /// cannot come between; absent where nothing says when it did.
     verified: Option<u64>,
     /// What passed between interrupts and softirqs while its task handed it to its device: that is part of what the device took, which
     /// interrupts have without a softirq, too.
@@ -73,6 +73,8 @@ struct Flight {
     /// Whether that task runs until then, or until it completes it.
     runs: bool,
     is_mapped: bool,
+    /// Whether its task is done with the one before.
+    has_task: bool,
     /// Whether its task hands over its bytes, and cannot sleep before the device has them.
     hands_over_bytes: bool,
     /// The next of its submitter, once that waits for this one to be mapped.
@@ -258,14 +260,21 @@ impl<'a> Servers<'a> {
             }
         }
         let cpu = self.arrival(io).submit_cpu;
+        if !self.flights[io as usize].has_task {
+            let free_at = self.free_at(io, now);
+            if free_at > now {
+                self.plan(free_at, Event::Map(io));
+                return;
+            }
+            let verified = self.all[usize::from(cpu)].verified(now);
+            let flight = &mut self.flights[io as usize];
+            (flight.has_task, flight.verified) = (true, Some(verified));
+            self.plan(now.saturating_add(self.trace.gap(io)), Event::Map(io));
+            return;
+        }
         let taken = self.taken_meanwhile(io, cpu);
         if taken > 0 {
             self.plan(now.saturating_add(taken), Event::Map(io));
-            return;
-        }
-        let free_at = self.free_at(io, now);
-        if free_at > now {
-            self.plan(free_at, Event::Map(io));
             return;
         }
         if self.arrival(io).completion != Completion::Task {
@@ -278,9 +287,6 @@ impl<'a> Servers<'a> {
             .insert((arrival.submitter, cpu), (now + needs, verified));
         self.begin(io, now);
         if let Some(waiting) = self.flights[io as usize].waiting.take() {
-            // What was verified until now is over.
-            let cpu = usize::from(self.arrival(waiting).submit_cpu);
-            self.flights[waiting as usize].verified = Some(self.all[cpu].verified(now));
             self.plan(now, Event::Map(waiting));
         }
     }
@@ -380,7 +386,8 @@ impl<'a> Servers<'a> {
         let before = flight.verified.replace(came_between);
         let taken = before.map_or(0, |before| came_between.saturating_sub(before));
         if taken > 0 {
-            self.plan(now.saturating_add(taken), Event::Issue(io));
+            let hands_over_bytes = flight.hands_over_bytes;
+            self.issue_at(io, now.saturating_add(taken), hands_over_bytes);
             return;
         }
         let device = self.device(io);
@@ -391,11 +398,21 @@ impl<'a> Servers<'a> {
             flight.hands_over_bytes = true;
             let came_between = self.came_between(io, now);
             self.flights[io as usize].verified = Some(came_between);
-            self.plan(now.saturating_add(of_bytes), Event::Issue(io));
+            self.issue_at(io, now.saturating_add(of_bytes), true);
             return;
         }
         let rest = (rest - of_bytes).saturating_sub(flight.held);
         self.plan(now.saturating_add(rest), Event::Complete(io));
+    }
+
+    /// Until then its task needs the CPU, and keeps kverityd from it if it cannot sleep.
+    fn issue_at(&mut self, io: u32, at: u64, cannot_sleep: bool) {
+        if cannot_sleep {
+            let cpu = usize::from(self.arrival(io).submit_cpu);
+            let submits_until = &mut self.all[cpu].submits_until;
+            *submits_until = (*submits_until).max(at);
+        }
+        self.plan(at, Event::Issue(io));
     }
 
     /// What verifications took of a CPU since the task began to need it, or since this was asked last.
@@ -415,13 +432,10 @@ impl<'a> Servers<'a> {
         let trace = self.trace;
         for (next, gap) in trace.followers(io, after) {
             let cpu = self.arrival(next).submit_cpu;
-            let free_at = self.free_at(next, at);
-            let server = &mut self.all[usize::from(cpu)];
             let flight = &mut self.flights[next as usize];
-            flight.verified = Some(server.verified(at));
             flight.runs = gap <= RUNS_NS;
-            server.tasks += usize::from(flight.runs);
-            self.plan(at.max(free_at).saturating_add(gap), Event::Map(next));
+            self.all[usize::from(cpu)].tasks += usize::from(flight.runs);
+            self.plan(at, Event::Map(next));
         }
     }
 
@@ -526,8 +540,8 @@ impl<'a> Servers<'a> {
     fn take(&mut self, cpu: u16, from: u64, until: u64) {
         let server = &mut self.all[usize::from(cpu)];
         server.taken_until = server.taken_until.max(until);
-        server.verified += until - from;
-        server.interrupted += until - from;
+        server.verified = server.verified.saturating_add(until - from);
+        server.interrupted = server.interrupted.saturating_add(until - from);
         if !self.facts.is_unbound
             && let Some((_, ends_at, _)) = &mut server.running
         {
@@ -584,7 +598,12 @@ impl<'a> Servers<'a> {
             return None;
         }
         let mut followers = self.trace.followers(io, After::Finish);
-        let (_, gap) = followers.find(|(_, gap)| *gap <= RUNS_NS)?;
+        let (next, gap) = followers.find(|(_, gap)| *gap <= RUNS_NS)?;
+        if let Some(previous) = self.trace.previous(next)
+            && !self.flights[previous as usize].is_mapped
+        {
+            return None;
+        }
         self.follow(io, After::Finish, now);
         self.flights[io as usize].is_followed = true;
         Some(now.saturating_add(gap))
@@ -744,23 +763,28 @@ impl<'a> Servers<'a> {
         flight.wait.get_or_insert(waited);
         let completed_at = flight.completed_at;
         let arrival = self.arrival(io);
+        // Softirqs that hashed slowly did so with the option.
+        let interruption = if arrival.option && !self.has_option(arrival) {
+            self.trace.interruption(io)
+        } else {
+            0
+        };
         // While it waits for a hash block, another worker goes on with the queue.
         let (computes, waits) = match self.costs.read_after(arrival, self.is_attempted(io)) {
             Some(after) => {
-                let after = if self.is_attempted(io) {
-                    after
-                } else {
-                    after.saturating_sub(self.trace.interruption(io))
-                };
-                let read_at = completed_at.saturating_add(after);
+                let read_at = completed_at.saturating_add(after.saturating_sub(interruption));
                 (self.costs.warm(arrival), read_at.saturating_sub(now))
             }
-            None => (self.costs.verify(arrival, false), 0),
+            None => {
+                let took = self.costs.verify(arrival, false);
+                let least = took.min(self.costs.warm(arrival));
+                (took.saturating_sub(interruption).max(least), 0)
+            }
         };
-        let ends_at = now + computes;
+        let ends_at = now.saturating_add(computes);
         let server = &mut self.all[usize::from(worker)];
         server.running = Some((io, ends_at, waits));
-        server.verified += computes;
+        server.verified = server.verified.saturating_add(computes);
         self.plan(ends_at, Event::Done(worker));
     }
 

@@ -754,8 +754,8 @@ fn a_task_maps_its_ios_in_their_order() {
     let followers = trace.followers(0, After::Finish).map(|(io, _)| io);
     assert_eq!(followers.collect::<Vec<_>>(), [1, 2, 3]);
 
-    // Idle I/O stays on kverityd and ends at 1,430, which the third one follows after 25. The fourth follows the second one after 1, which
-    // the option makes end at 1,430 too, in the place of 1,460. A task needs 10 for each.
+    // Idle I/O stays on kverityd and ends at 1,430, which the third one follows after 25. The fourth follows the second one at once, which
+    // the option makes end at 1,430 too, in the place of 1,460. A task needs 10 for each, so the fourth comes then.
     let idle = Arrival {
         class: 3,
         ..mapped(1_000, 280)
@@ -768,6 +768,49 @@ fn a_task_maps_its_ios_in_their_order() {
     let load = [idle, faster, mapped(1_455, 10), mapped(1_461, 5_000)];
     let (_, outcome) = run(&load, facts, ON);
     assert_eq!(outcome.duration, Nanos(455 + 10 + 5_000 + 20 + 100));
+}
+
+#[test]
+fn what_a_task_maps_without_waiting_keeps_its_distance() {
+    let mapped = |mapped_at, device| Arrival {
+        mapped_at,
+        device,
+        submitter: 7,
+        option: false,
+        ..at(1_000)
+    };
+    // All but the first follow its end at 1,160. A task needs 10 for each: the lower quartile of 10, 600 and 600.
+    let load = [
+        mapped(1_000, 10),
+        mapped(1_200, 90_000),
+        mapped(1_210, 90_000),
+        mapped(1_810, 90_000),
+        mapped(2_410, 90_000),
+    ];
+    let (_, outcome) = run(&load, facts(Era::Inline), OFF);
+    assert_eq!(outcome.duration, Nanos(1_410 + 90_000 + 50 + 100));
+}
+
+#[test]
+fn times_at_the_end_of_what_is_possible_end() {
+    let late = (1 << 62) - 5;
+    let mapped = |mapped_at| Arrival {
+        mapped_at,
+        device: 0,
+        wait: 0,
+        verify: 0,
+        submitter: 7,
+        ..at(1_000)
+    };
+    let load: Vec<_> = (1..=98)
+        .map(|number| mapped(1_000 * number))
+        .chain([mapped(late), mapped(late)])
+        .collect();
+    for era in Era::ALL {
+        for setting in [ON, OFF] {
+            assert_eq!(run(&load, facts(era), setting).0.len(), 100);
+        }
+    }
 }
 
 #[test]
@@ -1097,10 +1140,20 @@ proptest! {
         load in loads(),
         facts in eras(),
         option in any::<bool>(),
+        recorded in any::<bool>(),
     ) {
+        let load: Vec<_> = load
+            .into_iter()
+            .map(|it| Arrival {
+                option: it.option && recorded,
+                context: [None, Some(Context::Softirq), Some(Context::Ksoftirqd)]
+                    [usize::from(it.submit_cpu) % 3],
+                ..it
+            })
+            .collect();
         let learned = Learned::from([load.as_slice()].into_iter(), &facts);
         let setting = if option { ON } else { OFF };
-        let (found, outcome) = run_with(&learned, &load, facts, setting);
+        let (found, outcome) = run_recorded(&learned, &load, facts, setting);
         let finished: Vec<_> = found.iter().map(|it| it.io).collect();
         let all: Vec<_> = (0..u32::try_from(load.len()).expect("few")).collect();
         prop_assert_eq!(finished, all);
@@ -1114,10 +1167,11 @@ proptest! {
                 Placement::Kverityd => costs.warm(io).min(costs.verify(io, false)),
                 _ => costs.verify(io, true),
             };
-            let least = trace.device(it.io) + it.wait + verify;
+            let device = trace.device(it.io).saturating_sub(costs.prefetch_sleeps());
+            let least = device + it.wait + verify;
             prop_assert!(it.total >= least, "{it:?} of {io:?}");
         }
-        let (again, _) = run_with(&learned, &load, facts, setting);
+        let (again, _) = run_recorded(&learned, &load, facts, setting);
         prop_assert_eq!(found, again);
     }
 

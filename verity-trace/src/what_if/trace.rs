@@ -39,7 +39,7 @@ struct Link {
     last: u32,
     /// The next that waits for the same one as this.
     next: u32,
-    /// The one that the same submitter mapped before.
+    /// The one that the same submitter mapped before on the same CPU.
     previous: u32,
     after: After,
     /// Nanoseconds from there, or from when its task could go on after the one before, until it is mapped, without verifications on
@@ -89,7 +89,7 @@ impl<'a> Trace<'a> {
             .collect();
         let spacing = spacings(arrivals, &busy, costs);
         let mut last_mapped: HashMap<(u32, u16), &Arrival> = HashMap::new();
-        let mut last_of: HashMap<u32, u32> = HashMap::new();
+        let mut last_of: HashMap<(u32, u16), u32> = HashMap::new();
         let mut roots = Vec::new();
         let mut submitters: HashMap<u32, Submitter> = HashMap::new();
         let mut several = HashSet::new();
@@ -100,7 +100,7 @@ impl<'a> Trace<'a> {
                 let needs = spacing.get(&task).copied().unwrap_or(0) + costs.of_bytes(before);
                 busy.until(before.submit_cpu, before.mapped_at, needs)
             });
-            let previous = last_of.insert(arrival.submitter, number);
+            let previous = last_of.insert(task, number);
             links[number as usize].previous = previous.unwrap_or(NONE);
             match submitter.last_before(arrival.mapped_at) {
                 Some((time, before, after)) => {
@@ -154,10 +154,15 @@ impl<'a> Trace<'a> {
         spacing.copied().unwrap_or(0)
     }
 
-    /// The one that the same submitter mapped before this one.
+    /// The one that the same submitter mapped before this one, on the same CPU.
     pub fn previous(&self, io: u32) -> Option<u32> {
         let previous = self.links[io as usize].previous;
         Some(previous).filter(|&it| it != NONE)
+    }
+
+    /// How long it is mapped after what lets it come, and after its task is done with the one before.
+    pub fn gap(&self, io: u32) -> u64 {
+        self.links[io as usize].gap
     }
 
     /// Whether this one keeps several I/Os in flight.
@@ -274,13 +279,15 @@ fn stalls(arrivals: &[Arrival], costs: &Costs<'_>) -> Vec<u64> {
         .collect();
     order.sort_by_key(|&it| begins_at(it));
     let mut all = vec![0; arrivals.len()];
-    // By CPU: until when the one before was verified that waited for a hash block, or 0.
-    let mut cold_until: HashMap<u16, u64> = HashMap::new();
+    // By CPU, of our device and of others, whose caches are others: until when the one before was verified that waited for a hash
+    // block, or 0.
+    let mut cold_until: HashMap<(bool, u16), u64> = HashMap::new();
     for at in order {
         let io = &arrivals[at];
         let is_cold = costs.read_after(io, false).is_some();
         let until = if is_cold { io.finished_at() } else { 0 };
-        let before = cold_until.insert(io.verify_cpu, until).unwrap_or(0);
+        let before = cold_until.insert((io.is_ours, io.verify_cpu), until);
+        let before = before.unwrap_or(0);
         if io.completed_at() < before && before <= begins_at(at) {
             all[at] = io.wait;
         }
@@ -302,12 +309,13 @@ fn interruptions(arrivals: &[Arrival], costs: &Costs<'_>) -> Vec<u64> {
     for done in done.values_mut() {
         done.sort_unstable();
     }
-    let mut all = vec![0; arrivals.len()];
-    for softirq in arrivals.iter().filter(|it| costs.lacks_simd(it)) {
-        let (began_at, ended_at) = (
-            softirq.finished_at() - softirq.verify,
-            softirq.finished_at(),
-        );
+    let mut softirqs: Vec<_> = arrivals.iter().filter(|it| costs.lacks_simd(it)).collect();
+    // Of several in one interruption the last one first.
+    softirqs.sort_by_key(|it| Reverse(it.finished_at()));
+    let mut all = vec![0_u64; arrivals.len()];
+    for softirq in softirqs {
+        let ended_at = softirq.finished_at();
+        let began_at = ended_at - softirq.verify;
         let Some(done) = done.get(&softirq.complete_cpu) else {
             continue;
         };
@@ -316,8 +324,10 @@ fn interruptions(arrivals: &[Arrival], costs: &Costs<'_>) -> Vec<u64> {
             continue;
         };
         let io = &arrivals[at];
-        if done_at - io.verify < began_at && done_at - ended_at <= 2 * costs.warm(io) {
-            all[at] += softirq.verify;
+        let hashed = (done_at - ended_at).saturating_sub(all[at]);
+        let is_soon = hashed <= costs.warm(io).saturating_mul(2);
+        if is_soon && done_at - io.verify < began_at {
+            all[at] = all[at].saturating_add(softirq.verify);
         }
     }
     all
@@ -431,7 +441,7 @@ impl Busy {
         let mut until = from.saturating_add(something_else);
         loop {
             let lacks = something_else.saturating_sub(self.rest(cpu, from, until));
-            if lacks == 0 {
+            if lacks == 0 || until == u64::MAX {
                 return until;
             }
             until = until.saturating_add(lacks);
