@@ -52,6 +52,8 @@ enum Event {
     Kverityd(u16),
     /// It is done with one.
     Done(u16),
+    /// A hash block has been read that one of its workers waits for.
+    Read { io: u32, worker: u16 },
     /// An I/O finishes of which that was known before.
     Finish(u32),
 }
@@ -90,8 +92,8 @@ struct Server {
     works: VecDeque<u32>,
     /// Whether the worker was woken, or works.
     is_awake: bool,
-    /// What it works on, until when, and how long after that the I/O finishes.
-    running: Option<(u32, u64, u64)>,
+    /// What it works on, and until when.
+    running: Option<(u32, u64)>,
     /// How long it has verified, or will have when it is done.
     verified: u64,
     /// The same of softirqs and of completions alone.
@@ -105,7 +107,7 @@ struct Server {
 impl Server {
     /// How long it has verified until now.
     fn verified(&self, now: u64) -> u64 {
-        let ends_at = self.running.map_or(0, |(_, ends_at, _)| ends_at);
+        let ends_at = self.running.map_or(0, |(_, ends_at)| ends_at);
         let left = self.taken_until.max(ends_at).saturating_sub(now);
         self.verified.saturating_sub(left)
     }
@@ -207,6 +209,10 @@ impl<'a> Servers<'a> {
                     None
                 }
                 Event::Done(worker) => self.done(worker, now),
+                Event::Read { io, worker } => {
+                    self.read(io, worker, now);
+                    None
+                }
                 Event::Finish(io) => {
                     self.follow(io, After::Finish, now);
                     None
@@ -543,7 +549,7 @@ impl<'a> Servers<'a> {
         server.verified = server.verified.saturating_add(until - from);
         server.interrupted = server.interrupted.saturating_add(until - from);
         if !self.facts.is_unbound
-            && let Some((_, ends_at, _)) = &mut server.running
+            && let Some((_, ends_at)) = &mut server.running
         {
             *ends_at += until - from;
         }
@@ -689,7 +695,7 @@ impl<'a> Servers<'a> {
     /// Whether a softirq has interrupted the CPU's worker of kverityd; ksoftirqd does not, which is a thread with less right to the CPU.
     fn interrupts_kverityd(&self, cpu: u16, way: Way, now: u64) -> bool {
         let running = self.all[usize::from(cpu)].running;
-        let runs = running.is_some_and(|(_, ends_at, _)| ends_at > now);
+        let runs = running.is_some_and(|(_, ends_at)| ends_at > now);
         runs && way == Way::Softirq && !self.facts.is_unbound
     }
 
@@ -748,6 +754,10 @@ impl<'a> Servers<'a> {
             self.plan(until, Event::Kverityd(worker));
             return;
         }
+        if server.running.is_some() {
+            // One that a hash block had been read for came first.
+            return;
+        }
         let Some(io) = server.works.pop_front() else {
             server.is_awake = false;
             return;
@@ -769,23 +779,49 @@ impl<'a> Servers<'a> {
         } else {
             0
         };
-        // While it waits for a hash block, another worker goes on with the queue.
-        let (computes, waits) = match self.costs.read_after(arrival, self.is_attempted(io)) {
+        let computes = match self.costs.read_after(arrival, self.is_attempted(io)) {
             Some(after) => {
                 let read_at = completed_at.saturating_add(after.saturating_sub(interruption));
-                (self.costs.warm(arrival), read_at.saturating_sub(now))
+                if read_at > now {
+                    // Meanwhile another worker goes on with the queue.
+                    self.plan(read_at, Event::Read { io, worker });
+                    self.go_on(worker, now);
+                    return;
+                }
+                self.costs.hashes_cold(arrival)
             }
             None => {
                 let took = self.costs.verify(arrival, false);
                 let least = took.min(self.costs.warm(arrival));
-                (took.saturating_sub(interruption).max(least), 0)
+                took.saturating_sub(interruption).max(least)
             }
         };
         let ends_at = now.saturating_add(computes);
         let server = &mut self.all[usize::from(worker)];
-        server.running = Some((io, ends_at, waits));
+        server.running = Some((io, ends_at));
         server.verified = server.verified.saturating_add(computes);
         self.plan(ends_at, Event::Done(worker));
+    }
+
+    /// A worker of kverityd is done with a work, or waits: the next one begins.
+    fn go_on(&mut self, worker: u16, now: u64) {
+        let server = &mut self.all[usize::from(worker)];
+        if server.works.is_empty() {
+            server.is_awake = false;
+        } else {
+            let hand_over = self.costs.hand_over(Way::Kverityd);
+            self.plan(now.saturating_add(hand_over), Event::Kverityd(worker));
+        }
+    }
+
+    /// The hash block is there that a worker of kverityd waited for: that one goes on before the others.
+    fn read(&mut self, io: u32, worker: u16, now: u64) {
+        let server = &mut self.all[usize::from(worker)];
+        server.works.push_front(io);
+        server.is_awake = true;
+        if server.running.is_none() {
+            self.plan(now, Event::Kverityd(worker));
+        }
     }
 
     /// Until when the cache makes kverityd wait with this one, if it did and is locked as it was.
@@ -800,25 +836,20 @@ impl<'a> Servers<'a> {
 
     /// A worker of kverityd is done with its work.
     fn done(&mut self, worker: u16, now: u64) -> Option<(u32, Placement, u64)> {
-        let hand_over = self.costs.hand_over(Way::Kverityd);
         let server = &mut self.all[usize::from(worker)];
-        let (io, ends_at, waits) = server.running?;
+        let (io, ends_at) = server.running?;
         if ends_at > now {
             self.plan(ends_at, Event::Done(worker));
             return None;
         }
         server.running = None;
-        if server.works.is_empty() {
-            server.is_awake = false;
-        } else {
-            self.plan(now + hand_over, Event::Kverityd(worker));
-        }
+        self.go_on(worker, now);
         let placement = if self.is_attempted(io) {
             Placement::Fallback
         } else {
             Placement::Kverityd
         };
-        Some((io, placement, now + waits))
+        Some((io, placement, now))
     }
 }
 

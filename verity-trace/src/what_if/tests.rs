@@ -279,9 +279,9 @@ fn what_finds_no_hash_block_is_verified_again() {
         ..at(1_000)
     };
     let (found, outcome) = run(&[cold, at(1_001)], facts(Era::Bh), ON);
-    // Its hash block comes 4,950 after its completion, whoever waits for that.
+    // Its hash block comes 4,850 after its completion, whoever waits for that, and kverityd hashes that one and the data.
     assert_eq!(found[0].placement, Placement::Fallback);
-    assert_eq!((found[0].wait, found[0].total), (20, 10 + 4_950 + 100));
+    assert_eq!((found[0].wait, found[0].total), (20, 10 + 4_850 + 200));
     assert_eq!((found[1].placement, found[1].wait), (Placement::Bh, 52));
     assert_eq!(outcome.softirq_time(), Nanos(130));
 
@@ -292,7 +292,7 @@ fn what_finds_no_hash_block_is_verified_again() {
         ..at(1_000)
     };
     let (found, _) = run_with(&learned, &[soon], facts(Era::Bh), ON);
-    assert_eq!(found[0].total, 10 + 20 + 30 + 50 + 10);
+    assert_eq!(found[0].total, 10 + 20 + 30 + 50 + 2 * 10);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_hash_block_that_comes_while_an_io_waits_is_not_missing() {
         ..at(1_000)
     };
     let cold = Arrival {
-        verify: 900,
+        verify: 1_000,
         wait: 0,
         ..at(1_001)
     };
@@ -325,7 +325,7 @@ fn while_one_reads_a_hash_block_another_worker_goes_on() {
     };
     let found = rows(&[cold, at(1_001)], facts(Era::Bh), OFF);
     assert_eq!(found[0].2, 10 + 50 + 5_000);
-    assert_eq!(found[1].1, 50 + 100 + 5 - 1);
+    assert_eq!(found[1].1, 50 + 5 - 1);
 }
 
 #[test]
@@ -632,13 +632,13 @@ fn what_a_slow_softirq_took_of_kverityd_is_not_there_without_it() {
 
 #[test]
 fn a_softirq_that_interrupts_kverityd_hashes_slowly_before_6_15() {
-    // An attempt of 30 gives up at 1,050; kverityd hashes from 1,100 to 1,200, and waits for the hash block after that. The other one is
-    // verified in BH from 1,150 on.
+    // An attempt of 30 gives up at 1,050; kverityd waits for the hash block until 5,850, and hashes for 200 then. The other one is verified
+    // in BH from 5,900 on.
     let cold = Arrival {
         verify: 5_000,
         ..at(1_000)
     };
-    let load = [cold, at(1_130)];
+    let load = [cold, at(5_880)];
     for (era, took) in [(Era::Bh, 1_000), (Era::Inline, 100)] {
         let found = rows(&load, facts(era), ON);
         assert_eq!(found[1], (Placement::Bh, 20, 10 + 20 + took), "{era:?}");
@@ -648,7 +648,10 @@ fn a_softirq_that_interrupts_kverityd_hashes_slowly_before_6_15() {
         ..it
     });
     let found = rows(&by_task, facts(Era::Bh), ON);
-    assert!(found[1].2 < 300, "{found:?}");
+    assert!(
+        found[1].2 < 400,
+        "kverityd delays the task, and ksoftirqd waits for it: {found:?}"
+    );
 }
 
 #[test]
@@ -1062,7 +1065,7 @@ fn where_most_hash_blocks_are_missing_the_fastest_verification_had_its_own() {
     let learned = Learned::from([load.as_slice()].into_iter(), &facts);
     let costs = Costs::new(&learned, &facts, None);
     assert_eq!(costs.warm(&load[0]), 100);
-    assert_eq!(costs.read_after(&load[0], false), Some(50 + 4_900));
+    assert_eq!(costs.read_after(&load[0], false), Some(50 + 4_800));
     // What a softirq verified had them all, whatever kverityd waited for.
     let all_cold = load.iter().map(|it| Arrival {
         verify: 5_000,
@@ -1245,6 +1248,6 @@ fn the_middle_of_measured_verifications_is_a_line() {
     }
     assert_eq!(costs.read_after(&load[0], false), None);
     let cold = &load[9];
-    let waited_for = cold.wait + cold.verify - costs.warm(cold);
+    let waited_for = cold.wait + cold.verify - costs.hashes_cold(cold);
     assert_eq!(costs.read_after(cold, false), Some(waited_for));
 }
