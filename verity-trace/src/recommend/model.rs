@@ -19,14 +19,12 @@ pub struct Replayed<'a> {
     pub effect: Effect,
     /// The same without the error.
     pub middle: f64,
-    /// The part of it that counts: half where processes wait for each other, which turns gains into losses.
-    counts: f64,
 }
 
 impl Replayed<'_> {
     /// Whether it is faster by what matters rather than not.
     pub fn is_rather_gain(&self) -> bool {
-        self.counts * self.middle <= -MATTERS
+        self.middle <= -MATTERS
     }
 
     /// The same where it is the best of so many: among these one seems better than it is more often than a single one does.
@@ -46,7 +44,6 @@ impl Replayed<'_> {
 /// Every setting that was replayed.
 pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
     let own = forecast.own.total.mean.value.max(1.0);
-    let counts = if shares_cpus(forecast) { 0.5 } else { 1.0 };
     forecast
         .settings
         .iter()
@@ -58,7 +55,6 @@ pub fn all(forecast: &Forecast) -> impl Iterator<Item = Replayed<'_>> {
                 worst: Some(outcome.change.high / own),
             },
             middle: outcome.change.value / own,
-            counts,
         })
 }
 

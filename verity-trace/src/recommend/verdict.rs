@@ -717,17 +717,6 @@ mod tests {
             (verdict, confidence.certainty),
             (Verdict::NotEffective, Certainty::Certain)
         );
-        // Half of it counts.
-        let case = made.case();
-        for (value, expected) in [(-4_100.0, Verdict::Enable), (-3_900.0, Verdict::Keep)] {
-            forecast.settings[0].1.change = Estimate {
-                value,
-                low: -20_000.0,
-                high: 20_000.0,
-            };
-            let (verdict, _) = of(&case, &rules::findings(&case).fired, Some(&forecast));
-            assert_eq!(verdict, expected);
-        }
     }
 
     #[test]

@@ -100,6 +100,9 @@ struct Server {
     interrupted: u64,
     /// Tasks on it that are about to map an I/O, or to complete one themselves.
     tasks: usize,
+    /// What a task on it is about to map, or hands over to its device, and what others on it would map then.
+    submitting: Option<u32>,
+    to_submit: VecDeque<u32>,
     /// Until when one keeps kverityd from it that has just mapped one.
     submits_until: u64,
 }
@@ -272,6 +275,9 @@ impl<'a> Servers<'a> {
                 self.plan(free_at, Event::Map(io));
                 return;
             }
+            if !self.has_cpu(io) {
+                return;
+            }
             let verified = self.all[usize::from(cpu)].verified(now);
             let flight = &mut self.flights[io as usize];
             (flight.has_task, flight.verified) = (true, Some(verified));
@@ -295,6 +301,25 @@ impl<'a> Servers<'a> {
         if let Some(waiting) = self.flights[io as usize].waiting.take() {
             self.plan(now, Event::Map(waiting));
         }
+    }
+
+    /// Whether the task that maps this one has its CPU, which it shares with others that are about to: one after the other. One that
+    /// slept before, or completes its I/Os itself, is not known to.
+    fn has_cpu(&mut self, io: u32) -> bool {
+        let arrival = self.arrival(io);
+        if arrival.completion == Completion::Task || !self.flights[io as usize].runs {
+            return true;
+        }
+        let trace = self.trace;
+        let submitter = |io: u32| trace.arrivals[io as usize].submitter;
+        let server = &mut self.all[usize::from(arrival.submit_cpu)];
+        let other = server.submitting.map(submitter);
+        if other.is_some_and(|other| other != arrival.submitter) {
+            server.to_submit.push_back(io);
+            return false;
+        }
+        server.submitting = Some(io);
+        true
     }
 
     /// When the task that maps this one is done with the one before, as far as its CPU has verified until now.
@@ -409,6 +434,14 @@ impl<'a> Servers<'a> {
         }
         let rest = (rest - of_bytes).saturating_sub(flight.held);
         self.plan(now.saturating_add(rest), Event::Complete(io));
+        let cpu = usize::from(self.arrival(io).submit_cpu);
+        let server = &mut self.all[cpu];
+        if server.submitting == Some(io) {
+            server.submitting = None;
+            if let Some(next) = server.to_submit.pop_front() {
+                self.plan(now, Event::Map(next));
+            }
+        }
     }
 
     /// Until then its task needs the CPU, and keeps kverityd from it if it cannot sleep.

@@ -795,6 +795,32 @@ fn what_a_task_maps_without_waiting_keeps_its_distance() {
 }
 
 #[test]
+fn tasks_that_share_a_cpu_submit_one_after_the_other() {
+    let mapped = |submitter, mapped_at, device| Arrival {
+        mapped_at,
+        device,
+        submitter,
+        option: false,
+        ..at(1_000)
+    };
+    // The first task's I/O ends at 1,130 in BH; it maps its next one 200 after that, and hands it over for 25 more. The other one's ends at
+    // 1,233: it has the CPU from 1,355 on, and maps its next one 210 after that. Alone it would have from 1,130 on.
+    let load = [
+        mapped(7, 1_000, 10),
+        mapped(8, 1_000, 10),
+        mapped(7, 1_360, 100),
+        mapped(8, 1_370, 5_000),
+    ];
+    let (_, alone) = run(&[load[1], load[3]], facts(Era::Inline), ON);
+    let (_, shared) = run(&load, facts(Era::Inline), ON);
+    assert_eq!(
+        shared.duration.0 - alone.duration.0,
+        1_355 - 1_130,
+        "{shared:?} {alone:?}"
+    );
+}
+
+#[test]
 fn times_at_the_end_of_what_is_possible_end() {
     let late = (1 << 62) - 5;
     let mapped = |mapped_at| Arrival {
