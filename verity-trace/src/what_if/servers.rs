@@ -58,6 +58,20 @@ enum Event {
     Finish(u32),
 }
 
+/// What its task has done for an I/O.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// Nothing yet.
+    #[default]
+    Before,
+    /// It is done with the one before.
+    HasTask,
+    /// It has mapped it, and may sleep.
+    Mapped,
+    /// It hands over its bytes, and cannot sleep before the device has them.
+    HandsOverBytes,
+}
+
 /// One I/O under way.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flight {
@@ -74,11 +88,7 @@ struct Flight {
     is_followed: bool,
     /// Whether that task runs until then, or until it completes it.
     runs: bool,
-    is_mapped: bool,
-    /// Whether its task is done with the one before.
-    has_task: bool,
-    /// Whether its task hands over its bytes, and cannot sleep before the device has them.
-    hands_over_bytes: bool,
+    step: Step,
     /// The next of its submitter, once that waits for this one to be mapped.
     waiting: Option<u32>,
 }
@@ -263,13 +273,13 @@ impl<'a> Servers<'a> {
     fn map(&mut self, io: u32, now: u64) {
         if let Some(previous) = self.trace.previous(io) {
             let previous = &mut self.flights[previous as usize];
-            if !previous.is_mapped {
+            if previous.step < Step::Mapped {
                 previous.waiting = Some(io);
                 return;
             }
         }
         let cpu = self.arrival(io).submit_cpu;
-        if !self.flights[io as usize].has_task {
+        if self.flights[io as usize].step == Step::Before {
             let free_at = self.free_at(io, now);
             if free_at > now {
                 self.plan(free_at, Event::Map(io));
@@ -280,7 +290,7 @@ impl<'a> Servers<'a> {
             }
             let verified = self.all[usize::from(cpu)].verified(now);
             let flight = &mut self.flights[io as usize];
-            (flight.has_task, flight.verified) = (true, Some(verified));
+            (flight.step, flight.verified) = (Step::HasTask, Some(verified));
             self.plan(now.saturating_add(self.trace.gap(io)), Event::Map(io));
             return;
         }
@@ -364,7 +374,7 @@ impl<'a> Servers<'a> {
         };
         let flight = &mut self.flights[io as usize];
         (flight.mapped_at, flight.verified) = (mapped_at, Some(verified));
-        flight.is_mapped = true;
+        flight.step = Step::Mapped;
         self.plan(mapped_at.saturating_add(after), event);
     }
 
@@ -392,8 +402,8 @@ impl<'a> Servers<'a> {
     /// What delays a task that hands this I/O to its device: softirqs, and kverityd where it may sleep.
     fn came_between(&self, io: u32, now: u64) -> u64 {
         let server = &self.all[usize::from(self.arrival(io).submit_cpu)];
-        let hands_over_bytes = self.flights[io as usize].hands_over_bytes;
-        if self.costs.lets_kverityd_before() && !hands_over_bytes && !self.facts.is_unbound {
+        let may_sleep = self.flights[io as usize].step < Step::HandsOverBytes;
+        if self.costs.lets_kverityd_before() && may_sleep && !self.facts.is_unbound {
             server.verified(now)
         } else {
             server.interrupted
@@ -417,7 +427,7 @@ impl<'a> Servers<'a> {
         let before = flight.verified.replace(came_between);
         let taken = before.map_or(0, |before| came_between.saturating_sub(before));
         if taken > 0 {
-            let hands_over_bytes = flight.hands_over_bytes;
+            let hands_over_bytes = flight.step == Step::HandsOverBytes;
             self.issue_at(io, now.saturating_add(taken), hands_over_bytes);
             return;
         }
@@ -425,8 +435,8 @@ impl<'a> Servers<'a> {
         let rest = device - self.costs.hands_over().min(device);
         let of_bytes = self.costs.of_bytes(self.arrival(io)).min(rest);
         let flight = &mut self.flights[io as usize];
-        if of_bytes > 0 && !flight.hands_over_bytes {
-            flight.hands_over_bytes = true;
+        if of_bytes > 0 && flight.step < Step::HandsOverBytes {
+            flight.step = Step::HandsOverBytes;
             let came_between = self.came_between(io, now);
             self.flights[io as usize].verified = Some(came_between);
             self.issue_at(io, now.saturating_add(of_bytes), true);
@@ -639,7 +649,7 @@ impl<'a> Servers<'a> {
         let mut followers = self.trace.followers(io, After::Finish);
         let (next, gap) = followers.find(|(_, gap)| *gap <= RUNS_NS)?;
         if let Some(previous) = self.trace.previous(next)
-            && !self.flights[previous as usize].is_mapped
+            && self.flights[previous as usize].step < Step::Mapped
         {
             return None;
         }
@@ -812,22 +822,21 @@ impl<'a> Servers<'a> {
         } else {
             0
         };
-        let computes = match self.costs.read_after(arrival, self.is_attempted(io)) {
-            Some(after) => {
-                let read_at = completed_at.saturating_add(after.saturating_sub(interruption));
-                if read_at > now {
-                    // Meanwhile another worker goes on with the queue.
-                    self.plan(read_at, Event::Read { io, worker });
-                    self.go_on(worker, now);
-                    return;
-                }
-                self.costs.hashes_cold(arrival)
-            }
-            None => {
-                let took = self.costs.verify(arrival, false);
-                let least = took.min(self.costs.warm(arrival));
-                took.saturating_sub(interruption).max(least)
-            }
+        let read_after = self.costs.read_after(arrival, self.is_attempted(io));
+        let read_at =
+            read_after.map(|after| completed_at.saturating_add(after.saturating_sub(interruption)));
+        if let Some(read_at) = read_at.filter(|&it| it > now) {
+            // Meanwhile another worker goes on with the queue.
+            self.plan(read_at, Event::Read { io, worker });
+            self.go_on(worker, now);
+            return;
+        }
+        let computes = if read_at.is_some() {
+            self.costs.hashes_cold(arrival)
+        } else {
+            let took = self.costs.verify(arrival, false);
+            let least = took.min(self.costs.warm(arrival));
+            took.saturating_sub(interruption).max(least)
         };
         let ends_at = now.saturating_add(computes);
         let server = &mut self.all[usize::from(worker)];
