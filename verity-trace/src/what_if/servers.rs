@@ -227,7 +227,7 @@ impl<'a> Servers<'a> {
                     None
                 }
                 Event::Finish(io) => {
-                    self.follow(io, After::Finish, now);
+                    self.follow(io, After::Finish, now, now);
                     None
                 }
             };
@@ -237,7 +237,7 @@ impl<'a> Servers<'a> {
                 if at > now {
                     self.plan(at, Event::Finish(io));
                 } else {
-                    self.follow(io, After::Finish, now);
+                    self.follow(io, After::Finish, now, now);
                 }
                 finished(
                     tally,
@@ -474,7 +474,7 @@ impl<'a> Servers<'a> {
         before.map_or(0, |before| verified.saturating_sub(before))
     }
 
-    fn follow(&mut self, io: u32, after: After, at: u64) {
+    fn follow(&mut self, io: u32, after: After, at: u64, now: u64) {
         if after == After::Finish && self.flights[io as usize].is_followed {
             return;
         }
@@ -484,7 +484,11 @@ impl<'a> Servers<'a> {
             let flight = &mut self.flights[next as usize];
             flight.runs = gap <= RUNS_NS;
             self.all[usize::from(cpu)].tasks += usize::from(flight.runs);
-            self.plan(at, Event::Map(next));
+            if at > now {
+                self.plan(at, Event::Map(next));
+            } else {
+                self.map(next, now);
+            }
         }
     }
 
@@ -525,7 +529,7 @@ impl<'a> Servers<'a> {
         } else {
             now
         };
-        self.follow(io, After::Return, returns_at);
+        self.follow(io, After::Return, returns_at, now);
         done
     }
 
@@ -653,7 +657,7 @@ impl<'a> Servers<'a> {
         {
             return None;
         }
-        self.follow(io, After::Finish, now);
+        self.follow(io, After::Finish, now, now);
         self.flights[io as usize].is_followed = true;
         Some(now.saturating_add(gap))
     }
