@@ -88,20 +88,20 @@ impl<'a> Trace<'a> {
             })
             .collect();
         let spacing = spacings(arrivals, &busy, costs);
-        let mut last_mapped: HashMap<(u32, u16), &Arrival> = HashMap::new();
-        let mut last_of: HashMap<(u32, u16), u32> = HashMap::new();
+        let mut last_mapped: HashMap<(u32, u16), u32> = HashMap::new();
         let mut roots = Vec::new();
         let mut submitters: HashMap<u32, Submitter> = HashMap::new();
         let mut several = HashSet::new();
         for (number, arrival) in (0..).zip(arrivals) {
             let submitter = submitters.entry(arrival.submitter).or_default();
             let task = (arrival.submitter, arrival.submit_cpu);
-            let free_at = last_mapped.insert(task, arrival).map_or(0, |before| {
+            let previous = last_mapped.insert(task, number);
+            links[number as usize].previous = previous.unwrap_or(NONE);
+            let free_at = previous.map_or(0, |previous| {
+                let before = &arrivals[previous as usize];
                 let needs = spacing.get(&task).copied().unwrap_or(0) + costs.of_bytes(before);
                 busy.until(before.submit_cpu, before.mapped_at, needs)
             });
-            let previous = last_of.insert(task, number);
-            links[number as usize].previous = previous.unwrap_or(NONE);
             match submitter.last_before(arrival.mapped_at) {
                 Some((time, before, after)) => {
                     let from = time.max(free_at).min(arrival.mapped_at);
