@@ -16,7 +16,7 @@ use verity_trace::demo::Demo;
 use verity_trace::histogram::Histogram;
 use verity_trace::overview::Overview;
 use verity_trace::recommend::{
-    self, Advice, Forecasts, NOBODY_AHEAD, Origin, RULES, SAVED, Verdict,
+    self, Advice, Certainty, Forecasts, NOBODY_AHEAD, Origin, RULES, SAVED, Verdict,
 };
 use verity_trace::snapshot::{Placement, Snapshot, Stage};
 use verity_trace::target::Table;
@@ -270,6 +270,26 @@ fn the_next_activation_is_that_of_the_table() {
         activation(&with("root", uuid, " 2 root_hash_sig_key_desc key")),
         None
     );
+}
+
+#[test]
+fn what_is_weak_says_how_to_measure_it() {
+    for (name, node) in [("root", "root"), ("a#b", "'a#b'"), ("$(id)", "/dev/dm-0")] {
+        let advice = advice_for(&with(name, "", ""));
+        assert_eq!(advice.confidence.certainty, Certainty::Weak);
+        let expected = format!("`verity-trace tune {node}` measures it");
+        assert_eq!(recommend::surer(&advice), Some(expected));
+        let limits = Advice {
+            verdict: Verdict::Limit([0; 4]),
+            ..advice
+        };
+        assert_eq!(recommend::surer(&limits), None);
+    }
+    for name in ["inert_option_on", "failed_ios", "nothing_happened_yet"] {
+        let advice = advice_for(&common::scenario(name).snapshot());
+        assert_ne!(advice.confidence.certainty, Certainty::Weak);
+        assert_eq!(recommend::surer(&advice), None, "{advice:?}");
+    }
 }
 
 #[test]

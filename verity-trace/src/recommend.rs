@@ -24,7 +24,7 @@ pub use commands::{Command, node, quoted};
 pub use effect::{Effect, MATTERS, NOBODY_AHEAD, SAVED};
 pub use evidence::{Evidence, Unit};
 pub use rules::{Finding, Outcome, RULES, Rule};
-pub use text::{confidence, none, of as place_and_time, page, section, text, verdict};
+pub use text::{confidence, none, of as place_and_time, page, section, surer, text, verdict};
 
 use crate::snapshot::{Device, DeviceNumber, Rung, Snapshot, Tracing};
 use crate::what_if::Forecast;

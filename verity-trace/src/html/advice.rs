@@ -33,6 +33,7 @@ fn of_device(advice: &Advice) -> Markup {
         }
         p.lead { b { (verdict) } }
         p { "Confidence " (escape::terminal(&confidence)) }
+        @if let Some(surer) = recommend::surer(advice) { p { (escape::terminal(&surer)) } }
         (list("Findings", &findings))
         (list("Risk", &advice.risk))
         details {

@@ -1,10 +1,11 @@
 //! An advice as text.
 
 use std::io::{self, Write};
+use std::iter;
 use std::time::SystemTime;
 
 use super::evidence::Evidence;
-use super::{Advice, Command, Confidence, Origin, Verdict};
+use super::{Advice, Certainty, Command, Confidence, Origin, Verdict, node, quoted};
 use crate::snapshot::Snapshot;
 use crate::{escape, facts, format};
 
@@ -82,7 +83,8 @@ fn conclusion(advice: &Advice, width: usize, out: &mut impl Write) -> io::Result
     let place = format!("{} ({})   option {option}", advice.name, advice.number);
     field("device", &place, width, out)?;
     field("verdict", &verdict(advice.verdict), width, out)?;
-    field("confidence", &confidence(&advice.confidence), width, out)?;
+    let confidence = iter::once(confidence(&advice.confidence)).chain(surer(advice));
+    list("confidence", confidence, width, out)?;
     evidence(&advice.evidence, width, out)?;
     let findings = advice.findings.iter();
     let findings = findings.map(|it| format!("{}: {}", it.id, it.sentence));
@@ -143,6 +145,20 @@ pub fn confidence(confidence: &Confidence) -> String {
         confidence.certainty.name(),
         confidence.reason
     )
+}
+
+/// How to find out what is only estimated; absent where that is not whether the option should be on.
+#[must_use]
+pub fn surer(advice: &Advice) -> Option<String> {
+    let is_switch = matches!(
+        advice.verdict,
+        Verdict::Enable | Verdict::Disable | Verdict::Keep
+    );
+    if !is_switch || advice.confidence.certainty != Certainty::Weak {
+        return None;
+    }
+    let node = quoted(&node(&advice.name, advice.number)).ok()?;
+    Some(format!("`verity-trace tune {node}` measures it"))
 }
 
 /// Of which host and moment a recording is. It is not harmless yet.
