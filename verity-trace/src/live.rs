@@ -182,18 +182,18 @@ struct Kernel<'a> {
     calibration: &'a Calibration,
 }
 
-/// How things stood when the last probe had been attached.
+/// How things stood when the last probe had been attached, and what was missed when it had not.
 #[derive(Default)]
 struct Before {
     /// I/Os in flight that began before; only their ends will be seen.
     in_flight: u64,
     /// Ends seen until then.
     ended: u64,
-    /// What programs missed until then and their guards did not see.
+    /// What programs missed before and their guards did not see.
     missed: [i128; Watched::COUNT],
-    /// What programs without a guard missed until then.
+    /// What programs without a guard missed before.
     missed_unguarded: u64,
-    /// What kprobes did not fire for.
+    /// What kprobes did not fire for before.
     probe_misses: u64,
     /// What each CPU had counted; of it the time of softirqs matters.
     softirqs: Vec<CpuCounters>,
@@ -378,10 +378,26 @@ impl Session {
             retiring: Vec::new(),
             plan,
         };
-        session.plan.gaps.extend(session.programs.take_gaps());
-        session.measure(Instant::now())?;
-        session.remember_before(devices)?;
+        session.begin(devices)?;
         Ok(session)
+    }
+
+    /// Attaches the last probe, from which on I/Os are seen, and notes how things stand before and after it.
+    fn begin(&mut self, devices: &[VerityDevice]) -> Result<(), Stop> {
+        self.remember_missed()?;
+        self.programs.begin(&mut self.ebpf, self.needs)?;
+        self.plan.gaps.extend(self.programs.take_gaps());
+        self.measure(Instant::now())?;
+        Ok(self.remember_before(devices)?)
+    }
+
+    /// What was missed before the first I/O is seen to begin: nothing that is missed later is left out.
+    fn remember_missed(&mut self) -> anyhow::Result<()> {
+        // What has been seen by a guard and not yet by its program is no loss.
+        self.before.missed = self.missed()?.map(|missed| missed.max(0));
+        self.before.missed_unguarded = self.missed_unguarded()?;
+        self.before.probe_misses = self.programs.probe_misses()?.unwrap_or(0);
+        Ok(())
     }
 
     /// How things stand now that the last probe is attached.
@@ -402,10 +418,6 @@ impl Session {
         let seen = self.table.in_flight().filter(is_before).count() as u64;
         self.before.in_flight = all.saturating_sub(seen);
         self.before.ended = self.count_of(Loss::FinishWithoutStart)?;
-        // What has been seen by a guard and not yet by its program is no loss.
-        self.before.missed = self.missed()?.map(|missed| missed.max(0));
-        self.before.missed_unguarded = self.missed_unguarded()?;
-        self.before.probe_misses = self.programs.probe_misses()?.unwrap_or(0);
         Ok(())
     }
 

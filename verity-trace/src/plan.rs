@@ -12,7 +12,7 @@ pub mod settings;
 use std::slice;
 
 pub use facts::Facts;
-pub use hooks::{Guard, Hook, VERIFY_EXIT};
+pub use hooks::{Guard, Hook, MAP, VERIFY_EXIT};
 pub use refusals::{MAKE_ROOM, Refusal, Refusals};
 
 use crate::snapshot::{Era, Gap, Probe, ProbeKind, Rung};

@@ -30,7 +30,7 @@ use crate::live::mapping::Mapping;
 use crate::live::object::LOAD_IMMEDIATE;
 use crate::live::statistics::Program;
 use crate::plan::facts::{self, PREEMPTION_FUNCTIONS};
-use crate::plan::{Hook, MAKE_ROOM, Plan, Refusal, VERIFY_EXIT};
+use crate::plan::{Hook, MAKE_ROOM, MAP, Plan, Refusal, VERIFY_EXIT};
 use crate::snapshot::{Gap, Probe, ProbeKind, When};
 
 /// `BPF_PSEUDO_KFUNC_CALL`, include/uapi/linux/bpf.h.
@@ -104,6 +104,8 @@ pub struct Programs {
     tracing: Vec<Attached>,
     kprobes: Vec<AttachedKprobe>,
     reserve: Vec<Reserve>,
+    /// What sees I/Os begin, until it is attached; none for a kprobe, whose program stays with aya.
+    beginning: Vec<(Hook, &'static str, Option<OwnedFd>)>,
     /// Whether what sees attempts is attached.
     sees_attempts: bool,
     gaps: Vec<Gap>,
@@ -125,8 +127,8 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Programs {
-    /// Loads and attaches what a plan names and is needed now. When the kernel refuses any of it, nothing
-    /// stays.
+    /// Loads what a plan names and is needed now, and attaches all of it but what sees I/Os begin. When the kernel
+    /// refuses any of it, nothing stays.
     pub fn attach(
         ebpf: &mut Ebpf,
         object: &[u8],
@@ -156,11 +158,11 @@ impl Programs {
                     }
                     Some(place) => {
                         let program = Reserve::of(&object, hook, name, None, place)?.load()?;
-                        loaded.push((hook, name, Some(program)));
+                        loaded.push((*hook, name, Some(program)));
                     }
                     None => {
                         load_kprobe(ebpf, hook, name)?;
-                        loaded.push((hook, name, None));
+                        loaded.push((*hook, name, None));
                     }
                 }
             }
@@ -169,31 +171,52 @@ impl Programs {
                 reserve.push(Reserve::of(&object, hook, guard.program, watched, place)?);
             }
         }
+        let (beginning, loaded) = loaded
+            .into_iter()
+            .partition(|(hook, ..)| hook.probe.target == MAP);
         let mut programs = Self {
             tracing: Vec::new(),
             kprobes: Vec::new(),
             reserve,
+            beginning,
             sees_attempts: false,
             gaps: Vec::new(),
             shared: Mapping::of(ebpf.map("SHARED").context("map SHARED")?)?,
         };
-        for (hook, name, program) in loaded {
-            if let Some(program) = program {
-                let watched = hook.guard.map(|guard| guard.watched);
-                programs.tracing.push(attach(program, hook, name, watched)?);
-            } else {
-                let link = attach_kprobe(ebpf, hook, name)?;
-                programs.kprobes.push(AttachedKprobe {
-                    program: name,
-                    link,
-                });
-            }
-        }
+        programs.attach_all(ebpf, loaded)?;
         if needs.attempts {
             programs.see_attempts()?;
         }
         programs.guard_as_needed(needs)?;
         Ok(programs)
+    }
+
+    /// Attaches what sees I/Os begin, once all else is: guards take long to load, and what is missed before would
+    /// cost I/Os that were seen to begin.
+    pub fn begin(&mut self, ebpf: &mut Ebpf, needs: Needs) -> Result<(), Stop> {
+        let beginning = mem::take(&mut self.beginning);
+        self.attach_all(ebpf, beginning)?;
+        Ok(self.guard_as_needed(needs)?)
+    }
+
+    fn attach_all(
+        &mut self,
+        ebpf: &mut Ebpf,
+        loaded: Vec<(Hook, &'static str, Option<OwnedFd>)>,
+    ) -> Result<(), Stop> {
+        for (hook, name, program) in loaded {
+            if let Some(program) = program {
+                let watched = hook.guard.map(|guard| guard.watched);
+                self.tracing.push(attach(program, &hook, name, watched)?);
+            } else {
+                let link = attach_kprobe(ebpf, &hook, name)?;
+                self.kprobes.push(AttachedKprobe {
+                    program: name,
+                    link,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Attaches what has become needed.
@@ -207,6 +230,10 @@ impl Programs {
 
     fn guard_as_needed(&mut self, needs: Needs) -> Result<(), Error> {
         for watched in Watched::ALL {
+            // What a guard sees alone would make up for what is missed later.
+            if watched == Watched::Map && !self.beginning.is_empty() {
+                continue;
+            }
             if needs.guards || needs.nested_completions && watched == Watched::EndIo {
                 self.guard(watched)?;
             }

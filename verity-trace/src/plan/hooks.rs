@@ -76,6 +76,9 @@ const fn optional(hook: Hook) -> Hook {
 /// The name of the probe that sees attempts give up.
 pub const VERIFY_EXIT: &str = "verity_verify_io exit";
 
+/// The function that begins an I/O. Its probe is attached last of all, after every guard of others.
+pub const MAP: &str = "verity_map";
+
 /// The names of other probes that the plan decides about one by one.
 pub const QUEUE_WORK: &str = "workqueue_queue_work";
 pub const RECHECK: &str = "verity_recheck";
