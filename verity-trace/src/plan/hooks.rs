@@ -172,7 +172,7 @@ const BY_FENTRY: [Hook; 10] = [
     guarded(
         hook(
             "verity_map",
-            "verity_map",
+            MAP,
             ProbeKind::Fentry,
             &["verity_map"],
             "the beginning of every I/O",
@@ -210,7 +210,7 @@ const BY_KPROBE: [Hook; 7] = [
     ),
     hook(
         "verity_map",
-        "verity_map",
+        MAP,
         ProbeKind::Kprobe,
         &["verity_map_kprobe"],
         "the beginning of every I/O",
