@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod calibrate;
 pub mod maps;
 mod mapping;
+mod memory;
 pub mod object;
 mod optional;
 pub mod programs;
@@ -223,15 +224,6 @@ pub fn built() -> Result<()> {
     has_programs(OBJECT)
 }
 
-/// Gives back what the kernel's types took, which the allocator would keep as long as the process lives.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it only releases pages that nothing is in.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 fn has_programs(object: &[u8]) -> Result<()> {
     if object.is_empty() {
         return Err(Error::Kernel(
@@ -246,7 +238,7 @@ impl Session {
     pub fn attach(options: Options, devices: &[VerityDevice]) -> Result<Self> {
         built()?;
         let session = Self::find_rung(options, devices);
-        give_memory_back();
+        memory::give_back();
         session
     }
 
