@@ -6,9 +6,9 @@ use std::ptr;
 
 use rustix::mm::{Advice, madvise};
 
-/// Gives it back. The allocator would keep it as long as the process lives, and where it gave it back, the kernel would
-/// take it again: a heap that is long and nearly empty is made of huge pages by and by, 2 MiB for one page that is used
-/// (`khugepaged`, Documentation/admin-guide/mm/transhuge.rst, `max_ptes_none`).
+/// Gives it back for good. The allocator would hold it as long as the process lives; and of a heap that is long and nearly
+/// empty the kernel makes huge pages by and by, so that one page in use takes 2 MiB (`khugepaged`,
+/// Documentation/admin-guide/mm/transhuge.rst, `max_ptes_none`).
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it only releases pages that nothing is in.
