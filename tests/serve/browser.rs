@@ -198,6 +198,11 @@ fn complaint(message: &Value) -> Option<String> {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // Its other processes write into the profile until it ends them, which it does when it is told to close: its end of
+        // the pipe is the last to go.
+        let close = json!({"id": self.last + 1, "method": "Browser.close"});
+        let _ = write!(self.to, "{close}\0");
+        while self.from.recv_timeout(PATIENCE).is_ok() {}
         // One that has ended is not there to be killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
