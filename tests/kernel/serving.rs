@@ -2,7 +2,6 @@
 //! many scrapes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -20,7 +19,7 @@ use crate::knobs::HiddenAddresses;
 use crate::load::{RandomReads, Running};
 use crate::placement::NAME;
 use crate::plan::expected_gaps;
-use crate::process::{resident_kib, status};
+use crate::process::{kib, resident_kib, status};
 use crate::prometheus::{Prometheus, number};
 use crate::server::{Server, get, once};
 use crate::shell::wait_until;
@@ -321,7 +320,8 @@ pub fn many_scrapes_hold_up_nothing() {
         for (early, late) in early.into_iter().zip(late) {
             assert!(late < early + GROWTH, "{early} KiB, then {late} KiB");
         }
-        assert_eq!(huge_kib(server.pid()), 0, "of an old heap");
+        // `khugepaged` would make them of a heap that is nearly empty.
+        assert_eq!(kib(server.pid(), "smaps_rollup", "AnonHugePages"), 0);
     });
     println!("{reads} reads meanwhile");
 }
@@ -332,15 +332,4 @@ fn most(resident: &[[u64; 2]]) -> [u64; 2] {
     both.fold([0; 2], |[one, other], it| {
         [one.max(it[0]), other.max(it[1])]
     })
-}
-
-/// KiB of memory that it has in huge pages, which `khugepaged` makes of regions that are nearly empty.
-fn huge_kib(pid: u32) -> u64 {
-    let regions = format!("/proc/{pid}/smaps_rollup");
-    let regions = fs::read_to_string(regions).expect("its regions");
-    let line = regions
-        .lines()
-        .find_map(|it| it.strip_prefix("AnonHugePages:"));
-    let kib = line.and_then(|it| it.trim().strip_suffix(" kB")?.parse().ok());
-    kib.unwrap_or_else(|| panic!("the huge pages of process {pid}: {regions}"))
 }
